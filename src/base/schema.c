@@ -1,0 +1,49 @@
+#include "base/schema.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+bool schema_add(struct schema *schema, const char *name, const char *type) {
+    struct schema_column *columns =
+        realloc(schema->columns, (schema->count + 1) * sizeof *columns);
+    if (columns == NULL) return false;
+    schema->columns = columns;
+    char *name_copy = strdup(name);
+    char *type_copy = strdup(type);
+    if (name_copy == NULL || type_copy == NULL) {
+        free(name_copy);
+        free(type_copy);
+        return false;
+    }
+    columns[schema->count++] = (struct schema_column){name_copy, type_copy};
+    return true;
+}
+
+bool schema_copy(struct schema *to, const struct schema *from) {
+    *to = (struct schema){0};
+    for (size_t i = 0; i < from->count; i++) {
+        if (!schema_add(to, from->columns[i].name, from->columns[i].type)) {
+            schema_free(to);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool schema_equal(const struct schema *a, const struct schema *b) {
+    if (a->count != b->count) return false;
+    for (size_t i = 0; i < a->count; i++) {
+        if (strcmp(a->columns[i].name, b->columns[i].name) != 0) return false;
+        if (strcmp(a->columns[i].type, b->columns[i].type) != 0) return false;
+    }
+    return true;
+}
+
+void schema_free(struct schema *schema) {
+    for (size_t i = 0; i < schema->count; i++) {
+        free(schema->columns[i].name);
+        free(schema->columns[i].type);
+    }
+    free(schema->columns);
+    *schema = (struct schema){0};
+}

@@ -1,0 +1,58 @@
+// Block files joined to DuckDB: the COPY function "shoal" that scatters a SELECT into block
+// files and the table function shoal_input(key, i) that reads them back.
+//
+// SQL text can carry only strings, so a task's inputs and output are registered under a key
+// in a process-wide, mutex-guarded table before its statement runs, and released after.
+//   COPY (SELECT ...) TO '<dir>/<prefix>' (FORMAT shoal, PER_THREAD_OUTPUT true)
+//   SELECT ... FROM shoal_input('<key>', 0) AS x1
+// The COPY function finds its registration by the path it is given: <dir>/<prefix> or a
+// file below it.
+#ifndef SHOAL_BLOCK_BLOCK_H
+#define SHOAL_BLOCK_BLOCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/schema.h"
+#include "base/status.h"
+#include "duck/duck.h"
+
+struct block_segment {
+    const char *path;
+    int32_t partition;  // -1: every partition of the file
+};
+
+struct block_output_file {
+    char *path;
+    uint64_t *rows;         // [partitions]
+    uint64_t *bytes;        // [partitions]
+    uint64_t *fingerprint;  // [partitions], order-insensitive
+};
+
+struct block_output {
+    struct block_output_file *files;
+    size_t count;
+    uint32_t partitions;
+};
+
+// Registers both functions on the connection's database. Once per database.
+shoal_status block_register(struct duck_conn *conn, struct shoal_error *err);
+
+// Everything is copied. The schema is what readers see, whatever the files hold: a file with
+// other columns is SHOAL_CORRUPT.
+shoal_status block_bind_input(const char *key, size_t index, const struct schema *schema,
+                              const struct block_segment *segments, size_t count,
+                              struct shoal_error *err);
+void block_release_inputs(const char *key);
+
+// path is the COPY target. hashed: the SELECT's first column is the UBIGINT hash that rows
+// are scattered by (remixed, not stored).
+shoal_status block_bind_output(const char *path, uint32_t partitions, bool hashed,
+                               struct shoal_error *err);
+// After the COPY succeeded: the files written. Ends the registration; after a failed COPY
+// call it too (and unlink what it returns).
+void block_take_output(const char *path, struct block_output *output);
+void block_output_free(struct block_output *output);
+
+#endif

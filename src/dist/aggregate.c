@@ -1,0 +1,263 @@
+// Aggregates. Where the rows of a group are already together, the block runs as it is. Else,
+// if every aggregate can be split by rewriting, a partial aggregate runs before the exchange
+// and a final one after it; if one can't, the rows themselves are exchanged on the group keys
+// and aggregated once.
+//
+// The split is by a whitelist of name and arity, without DISTINCT and ORDER BY: by name alone
+// max(x, 2) would give wrong rows. An ungrouped partial over no rows must send nothing
+// (HAVING count(*) > 0), or first() would pick its NULL; counts are coalesced to 0 at the end.
+// GROUPING SETS: the partial also sends GROUPING(all keys), and the final groups by it.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "dist/planner.h"
+
+// How a partial result column p0 (p1) becomes the final value.
+static const struct split_rule {
+    const char *name;
+    int arity;
+    const char *partial[2];  // function names; NULL: the same
+    const char *final;
+} split_rules[] = {
+    {"sum", 1, {"sum"}, "sum(p.p0)"},
+    {"count", 1, {"count"}, "CAST(coalesce(sum(p.p0), 0) AS BIGINT)"},
+    {"count", 0, {"count"}, "CAST(coalesce(sum(p.p0), 0) AS BIGINT)"},
+    {"count_star", 0, {"count_star"}, "CAST(coalesce(sum(p.p0), 0) AS BIGINT)"},
+    {"min", 1, {"min"}, "min(p.p0)"},
+    {"max", 1, {"max"}, "max(p.p0)"},
+    {"bool_and", 1, {"bool_and"}, "bool_and(p.p0)"},
+    {"bool_or", 1, {"bool_or"}, "bool_or(p.p0)"},
+    {"first", 1, {"first"}, "first(p.p0)"},
+    {"any_value", 1, {"any_value"}, "any_value(p.p0)"},
+    {"avg",
+     1,
+     {"sum", "count"},
+     "(CAST(sum(p.p0) AS DOUBLE) / CAST(nullif(sum(p.p1), 0) AS DOUBLE))"},
+};
+
+static const struct split_rule *find_rule(const json_t *aggregate) {
+    const char *name = tree_text(aggregate, "function_name");
+    size_t arity = json_array_size(json_object_get(aggregate, "arguments"));
+    if (json_is_true(json_object_get(aggregate, "distinct"))) return NULL;
+    if (json_is_true(json_object_get(aggregate, "export_state"))) return NULL;
+    json_t *orders = json_object_get(json_object_get(aggregate, "order_bys"), "orders");
+    if (json_array_size(orders) > 0) return NULL;
+    for (size_t i = 0; i < sizeof split_rules / sizeof *split_rules; i++) {
+        const struct split_rule *rule = &split_rules[i];
+        if (strcmp(rule->name, name) == 0 && (size_t)rule->arity == arity) return rule;
+    }
+    return NULL;
+}
+
+struct split {
+    struct planner *planner;
+    const char *alias;     // of the partial results in the final block
+    json_t *calls;         // key of an aggregate call -> its final expression
+    json_t *groups;        // key of a group expression -> column name
+    json_t *group_keys;    // array of those keys, in order
+};
+
+// GROUPING(a, b) in terms of the partial's GROUPING over all keys.
+static json_t *grouping_bits(struct split *split, const json_t *call) {
+    struct text sql = {0};
+    json_t *children = json_object_get(call, "children");
+    size_t all = json_array_size(split->group_keys);
+    size_t count = json_array_size(children);
+    text_append(&sql, "CAST(0");
+    for (size_t i = 0; i < count; i++) {
+        const char *key = tree_key(&split->planner->trees, json_array_get(children, i));
+        for (size_t k = 0; k < all; k++) {
+            if (strcmp(key, json_string_value(json_array_get(split->group_keys, k))) != 0) continue;
+            text_printf(&sql, " + ((%s.gid >> %zu) & 1) * %llu", split->alias, all - 1 - k,
+                        1ULL << (count - 1 - i));
+        }
+    }
+    text_append(&sql, " AS BIGINT)");
+    json_t *bits = sql.failed ? NULL : tree_expression(&split->planner->trees, sql.data);
+    text_free(&sql);
+    return bits;
+}
+
+// node with each aggregate call and group key replaced by what the exchange brings.
+static json_t *finalise(struct split *split, json_t *node) {
+    struct trees *trees = &split->planner->trees;
+    size_t i;
+    const char *name;
+    json_t *value;
+    if (json_is_array(node)) {
+        json_t *copy = tree_own(trees, json_array());
+        json_array_foreach(node, i, value) json_array_append(copy, finalise(split, value));
+        return copy;
+    }
+    if (!json_is_object(node)) return node;
+    if (json_object_get(node, "class") != NULL) {
+        const char *key = tree_key(trees, node);
+        json_t *call = json_object_get(split->calls, key);
+        if (call != NULL) return tree_aliased(trees, call, tree_text(node, "alias"));
+        json_t *group = json_object_get(split->groups, key);
+        if (group != NULL) {
+            json_t *column = tree_column(trees, split->alias, json_string_value(group));
+            return tree_aliased(trees, column, tree_text(node, "alias"));
+        }
+        if (tree_is(node, "type", "GROUPING_FUNCTION")) {
+            return tree_aliased(trees, grouping_bits(split, node), tree_text(node, "alias"));
+        }
+    }
+    json_t *copy = tree_own(trees, json_object());
+    json_object_foreach(node, name, value) json_object_set(copy, name, finalise(split, value));
+    return copy;
+}
+
+static struct fragment *whole_groups(struct planner *planner, json_t *node, struct fragment *from,
+                                     const char *alias, json_t *columns, const char *why) {
+    struct trees *trees = &planner->trees;
+    json_t *groups = json_object_get(node, "group_expressions");
+    bool keyed = json_array_size(groups) > 0 &&
+                 json_array_size(json_object_get(node, "group_sets")) <= 1;
+    json_t *used = tree_own(trees, json_pack("[O, O]", json_object_get(node, "select_list"), groups));
+    if (json_is_object(json_object_get(node, "having"))) {
+        json_array_append(used, json_object_get(node, "having"));
+    }
+    struct before_exchange before = {.where = json_object_get(node, "where_clause")};
+    struct fragment *moved =
+        exchange_place(planner, from, columns_mentioned(planner, used, from),
+                       keyed ? EXCHANGE_HASH : EXCHANGE_GATHER, keyed ? groups : NULL, &before);
+    if (moved == NULL) return NULL;
+    planner_note(planner, "%s() has no partial form: rows are %s", why,
+                 keyed ? "exchanged by the group keys" : "gathered");
+    json_t *base = tree_own(trees, json_copy(node));
+    json_object_set_new(base, "where_clause", json_null());
+    return wrap_block(planner, base, alias, columns, moved, moved->rows / 3 + 1);
+}
+
+struct fragment *plan_aggregate(struct planner *planner, json_t *node, struct fragment *from,
+                                json_t *aggregates, const char *alias, json_t *columns) {
+    struct trees *trees = &planner->trees;
+    json_t *groups = json_object_get(node, "group_expressions");
+    json_t *sets = json_object_get(node, "group_sets");
+    size_t i;
+    json_t *call;
+    json_t *group;
+    json_array_foreach(aggregates, i, call) {
+        if (find_rule(call) == NULL) {
+            return whole_groups(planner, node, from, alias, columns,
+                                tree_text(call, "function_name"));
+        }
+    }
+    bool several_sets = json_array_size(sets) > 1;
+    struct split split = {.planner = planner,
+                          .alias = planner_name(planner, "x"),
+                          .calls = tree_own(trees, json_object()),
+                          .groups = tree_own(trees, json_object()),
+                          .group_keys = tree_own(trees, json_array())};
+    json_t *list = tree_own(trees, json_array());
+    json_t *local_groups = tree_own(trees, json_array());
+    json_t *final_groups = tree_own(trees, json_array());
+    json_array_foreach(groups, i, group) {
+        char name[24];
+        (void)snprintf(name, sizeof name, "g%zu", i);
+        const char *key = tree_key(trees, group);
+        json_t *local = tree_rename_columns(trees, group, from->columns);
+        json_array_append(local_groups, tree_aliased(trees, local, ""));
+        json_array_append(list, tree_aliased(trees, local, name));
+        json_array_append(final_groups, tree_column(trees, split.alias, name));
+        json_object_set_new(split.groups, key, json_string(name));
+        json_array_append_new(split.group_keys, json_string(key));
+    }
+    size_t number = 0;
+    json_array_foreach(aggregates, i, call) {
+        const char *key = tree_key(trees, call);
+        if (json_object_get(split.calls, key) != NULL) continue;
+        const struct split_rule *rule = find_rule(call);
+        json_t *names = tree_own(trees, json_object());
+        for (int part = 0; part < 2 && rule->partial[part] != NULL; part++) {
+            char name[24];
+            char slot[24];
+            (void)snprintf(name, sizeof name, "a%zu", number++);
+            (void)snprintf(slot, sizeof slot, "p\x01p%d", part);
+            json_t *partial = tree_aliased(
+                trees, tree_rename_columns(trees, call, from->columns), name);
+            json_object_set_new(partial, "function_name", json_string(rule->partial[part]));
+            json_t *path = json_object_get(json_object_get(partial, "qualified_name"), "path");
+            json_array_set_new(path, json_array_size(path) - 1, json_string(rule->partial[part]));
+            json_array_append(list, partial);
+            json_object_set_new(names, slot, json_pack("[s, s]", split.alias, name));
+        }
+        json_object_set(split.calls, key,
+                        tree_rename_columns(trees, tree_expression(trees, rule->final), names));
+    }
+    if (several_sets) {
+        json_t *grouping = tree_expression(trees, "grouping(a)");
+        json_object_set(grouping, "children", local_groups);
+        json_array_append(list, tree_aliased(trees, grouping, "gid"));
+        json_array_append(final_groups, tree_column(trees, split.alias, "gid"));
+    }
+    json_t *partial = tree_select(trees, list, from->tree, NULL);
+    json_t *where = json_object_get(node, "where_clause");
+    if (json_is_object(where)) {
+        json_object_set(partial, "where_clause", tree_rename_columns(trees, where, from->columns));
+    }
+    json_object_set(partial, "group_expressions", local_groups);
+    json_object_set(partial, "group_sets", sets);
+
+    bool keyed = json_array_size(groups) > 0;
+    uint32_t exchange;
+    if (keyed) {
+        // The hash is over the partial's output columns.
+        const char *inner = planner_name(planner, "p");
+        json_t *names = tree_own(trees, json_array());
+        json_t *outer = tree_own(trees, json_array());
+        json_t *keys = tree_own(trees, json_array());
+        json_t *item;
+        json_array_foreach(list, i, item) {
+            const char *name = tree_text(item, "alias");
+            json_array_append_new(names, json_string(name));
+            json_t *column = tree_column(trees, inner, name);
+            if (name[0] == 'g') json_array_append(keys, column);
+            json_array_append(outer, tree_aliased(trees, column, name));
+        }
+        json_t *none = tree_own(trees, json_object());
+        json_array_insert(outer, 0, hash_expression(planner, keys, none));
+        char *text = keys_text(planner, groups);
+        exchange = exchange_new(planner, EXCHANGE_HASH, text);
+        free(text);
+        json_t *sub = tree_subquery(trees, partial, inner, names);
+        struct fragment sent = *from;
+        sent.rows = from->rows / 3 + 1;
+        exchange_feed(planner, exchange, tree_select(trees, outer, sub, NULL), &sent, true);
+    } else {
+        json_object_set(partial, "having", tree_expression(trees, "(count(*) > 0)"));
+        exchange = exchange_new(planner, EXCHANGE_GATHER, NULL);
+        struct fragment sent = *from;
+        sent.rows = 1;
+        exchange_feed(planner, exchange, partial, &sent, false);
+    }
+    struct fragment *received = fragment_new(
+        planner,
+        exchange_read(planner, exchange, keyed ? LEAF_PARTITION : LEAF_ALL, split.alias),
+        keyed ? DIST_HASH : DIST_SINGLE, keyed ? from->rows / 3 + 1 : 1);
+    if (received == NULL) return NULL;
+    json_t *final = tree_select(trees, finalise(&split, json_object_get(node, "select_list")),
+                                received->tree, NULL);
+    json_object_set(final, "group_expressions", final_groups);
+    if (keyed) {
+        json_t *all = json_array();
+        for (i = 0; i < json_array_size(final_groups); i++) {
+            json_array_append_new(all, json_integer((json_int_t)i));
+        }
+        json_object_set_new(final, "group_sets", json_pack("[o]", all));
+    } else {
+        json_object_set(final, "group_sets", sets);
+    }
+    json_t *having = json_object_get(node, "having");
+    if (json_is_object(having)) json_object_set(final, "having", finalise(&split, having));
+    if (keyed && !several_sets) {
+        json_array_foreach(final_groups, i, group) {
+            json_array_append_new(received->key_sets,
+                                  json_pack("{s:b}", tree_key(trees, group), 1));
+        }
+    }
+    return wrap_block(planner, final, alias, columns, received, received->rows);
+}

@@ -1,0 +1,290 @@
+// From drafts to stages: write each stage's SQL once, find its leaves, and bind it in the
+// driver over empty inputs of the right types. Binding gives the output schema, which is the
+// schema of the exchange that the stage feeds, and finds an error before any task is sent.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "dist/planner.h"
+
+static shoal_status no_memory(struct planner *planner) {
+    return shoal_fail(planner->err, SHOAL_NOMEM, "out of memory while planning");
+}
+
+// The leaves that node reads, each once, in order of appearance.
+static bool collect_leaves(const json_t *node, size_t *found, size_t *count, size_t capacity) {
+    size_t i;
+    const char *name;
+    json_t *value;
+    if (json_is_array(node)) {
+        json_array_foreach((json_t *)node, i, value) {
+            if (!collect_leaves(value, found, count, capacity)) return false;
+        }
+    } else if (json_is_object(node)) {
+        size_t leaf = leaf_index(node);
+        if (leaf != SIZE_MAX) {
+            if (*count == capacity) return false;
+            found[(*count)++] = leaf;
+        }
+        json_object_foreach((json_t *)node, name, value) {
+            if (!collect_leaves(value, found, count, capacity)) return false;
+        }
+    }
+    return true;
+}
+
+static shoal_status copy_leaf(struct planner *planner, size_t index, struct stage_leaf *to) {
+    struct leaf_draft *from = &planner->leaves[index];
+    char name[48];
+    (void)snprintf(name, sizeof name, "__leaf_%zu__", index);
+    *to = (struct stage_leaf){.kind = from->kind,
+                              .exchange = from->exchange,
+                              .placeholder = strdup(name),
+                              .scan_call = from->scan_call,
+                              .schema = from->schema,
+                              .files = from->files,
+                              .file_count = from->file_count};
+    from->scan_call = NULL;
+    from->schema = (struct schema){0};
+    from->files = NULL;
+    from->file_count = 0;
+    return to->placeholder == NULL ? no_memory(planner) : SHOAL_OK;
+}
+
+static bool drives(enum leaf_kind kind) {
+    return kind == LEAF_SCAN || kind == LEAF_PARTITION || kind == LEAF_SPLIT;
+}
+
+// One thing cuts a stage into tasks: one scan or split, or co-partitioned inputs, or nothing.
+static shoal_status check_drivers(struct planner *planner, const struct stage *stage) {
+    size_t scans = 0, partitions = 0;
+    for (size_t i = 0; i < stage->leaf_count; i++) {
+        if (!drives(stage->leaves[i].kind)) continue;
+        if (stage->leaves[i].kind == LEAF_PARTITION) {
+            partitions++;
+        } else {
+            scans++;
+        }
+    }
+    bool ok = stage->single ? scans + partitions == 0
+                            : (scans == 1 && partitions == 0) || (scans == 0 && partitions > 0);
+    if (ok) return SHOAL_OK;
+    return shoal_fail(planner->err, SHOAL_UNSUPPORTED,
+                      "stage %u would be cut by %zu scans and %zu partitioned inputs", stage->id,
+                      scans, partitions);
+}
+
+static bool has_type(const json_t *node, const char *field, const char *value) {
+    size_t i;
+    const char *name;
+    json_t *child;
+    if (json_is_array(node)) {
+        json_array_foreach((json_t *)node, i, child) {
+            if (has_type(child, field, value)) return true;
+        }
+    } else if (json_is_object(node)) {
+        if (tree_is(node, field, value)) return true;
+        json_object_foreach((json_t *)node, name, child) {
+            if (has_type(child, field, value)) return true;
+        }
+    }
+    return false;
+}
+
+// What the stage does, innermost last, in Spark's words.
+static void summarise(struct planner *planner, const json_t *node, int depth,
+                      const struct stage *stage, struct text *out) {
+    char pad[64];
+    int width = depth * 2 < 60 ? depth * 2 : 60;
+    memset(pad, ' ', (size_t)width);
+    pad[width] = '\0';
+    size_t i;
+    json_t *child;
+    if (tree_is(node, "type", "SELECT_NODE")) {
+        json_t *modifiers = json_object_get(node, "modifiers");
+        json_array_foreach(modifiers, i, child) {
+            const char *type = tree_text(child, "type");
+            text_printf(out, "%s%s\n", pad,
+                        strncmp(type, "ORDER", 5) == 0      ? "Sort"
+                        : strncmp(type, "DISTINCT", 8) == 0 ? "Deduplicate"
+                                                            : "Limit");
+        }
+        json_t *list = tree_own(&planner->trees, json_array());
+        tree_aggregates(&planner->trees, json_object_get(node, "select_list"), list);
+        json_t *groups = json_object_get(node, "group_expressions");
+        if (json_array_size(groups) > 0) {
+            char *keys = keys_text(planner, groups);
+            text_printf(out, "%sHashAggregate keys=[%s]\n", pad, keys ? keys : "");
+            free(keys);
+        } else if (json_array_size(list) > 0) {
+            text_printf(out, "%sAggregate\n", pad);
+        }
+        if (has_type(json_object_get(node, "select_list"), "class", "WINDOW")) {
+            text_printf(out, "%sWindow\n", pad);
+        }
+        if (json_is_object(json_object_get(node, "where_clause"))) {
+            json_t *where =
+                tree_own(&planner->trees, json_pack("[O]", json_object_get(node, "where_clause")));
+            char *filter = keys_text(planner, where);
+            text_printf(out, "%sFilter %.120s\n", pad, filter ? filter : "");
+            free(filter);
+        }
+        summarise(planner, json_object_get(node, "from_table"), depth + 1, stage, out);
+    } else if (tree_is(node, "type", "SET_OPERATION_NODE")) {
+        text_printf(out, "%s%s%s\n", pad, tree_text(node, "setop_type"),
+                    json_is_true(json_object_get(node, "setop_all")) ? " ALL" : "");
+        json_array_foreach(json_object_get(node, "children"), i, child) {
+            summarise(planner, child, depth + 1, stage, out);
+        }
+    } else if (tree_is(node, "type", "SUBQUERY")) {
+        summarise(planner, json_object_get(json_object_get(node, "subquery"), "node"), depth, stage,
+                  out);
+    } else if (tree_is(node, "type", "JOIN")) {
+        text_printf(out, "%sJoin %s\n", pad, tree_text(node, "join_type"));
+        summarise(planner, json_object_get(node, "left"), depth + 1, stage, out);
+        summarise(planner, json_object_get(node, "right"), depth + 1, stage, out);
+    } else if (leaf_index(node) != SIZE_MAX) {
+        for (i = 0; i < stage->leaf_count; i++) {
+            const struct stage_leaf *leaf = &stage->leaves[i];
+            if (strcmp(leaf->placeholder, tree_text(node, "table_name")) != 0) continue;
+            if (leaf->kind == LEAF_SCAN || leaf->kind == LEAF_SCAN_ALL) {
+                text_printf(out, "%sScan %s%s, %zu file%s\n", pad, leaf->scan_call,
+                            leaf->kind == LEAF_SCAN_ALL ? " read whole by each task" : "",
+                            leaf->file_count, leaf->file_count == 1 ? "" : "s");
+            } else {
+                text_printf(out, "%sRead exchange %u %s\n", pad, leaf->exchange,
+                            leaf->kind == LEAF_PARTITION ? "by partition"
+                            : leaf->kind == LEAF_SPLIT   ? "in splits"
+                                                         : "whole");
+            }
+        }
+    } else if (!tree_is(node, "type", "EMPTY")) {
+        text_printf(out, "%sValues\n", pad);
+    }
+}
+
+static shoal_status bind_stage(struct planner *planner, struct stages *stages, size_t index) {
+    struct stage_draft *draft = &planner->stages[index];
+    struct stage *stage = &stages->stages[index];
+    struct shoal_error *err = planner->err;
+    *stage = (struct stage){.id = (uint32_t)index,
+                            .single = draft->dist >= DIST_SINGLE,
+                            .hashed = draft->hashed,
+                            .exchange = draft->exchange,
+                            .estimated_rows = draft->rows};
+    stages->count = index + 1;
+    size_t capacity = planner->leaf_count;
+    size_t *found = calloc(capacity + 1, sizeof *found);
+    size_t count = 0;
+    stage->leaves = calloc(capacity + 1, sizeof *stage->leaves);
+    if (found == NULL || stage->leaves == NULL) {
+        free(found);
+        return no_memory(planner);
+    }
+    shoal_status status = SHOAL_OK;
+    if (!collect_leaves(draft->node, found, &count, capacity)) {
+        status = shoal_fail(err, SHOAL_INTERNAL, "a leaf is used twice in stage %zu", index);
+    }
+    for (size_t i = 0; status == SHOAL_OK && i < count; i++) {
+        status = copy_leaf(planner, found[i], &stage->leaves[i]);
+        stage->leaf_count++;
+    }
+    free(found);
+    if (status == SHOAL_OK) status = check_drivers(planner, stage);
+    if (status != SHOAL_OK) return status;
+    stage->sql = tree_deparse(&planner->trees, draft->node, err);
+    if (stage->sql == NULL) return err->status;
+
+    char **empty = calloc(stage->leaf_count + 1, sizeof *empty);
+    for (size_t i = 0; empty != NULL && i < stage->leaf_count; i++) {
+        struct stage_leaf *leaf = &stage->leaves[i];
+        empty[i] = stage_empty_sql(leaf->scan_call ? &leaf->schema
+                                                   : &stages->exchanges[leaf->exchange].schema);
+    }
+    char *bound = empty == NULL ? NULL : stage_substitute(stage, empty);
+    for (size_t i = 0; empty != NULL && i < stage->leaf_count; i++) free(empty[i]);
+    free(empty);
+    if (bound == NULL) return no_memory(planner);
+    status = duck_describe(planner->trees.conn, bound, &stage->schema, err);
+    free(bound);
+    if (status != SHOAL_OK) {
+        err->status = SHOAL_UNSUPPORTED;  // the query itself binds: the rewrite is at fault
+        return SHOAL_UNSUPPORTED;
+    }
+    if (stage->hashed) {
+        free(stage->schema.columns[0].name);
+        free(stage->schema.columns[0].type);
+        stage->schema.count--;
+        memmove(stage->schema.columns, stage->schema.columns + 1,
+                stage->schema.count * sizeof *stage->schema.columns);
+    }
+    if (stage->exchange != UINT32_MAX) {
+        struct exchange *exchange = &stages->exchanges[stage->exchange];
+        uint32_t like = planner->exchanges[stage->exchange].like;
+        if (exchange->schema.count == 0 && !schema_copy(&exchange->schema, &stage->schema)) {
+            return no_memory(planner);
+        }
+        for (size_t i = 0; i < exchange->schema.count; i++) {
+            const char *type = exchange->schema.columns[i].type;
+            const char *other =
+                like == UINT32_MAX ? type : stages->exchanges[like].schema.columns[i].type;
+            if (strcmp(type, stage->schema.columns[i].type) != 0 || strcmp(type, other) != 0) {
+                return shoal_fail(err, SHOAL_UNSUPPORTED,
+                                  "the branches of a set operation differ in type (%s)", type);
+            }
+        }
+    }
+    struct text summary = {0};
+    summarise(planner, draft->node, 0, stage, &summary);
+    stage->summary = text_take(&summary);
+    return stage->summary == NULL ? no_memory(planner) : SHOAL_OK;
+}
+
+shoal_status bind_stages(struct planner *planner, struct stages *stages) {
+    stages->stages = calloc(planner->stage_count, sizeof *stages->stages);
+    stages->exchanges = calloc(planner->exchange_count + 1, sizeof *stages->exchanges);
+    if (stages->stages == NULL || stages->exchanges == NULL) return no_memory(planner);
+    for (size_t i = 0; i < planner->exchange_count; i++) {
+        struct exchange_draft *draft = &planner->exchanges[i];
+        stages->exchanges[i] = (struct exchange){.id = (uint32_t)i,
+                                                 .kind = draft->kind,
+                                                 .partitioned = draft->partitioned,
+                                                 .keys = draft->keys};
+        draft->keys = NULL;
+        stages->exchange_count++;
+    }
+    for (size_t i = 0; i < planner->stage_count; i++) {
+        shoal_status status = bind_stage(planner, stages, i);
+        if (status != SHOAL_OK) return status;
+    }
+    return SHOAL_OK;
+}
+
+void stages_free(struct stages *stages) {
+    if (stages == NULL) return;
+    for (size_t i = 0; i < stages->count; i++) {
+        struct stage *stage = &stages->stages[i];
+        for (size_t l = 0; l < stage->leaf_count; l++) {
+            struct stage_leaf *leaf = &stage->leaves[l];
+            for (size_t f = 0; f < leaf->file_count; f++) free(leaf->files[f].path);
+            free(leaf->files);
+            free(leaf->scan_call);
+            free(leaf->placeholder);
+            schema_free(&leaf->schema);
+        }
+        free(stage->leaves);
+        free(stage->sql);
+        free(stage->summary);
+        schema_free(&stage->schema);
+    }
+    for (size_t i = 0; i < stages->exchange_count; i++) {
+        free(stages->exchanges[i].keys);
+        schema_free(&stages->exchanges[i].schema);
+    }
+    for (size_t i = 0; i < stages->note_count; i++) free(stages->notes[i]);
+    free(stages->notes);
+    free(stages->exchanges);
+    free(stages->stages);
+    free(stages);
+}

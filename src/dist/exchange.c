@@ -1,0 +1,283 @@
+// Exchanges: where rows change hands. exchange_place() ends a fragment with a stage that
+// selects the columns still needed (and the hash of the keys, first, when the rows are to be
+// partitioned) and gives back a fragment that reads what it wrote. A fragment below an
+// exchange is never touched again.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dist/planner.h"
+
+struct need {
+    const json_t *counts;   // in the whole query
+    json_t *inside;         // key -> count, in the item
+    const json_t *aliases;  // of the fragment
+    json_t *set;
+};
+
+static void split_key(const char *key, char *alias, size_t size) {
+    const char *mark = strchr(key, '\x01');
+    size_t length = mark ? (size_t)(mark - key) : 0;
+    if (length >= size) length = size - 1;
+    memcpy(alias, key, length);
+    alias[length] = '\0';
+}
+
+#define MARK_KEY "\x01__mark_join_marker"
+
+// One-part references are the marker of a MARK join, which the pseudo-alias "" stands for,
+// or parameters of lambdas, which are no columns.
+static bool belongs(const json_t *aliases, const char *key) {
+    if (key[0] == '\x01' && strcmp(key, MARK_KEY) != 0) return false;
+    char alias[64];
+    split_key(key, alias, sizeof alias);
+    return json_object_get(aliases, alias) != NULL;
+}
+
+static void count_inside(void *ctx, const char *key) {
+    struct need *need = ctx;
+    json_int_t seen = json_integer_value(json_object_get(need->inside, key));
+    json_object_set_new(need->inside, key, json_integer(seen + 1));
+}
+
+static void add_mentioned(void *ctx, const char *key) {
+    struct need *need = ctx;
+    if (belongs(need->aliases, key)) json_object_set_new(need->set, key, json_true());
+}
+
+json_t *columns_needed(struct planner *planner, const json_t *item, const struct fragment *from) {
+    struct need need = {.counts = planner->references,
+                        .inside = tree_own(&planner->trees, json_object()),
+                        .aliases = from->aliases,
+                        .set = tree_own(&planner->trees, json_object())};
+    tree_each_column(item, count_inside, &need);
+    const char *key;
+    json_t *count;
+    json_object_foreach((json_t *)need.counts, key, count) {
+        if (!belongs(from->aliases, key)) continue;
+        json_int_t inside = json_integer_value(json_object_get(need.inside, key));
+        if (json_integer_value(count) > inside) json_object_set_new(need.set, key, json_true());
+    }
+    if (json_object_get(from->aliases, "") != NULL) {
+        json_object_set_new(need.set, MARK_KEY, json_true());
+    }
+    return need.set;
+}
+
+json_t *columns_mentioned(struct planner *planner, const json_t *expressions,
+                          const struct fragment *from) {
+    struct need need = {.aliases = from->aliases,
+                        .set = tree_own(&planner->trees, json_object())};
+    tree_each_column(expressions, add_mentioned, &need);
+    return need.set;
+}
+
+json_t *hash_expression(struct planner *planner, json_t *keys, const json_t *columns) {
+    json_t *hash = tree_expression(&planner->trees, "hash(1)");
+    json_t *arguments = json_object_get(hash, "arguments");
+    json_t *model = tree_copy(&planner->trees, json_array_get(arguments, 0));
+    json_array_clear(arguments);
+    size_t i;
+    json_t *key;
+    json_array_foreach(keys, i, key) {
+        json_t *argument = json_deep_copy(model);
+        json_t *bare = tree_aliased(&planner->trees, key, "");
+        json_object_set(argument, "expression",
+                        tree_rename_columns(&planner->trees, bare, columns));
+        json_array_append_new(arguments, argument);
+    }
+    return tree_aliased(&planner->trees, hash, "shoal_hash");
+}
+
+char *keys_text(struct planner *planner, json_t *keys) {
+    json_t *node = tree_select(&planner->trees, keys, NULL, NULL);
+    char *sql = tree_deparse(&planner->trees, node, planner->err);
+    if (sql != NULL && strncmp(sql, "SELECT ", 7) == 0) memmove(sql, sql + 7, strlen(sql) - 6);
+    return sql;
+}
+
+uint32_t exchange_new(struct planner *planner, enum exchange_kind kind, const char *keys) {
+    struct exchange_draft *exchanges =
+        realloc(planner->exchanges, (planner->exchange_count + 1) * sizeof *exchanges);
+    if (exchanges == NULL) {
+        planner->trees.failed = true;
+        return 0;
+    }
+    planner->exchanges = exchanges;
+    exchanges[planner->exchange_count] = (struct exchange_draft){
+        .kind = kind, .partitioned = kind == EXCHANGE_HASH, .keys = keys ? strdup(keys) : NULL, .like = UINT32_MAX};
+    return (uint32_t)planner->exchange_count++;
+}
+
+bool exchange_feed(struct planner *planner, uint32_t exchange, json_t *node,
+                   const struct fragment *from, bool hashed) {
+    struct stage_draft *stages =
+        realloc(planner->stages, (planner->stage_count + 1) * sizeof *stages);
+    if (stages == NULL) {
+        planner->trees.failed = true;
+        return false;
+    }
+    planner->stages = stages;
+    stages[planner->stage_count++] = (struct stage_draft){.node = node,
+                                                          .exchange = exchange,
+                                                          .dist = from->dist,
+                                                          .hashed = hashed,
+                                                          .rows = from->rows};
+    return true;
+}
+
+size_t leaf_index(const json_t *item) {
+    size_t leaf;
+    int end = 0;
+    const char *name = tree_text(item, "table_name");
+    if (sscanf(name, "__leaf_%zu__%n", &leaf, &end) != 1 || end == 0 || name[end]) return SIZE_MAX;
+    return leaf;
+}
+
+json_t *exchange_read(struct planner *planner, uint32_t exchange, enum leaf_kind kind,
+                      const char *alias) {
+    struct leaf_draft *leaves =
+        realloc(planner->leaves, (planner->leaf_count + 1) * sizeof *leaves);
+    if (leaves == NULL) {
+        planner->trees.failed = true;
+        return NULL;
+    }
+    planner->leaves = leaves;
+    leaves[planner->leaf_count] = (struct leaf_draft){.kind = kind, .exchange = exchange};
+    char name[48];
+    (void)snprintf(name, sizeof name, "__leaf_%zu__", planner->leaf_count++);
+    return tree_table(&planner->trees, name, alias);
+}
+
+struct fragment *exchange_place(struct planner *planner, struct fragment *from, json_t *columns,
+                                enum exchange_kind kind, json_t *keys,
+                                const struct before_exchange *before) {
+    struct trees *trees = &planner->trees;
+    const char *alias = planner_name(planner, "x");
+    json_t *list = tree_own(trees, json_array());
+    json_t *moved = tree_own(trees, json_object());
+    if (kind == EXCHANGE_HASH) json_array_append(list, hash_expression(planner, keys, from->columns));
+    const char *key;
+    json_t *unused;
+    size_t number = 0;
+    json_object_foreach(columns, key, unused) {
+        char source[64];
+        char column[24];
+        split_key(key, source, sizeof source);
+        json_t *reference = tree_column(trees, source, strchr(key, '\x01') + 1);
+        (void)snprintf(column, sizeof column, "c%zu", number++);
+        json_array_append(list, tree_aliased(trees, tree_rename_columns(trees, reference, from->columns),
+                                             column));
+        json_object_set_new(moved, key, json_pack("[s, s]", alias, column));
+    }
+    if (number == 0) {
+        json_array_append(list, tree_aliased(trees, tree_expression(trees, "true"), "c0"));
+    }
+    json_t *node = tree_select(trees, list, from->tree, NULL);
+    if (before != NULL && before->where != NULL && !json_is_null(before->where)) {
+        json_object_set(node, "where_clause",
+                        tree_rename_columns(trees, before->where, from->columns));
+    }
+    if (before != NULL && before->modifiers != NULL) {
+        json_object_set(node, "modifiers",
+                        tree_rename_columns(trees, before->modifiers, from->columns));
+    }
+    char *text = kind == EXCHANGE_HASH ? keys_text(planner, keys) : NULL;
+    uint32_t exchange = exchange_new(planner, kind, text);
+    free(text);
+    exchange_feed(planner, exchange, node, from, kind == EXCHANGE_HASH);
+
+    enum leaf_kind reads = kind == EXCHANGE_HASH          ? LEAF_PARTITION
+                           : kind == EXCHANGE_ROUND_ROBIN ? LEAF_SPLIT
+                                                          : LEAF_ALL;
+    enum distribution dist = kind == EXCHANGE_HASH          ? DIST_HASH
+                             : kind == EXCHANGE_ROUND_ROBIN ? DIST_RANDOM
+                             : kind == EXCHANGE_BROADCAST   ? DIST_REPLICATED
+                                                            : DIST_SINGLE;
+    struct fragment *to = fragment_new(
+        planner, exchange_read(planner, exchange, reads, alias), dist, from->rows);
+    if (to == NULL) return NULL;
+    to->aliases = from->aliases;
+    to->columns = moved;
+    if (kind == EXCHANGE_HASH) {
+        size_t i;
+        json_t *expression;
+        json_array_foreach(keys, i, expression) {
+            json_array_append_new(to->key_sets,
+                                  json_pack("{s:b}", tree_key(trees, expression), 1));
+        }
+    }
+    return to;
+}
+
+// The leaf that cuts the fragment into tasks; NULL when it is not a scan or a CTE's split.
+static struct leaf_draft *driving_leaf(struct planner *planner, const json_t *node) {
+    size_t i;
+    const char *name;
+    json_t *value;
+    struct leaf_draft *found = NULL;
+    if (json_is_array(node)) {
+        json_array_foreach((json_t *)node, i, value) {
+            if ((found = driving_leaf(planner, value)) != NULL) return found;
+        }
+    } else if (json_is_object(node)) {
+        size_t leaf = leaf_index(node);
+        if (leaf < planner->leaf_count && (planner->leaves[leaf].kind == LEAF_SCAN ||
+                                           planner->leaves[leaf].kind == LEAF_SPLIT)) {
+            return &planner->leaves[leaf];
+        }
+        json_object_foreach((json_t *)node, name, value) {
+            if ((found = driving_leaf(planner, value)) != NULL) return found;
+        }
+    }
+    return found;
+}
+
+// Up to this many rows of a file are cheaper to read again in each task than to send.
+#define READ_EVERYWHERE_ROWS 10000
+
+struct fragment *to_replicated(struct planner *planner, struct fragment *from,
+                               const json_t *item) {
+    if (from->dist == DIST_REPLICATED) return from;
+    struct leaf_draft *leaf =
+        from->dist == DIST_RANDOM ? driving_leaf(planner, from->tree) : NULL;
+    if (leaf != NULL && leaf->kind == LEAF_SPLIT && leaf_index(from->tree) < planner->leaf_count) {
+        leaf->kind = LEAF_ALL;
+        from->dist = DIST_REPLICATED;
+        return from;
+    }
+    if (leaf != NULL && leaf->kind == LEAF_SCAN) {
+        uint64_t rows = 0;
+        for (size_t i = 0; i < leaf->file_count; i++) rows += leaf->files[i].rows;
+        if (rows <= READ_EVERYWHERE_ROWS) {
+            leaf->kind = LEAF_SCAN_ALL;
+            from->dist = DIST_REPLICATED;
+            return from;
+        }
+    }
+    return exchange_place(planner, from, columns_needed(planner, item, from), EXCHANGE_BROADCAST,
+                          NULL, NULL);
+}
+
+struct fragment *to_single(struct planner *planner, struct fragment *from, const json_t *item) {
+    if (from->dist == DIST_REPLICATED) from->dist = DIST_SINGLE;
+    if (from->dist == DIST_SINGLE) return from;
+    return exchange_place(planner, from, columns_needed(planner, item, from), EXCHANGE_GATHER,
+                          NULL, NULL);
+}
+
+bool hash_satisfies(struct planner *planner, const struct fragment *from, json_t *keys) {
+    if (from->dist != DIST_HASH || json_array_size(from->key_sets) == 0) return false;
+    size_t i;
+    json_t *set;
+    json_array_foreach(from->key_sets, i, set) {
+        bool found = false;
+        size_t k;
+        json_t *key;
+        json_array_foreach(keys, k, key) {
+            if (json_object_get(set, tree_key(&planner->trees, key)) != NULL) found = true;
+        }
+        if (!found) return false;
+    }
+    return true;
+}

@@ -1,0 +1,70 @@
+// The plan in words that a Spark user knows, and as JSON for tools.
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "dist/stages.h"
+
+static const char *const kinds[] = {"HashExchange", "BroadcastExchange", "GatherExchange",
+                                    "RoundRobinExchange"};
+
+void stages_explain(const struct stages *stages, struct text *out) {
+    for (size_t i = 0; i < stages->count; i++) {
+        const struct stage *stage = &stages->stages[i];
+        if (stage->exchange == UINT32_MAX) {
+            text_printf(out, "Stage %u: result, in the driver\n", stage->id);
+        } else {
+            const struct exchange *exchange = &stages->exchanges[stage->exchange];
+            text_printf(out, "Stage %u -> exchange %u: %s", stage->id, exchange->id,
+                        kinds[exchange->kind]);
+            if (exchange->keys != NULL) text_printf(out, " keys=[%s]", exchange->keys);
+            text_printf(out, ", %s, about %llu rows in\n", stage->single ? "one task" : "parallel",
+                        (unsigned long long)stage->estimated_rows);
+        }
+        const char *line = stage->summary;
+        while (*line) {
+            size_t length = strcspn(line, "\n");
+            text_append(out, "  ");
+            text_append_bytes(out, line, length);
+            text_append(out, "\n");
+            line += length + (line[length] == '\n');
+        }
+    }
+    for (size_t i = 0; i < stages->note_count; i++) {
+        text_printf(out, "Note: %s\n", stages->notes[i]);
+    }
+}
+
+shoal_status stages_explain_json(const struct stages *stages, char **json,
+                                 struct shoal_error *err) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < stages->count; i++) {
+        const struct stage *stage = &stages->stages[i];
+        json_t *reads = json_array();
+        for (size_t l = 0; l < stage->leaf_count; l++) {
+            const struct stage_leaf *leaf = &stage->leaves[l];
+            json_array_append_new(reads, leaf->scan_call
+                                             ? json_pack("{s:s}", "scan", leaf->scan_call)
+                                             : json_pack("{s:i}", "exchange", (int)leaf->exchange));
+        }
+        json_t *item = json_pack("{s:i, s:b, s:s, s:s, s:o}", "stage", (int)stage->id, "single",
+                                 stage->single, "operators", stage->summary, "sql", stage->sql,
+                                 "reads", reads);
+        if (stage->exchange != UINT32_MAX) {
+            const struct exchange *exchange = &stages->exchanges[stage->exchange];
+            json_object_set_new(
+                item, "exchange",
+                json_pack("{s:i, s:s, s:s?}", "id", (int)exchange->id, "kind",
+                          kinds[exchange->kind], "keys", exchange->keys));
+        }
+        json_array_append_new(list, item);
+    }
+    json_t *notes = json_array();
+    for (size_t i = 0; i < stages->note_count; i++) {
+        json_array_append_new(notes, json_string(stages->notes[i]));
+    }
+    json_t *root = json_pack("{s:o, s:o}", "stages", list, "notes", notes);
+    *json = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    json_decref(root);
+    return *json ? SHOAL_OK : shoal_fail(err, SHOAL_NOMEM, "out of memory in EXPLAIN");
+}

@@ -1,0 +1,250 @@
+// Joins. Where both sides are already hashed alike nothing moves; where one side is small
+// and may be broadcast, only that side moves; else both are hashed on the equality keys.
+//
+// Which side may be broadcast follows from which side must see all of the other exactly
+// once: the right for LEFT, SEMI, ANTI, MARK, SINGLE; the left for the mirrored ones; either
+// for INNER and CROSS; none for FULL. A hashed join gives: INNER both sides' keys, LEFT only
+// the left's (the right's are NULL where nothing matched), FULL none.
+#include <string.h>
+
+#include "dist/planner.h"
+
+struct join {
+    json_t *item;
+    const char *type;
+    struct fragment *left, *right;
+    json_t *left_keys, *right_keys;  // of the equality conjuncts
+    bool null_safe;                  // all conjuncts are IS NOT DISTINCT FROM
+    bool keeps_left, keeps_right;    // the preserved side
+};
+
+static bool one_of(const char *text, const char *const *list) {
+    for (; *list; list++) {
+        if (strcmp(text, *list) == 0) return true;
+    }
+    return false;
+}
+
+struct alias_check {
+    const json_t *aliases;
+    bool any, all;
+};
+
+static void check_alias(void *ctx, const char *key) {
+    struct alias_check *check = ctx;
+    char alias[64];
+    const char *mark = strchr(key, '\x01');
+    size_t length = (size_t)(mark - key);
+    if (length >= sizeof alias) length = sizeof alias - 1;
+    memcpy(alias, key, length);
+    alias[length] = '\0';
+    check->any = true;
+    if (json_object_get(check->aliases, alias) == NULL) check->all = false;
+}
+
+static bool only_from(const json_t *expression, const struct fragment *fragment) {
+    struct alias_check check = {.aliases = fragment->aliases, .all = true};
+    tree_each_column(expression, check_alias, &check);
+    return check.any && check.all;
+}
+
+static void find_keys(struct planner *planner, struct join *join) {
+    json_t *conjuncts = tree_own(&planner->trees, json_array());
+    tree_conjuncts(json_object_get(join->item, "condition"), conjuncts);
+    join->left_keys = tree_own(&planner->trees, json_array());
+    join->right_keys = tree_own(&planner->trees, json_array());
+    join->null_safe = true;
+    size_t i;
+    json_t *conjunct;
+    json_array_foreach(conjuncts, i, conjunct) {
+        bool equal = tree_is(conjunct, "type", "COMPARE_EQUAL");
+        bool same = tree_is(conjunct, "type", "COMPARE_NOT_DISTINCT_FROM");
+        if (!same) join->null_safe = false;
+        if (!equal && !same) continue;
+        json_t *a = json_object_get(conjunct, "left");
+        json_t *b = json_object_get(conjunct, "right");
+        if (only_from(a, join->left) && only_from(b, join->right)) {
+            json_array_append(join->left_keys, a);
+            json_array_append(join->right_keys, b);
+        } else if (only_from(b, join->left) && only_from(a, join->right)) {
+            json_array_append(join->left_keys, b);
+            json_array_append(join->right_keys, a);
+        }
+    }
+}
+
+// The joined fragment over what left and right have become.
+static struct fragment *joined(struct planner *planner, struct join *join,
+                               enum distribution dist, json_t *key_sets) {
+    struct trees *trees = &planner->trees;
+    json_t *tree = tree_own(trees, json_copy(join->item));
+    json_t *columns = tree_own(trees, json_copy(join->left->columns));
+    json_object_update(columns, join->right->columns);
+    json_object_set(tree, "left", join->left->tree);
+    json_object_set(tree, "right", join->right->tree);
+    json_object_set(tree, "condition",
+                    tree_rename_columns(trees, json_object_get(join->item, "condition"), columns));
+    uint64_t rows = join->keeps_left    ? join->left->rows
+                    : join->keeps_right ? join->right->rows
+                    : join->left->rows > join->right->rows ? join->left->rows
+                                                           : join->right->rows;
+    struct fragment *out = fragment_new(planner, tree, dist, rows);
+    if (out == NULL) return NULL;
+    static const char *const right_only[] = {"RIGHT_SEMI", "RIGHT_ANTI", NULL};
+    static const char *const left_only[] = {"SEMI", "ANTI", "MARK", NULL};
+    if (!one_of(join->type, right_only)) json_object_update(out->aliases, join->left->aliases);
+    if (!one_of(join->type, left_only)) json_object_update(out->aliases, join->right->aliases);
+    if (strcmp(join->type, "MARK") == 0) json_object_set_new(out->aliases, "", json_true());
+    const char *key;
+    json_t *where;
+    json_object_foreach(columns, key, where) json_object_set(out->columns, key, where);
+    if (key_sets != NULL) out->key_sets = key_sets;
+    return out;
+}
+
+// Positions in keys that match the fragment's hash keys one for one, or NULL.
+static json_t *match_keys(struct planner *planner, const struct fragment *from, json_t *keys) {
+    if (from->dist != DIST_HASH || json_array_size(from->key_sets) == 0) return NULL;
+    json_t *positions = tree_own(&planner->trees, json_array());
+    size_t i;
+    json_t *set;
+    json_array_foreach(from->key_sets, i, set) {
+        size_t k;
+        json_t *key;
+        bool found = false;
+        json_array_foreach(keys, k, key) {
+            if (json_object_get(set, tree_key(&planner->trees, key)) == NULL) continue;
+            json_array_append_new(positions, json_integer((json_int_t)k));
+            found = true;
+            break;
+        }
+        if (!found) return NULL;
+    }
+    return positions;
+}
+
+static json_t *pick(struct planner *planner, json_t *keys, json_t *positions) {
+    json_t *picked = tree_own(&planner->trees, json_array());
+    size_t i;
+    json_t *position;
+    json_array_foreach(positions, i, position) {
+        json_array_append(picked, json_array_get(keys, (size_t)json_integer_value(position)));
+    }
+    return picked;
+}
+
+static struct fragment *hashed(struct planner *planner, struct join *join) {
+    json_t *sets = tree_own(&planner->trees, json_array());
+    if (join->keeps_left) {
+        sets = join->left->key_sets;
+    } else if (join->keeps_right) {
+        sets = join->right->key_sets;
+    } else if (strcmp(join->type, "INNER") == 0) {
+        size_t i;
+        json_t *set;
+        json_array_foreach(join->left->key_sets, i, set) {
+            json_t *both = json_copy(set);
+            json_object_update(both, json_array_get(join->right->key_sets, i));
+            json_array_append_new(sets, both);
+        }
+    }
+    return joined(planner, join, DIST_HASH, sets);
+}
+
+static struct fragment *shuffle_side(struct planner *planner, struct fragment *side,
+                                     const json_t *item, json_t *keys) {
+    return exchange_place(planner, side, columns_needed(planner, item, side), EXCHANGE_HASH, keys,
+                          NULL);
+}
+
+struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) {
+    static const char *const known[] = {"INNER", "CROSS",  "LEFT",       "RIGHT",      "FULL", "SEMI",
+                                        "ANTI",  "MARK",   "RIGHT_SEMI", "RIGHT_ANTI", "SINGLE", NULL};
+    static const char *const left_kept[] = {"LEFT", "SEMI", "ANTI", "MARK", "SINGLE", NULL};
+    static const char *const right_kept[] = {"RIGHT", "RIGHT_SEMI", "RIGHT_ANTI", NULL};
+    const char *reference = tree_text(item, "ref_type");
+    struct join join = {.item = item, .type = tree_text(item, "join_type")};
+    if (strcmp(reference, "REGULAR") != 0 && strcmp(reference, "CROSS") != 0) {
+        return refuse(planner, "%s JOIN is not planned yet", reference);
+    }
+    if (strcmp(reference, "CROSS") == 0) join.type = "CROSS";
+    if (!one_of(join.type, known)) return refuse(planner, "%s JOIN is not planned yet", join.type);
+    if (json_array_size(json_object_get(item, "using_columns")) > 0) {
+        return refuse(planner, "JOIN USING is not planned yet");
+    }
+    join.left = plan_from(planner, json_object_get(item, "left"), ctes);
+    if (join.left == NULL) return NULL;
+    join.right = plan_from(planner, json_object_get(item, "right"), ctes);
+    if (join.right == NULL) return NULL;
+    join.keeps_left = one_of(join.type, left_kept);
+    join.keeps_right = one_of(join.type, right_kept);
+    find_keys(planner, &join);
+    bool inner = strcmp(join.type, "INNER") == 0 || strcmp(join.type, "CROSS") == 0;
+    bool may_right = inner || join.keeps_left;
+    bool may_left = inner || join.keeps_right;
+    // NOT IN needs all of the right side: one NULL anywhere in it changes every answer.
+    bool can_hash = json_array_size(join.left_keys) > 0 &&
+                    (strcmp(join.type, "MARK") != 0 || join.null_safe);
+    enum distribution l = join.left->dist, r = join.right->dist;
+    if (l == DIST_REPLICATED && r == DIST_REPLICATED) {
+        return joined(planner, &join, DIST_REPLICATED, NULL);
+    }
+    if (r == DIST_REPLICATED && may_right) {
+        return joined(planner, &join, l, join.left->key_sets);
+    }
+    if (l == DIST_REPLICATED && may_left) {
+        return joined(planner, &join, r, join.right->key_sets);
+    }
+    if (l >= DIST_SINGLE && r >= DIST_SINGLE) return joined(planner, &join, DIST_SINGLE, NULL);
+
+    json_t *match_left = can_hash ? match_keys(planner, join.left, join.left_keys) : NULL;
+    json_t *match_right = can_hash ? match_keys(planner, join.right, join.right_keys) : NULL;
+    if (match_left != NULL && match_right != NULL && json_equal(match_left, match_right)) {
+        planner_note(planner, "join without a shuffle: both sides are hashed on its keys");
+        return hashed(planner, &join);
+    }
+    bool small_right = may_right && planner->options->broadcast_rows >= 0 &&
+                       join.right->rows <= (uint64_t)planner->options->broadcast_rows;
+    bool small_left = may_left && planner->options->broadcast_rows >= 0 &&
+                      join.left->rows <= (uint64_t)planner->options->broadcast_rows;
+    if (!can_hash || r == DIST_SINGLE || l == DIST_SINGLE) {
+        small_right = small_right || may_right;
+        small_left = small_left || may_left;
+    }
+    if (small_right && small_left) {
+        bool take_right = r == DIST_SINGLE || (l != DIST_SINGLE && join.right->rows <= join.left->rows);
+        small_left = !take_right;
+        small_right = take_right;
+    }
+    if (small_right) {
+        join.right = to_replicated(planner, join.right, json_object_get(item, "right"));
+        if (join.right == NULL) return NULL;
+        return joined(planner, &join, join.left->dist, join.left->key_sets);
+    }
+    if (small_left) {
+        join.left = to_replicated(planner, join.left, json_object_get(item, "left"));
+        if (join.left == NULL) return NULL;
+        return joined(planner, &join, join.right->dist, join.right->key_sets);
+    }
+    if (!can_hash) {
+        planner_note(planner, "%s JOIN without an equality key: both sides are gathered",
+                     join.type);
+        join.left = to_single(planner, join.left, json_object_get(item, "left"));
+        join.right = to_single(planner, join.right, json_object_get(item, "right"));
+        if (join.left == NULL || join.right == NULL) return NULL;
+        return joined(planner, &join, DIST_SINGLE, NULL);
+    }
+    json_t *left_keys = match_right ? pick(planner, join.left_keys, match_right) : join.left_keys;
+    json_t *right_keys = match_left ? pick(planner, join.right_keys, match_left) : join.right_keys;
+    if (match_left != NULL) {
+        join.right = shuffle_side(planner, join.right, json_object_get(item, "right"), right_keys);
+    } else if (match_right != NULL) {
+        join.left = shuffle_side(planner, join.left, json_object_get(item, "left"), left_keys);
+    } else {
+        join.left = shuffle_side(planner, join.left, json_object_get(item, "left"), join.left_keys);
+        join.right =
+            shuffle_side(planner, join.right, json_object_get(item, "right"), join.right_keys);
+    }
+    if (join.left == NULL || join.right == NULL) return NULL;
+    return hashed(planner, &join);
+}

@@ -1,0 +1,133 @@
+// Internal to src/dist: the state of planning one query, and the fragment, the one structure
+// that carries everything about a piece of plan while it is being put together.
+#ifndef SHOAL_DIST_PLANNER_H
+#define SHOAL_DIST_PLANNER_H
+
+#include "dist/stages.h"
+#include "plan/tree.h"
+
+enum distribution {
+    DIST_RANDOM,      // each row is in one task, no one knows which
+    DIST_HASH,        // rows with equal keys are in the same task
+    DIST_SINGLE,      // everything in one task
+    DIST_REPLICATED,  // every task has (or can compute) all of it
+};
+
+// tree is a FROM item over this stage's leaves. columns maps the query's own column keys to
+// where they are now ([alias, column]); absent means unchanged. aliases are the query's
+// aliases inside. key_sets (HASH): one set of equivalent expression keys for each hash key;
+// empty: co-partitioned, but by nothing that still has a name.
+struct fragment {
+    json_t *tree;
+    json_t *aliases;
+    json_t *columns;
+    enum distribution dist;
+    json_t *key_sets;
+    uint64_t rows;
+    struct fragment *next;  // all of one planner's, to free them
+};
+
+struct leaf_draft {
+    enum leaf_kind kind;
+    uint32_t exchange;
+    char *scan_call;
+    struct schema schema;
+    struct scan_file *files;
+    size_t file_count;
+};
+
+struct stage_draft {
+    json_t *node;
+    uint32_t exchange;
+    enum distribution dist;
+    bool hashed;
+    uint64_t rows;
+};
+
+struct exchange_draft {
+    enum exchange_kind kind;
+    bool partitioned;
+    char *keys;
+    uint32_t like;  // must bind to the same types as this one; UINT32_MAX: none
+};
+
+struct planner {
+    struct trees trees;
+    const struct plan_options *options;
+    struct shoal_error *err;
+    json_t *references;  // column key -> number of references in the query
+    struct leaf_draft *leaves;
+    size_t leaf_count;
+    struct stage_draft *stages;
+    size_t stage_count;
+    struct exchange_draft *exchanges;
+    size_t exchange_count;
+    char **notes;
+    size_t note_count;
+    struct fragment *fragments;
+    unsigned next_name;
+};
+
+// Every function below returns NULL (or false) with planner->err filled when it refuses.
+
+struct fragment *fragment_new(struct planner *planner, json_t *tree, enum distribution dist,
+                              uint64_t rows);
+void planner_note(struct planner *planner, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+// A new name, prefix plus a number. Borrowed.
+const char *planner_name(struct planner *planner, const char *prefix);
+json_t *planner_column_names(struct planner *planner, size_t count);  // ["c0", "c1", ...]
+struct fragment *refuse(struct planner *planner, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+// planner.c
+struct fragment *plan_from(struct planner *planner, json_t *item, json_t *ctes);
+struct fragment *plan_node(struct planner *planner, json_t *node, const char *alias,
+                           json_t *columns, json_t *ctes);
+size_t node_width(const json_t *node);
+
+// exchange.c
+// A WHERE and, for top-n, modifiers that the producing stage applies before it sends.
+struct before_exchange {
+    json_t *where;
+    json_t *modifiers;
+};
+// The set of the query's columns of the fragment that are referenced outside item.
+json_t *columns_needed(struct planner *planner, const json_t *item, const struct fragment *from);
+// The set of columns of fragment that expressions mention.
+json_t *columns_mentioned(struct planner *planner, const json_t *expressions,
+                          const struct fragment *from);
+struct fragment *exchange_place(struct planner *planner, struct fragment *from, json_t *columns,
+                                enum exchange_kind kind, json_t *keys,
+                                const struct before_exchange *before);
+uint32_t exchange_new(struct planner *planner, enum exchange_kind kind, const char *keys);
+bool exchange_feed(struct planner *planner, uint32_t exchange, json_t *node,
+                   const struct fragment *from, bool hashed);
+// A FROM item that reads the exchange.
+json_t *exchange_read(struct planner *planner, uint32_t exchange, enum leaf_kind kind,
+                      const char *alias);
+// The number of the leaf that a FROM item is; SIZE_MAX when it is none.
+size_t leaf_index(const json_t *item);
+struct fragment *to_replicated(struct planner *planner, struct fragment *from,
+                               const json_t *item);
+struct fragment *to_single(struct planner *planner, struct fragment *from, const json_t *item);
+// hash(keys), renamed to the fragment's columns.
+json_t *hash_expression(struct planner *planner, json_t *keys, const json_t *columns);
+char *keys_text(struct planner *planner, json_t *keys);
+// Does the fragment's hashing put rows equal in `keys` (array of expressions) together?
+bool hash_satisfies(struct planner *planner, const struct fragment *from, json_t *keys);
+
+// join.c, aggregate.c, select.c
+struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes);
+struct fragment *plan_aggregate(struct planner *planner, json_t *node, struct fragment *from,
+                                json_t *aggregates, const char *alias, json_t *columns);
+struct fragment *plan_select(struct planner *planner, json_t *node, const char *alias,
+                             json_t *columns, json_t *ctes);
+// node as (node) AS alias(columns), with its distribution seen through the select list.
+struct fragment *wrap_block(struct planner *planner, json_t *node, const char *alias,
+                            json_t *columns, const struct fragment *input, uint64_t rows);
+
+// bind.c: drafts to stages, each bound in the driver.
+shoal_status bind_stages(struct planner *planner, struct stages *stages);
+
+#endif

@@ -1,0 +1,70 @@
+// A stage's SQL for one task: its placeholders replaced by what this task reads.
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "dist/stages.h"
+
+char *stage_substitute(const struct stage *stage, char *const *leaf_sql) {
+    struct text out = {0};
+    const char *at = stage->sql;
+    for (;;) {
+        const char *mark = strstr(at, "__leaf_");
+        if (mark == NULL) break;
+        size_t which = stage->leaf_count;
+        for (size_t i = 0; i < stage->leaf_count; i++) {
+            size_t length = strlen(stage->leaves[i].placeholder);
+            if (strncmp(mark, stage->leaves[i].placeholder, length) == 0) which = i;
+        }
+        if (which == stage->leaf_count) {  // the user's own text
+            text_append_bytes(&out, at, (size_t)(mark - at) + 7);
+            at = mark + 7;
+            continue;
+        }
+        size_t length = strlen(stage->leaves[which].placeholder);
+        bool quoted = mark > at && mark[-1] == '"' && mark[length] == '"';
+        text_append_bytes(&out, at, (size_t)(mark - at) - quoted);
+        if (leaf_sql[which] == NULL) {
+            text_free(&out);
+            return NULL;
+        }
+        text_append(&out, leaf_sql[which]);
+        at = mark + length + quoted;
+    }
+    text_append(&out, at);
+    return text_take(&out);
+}
+
+char *stage_scan_sql(const struct stage_leaf *leaf, const char *file, uint64_t first,
+                     uint64_t last) {
+    struct text out = {0};
+    text_append(&out, "(SELECT ");
+    for (size_t i = 0; i < leaf->schema.count; i++) {
+        text_append(&out, i ? ", CAST(" : "CAST(");
+        text_append_identifier(&out, leaf->schema.columns[i].name);
+        text_printf(&out, " AS %s) AS ", leaf->schema.columns[i].type);
+        text_append_identifier(&out, leaf->schema.columns[i].name);
+    }
+    text_append(&out, " FROM ");
+    if (file == NULL) {
+        text_printf(&out, "%s)", leaf->scan_call);
+    } else {
+        text_append(&out, "parquet_scan(");
+        text_append_literal(&out, file);
+        text_printf(&out,
+                    ", file_row_number=true) WHERE file_row_number BETWEEN %llu AND %llu)",
+                    (unsigned long long)first, (unsigned long long)last);
+    }
+    return text_take(&out);
+}
+
+char *stage_empty_sql(const struct schema *schema) {
+    struct text out = {0};
+    text_append(&out, "(SELECT ");
+    for (size_t i = 0; i < schema->count; i++) {
+        text_printf(&out, "%sCAST(NULL AS %s) AS ", i ? ", " : "", schema->columns[i].type);
+        text_append_identifier(&out, schema->columns[i].name);
+    }
+    text_append(&out, " WHERE false)");
+    return text_take(&out);
+}

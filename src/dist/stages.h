@@ -1,0 +1,103 @@
+// A query cut into stages: what the planner hands to the scheduler, read-only afterwards.
+//
+// A stage is one SELECT whose leaves are placeholders "__<kind>_<leaf index>__" standing
+// for a split of a scan or an input of an exchange. The last stage is the result stage; it
+// runs once, in the driver, and has no exchange.
+#ifndef SHOAL_DIST_STAGES_H
+#define SHOAL_DIST_STAGES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/schema.h"
+#include "base/status.h"
+#include "base/text.h"
+#include "duck/duck.h"
+
+enum exchange_kind { EXCHANGE_HASH, EXCHANGE_BROADCAST, EXCHANGE_GATHER, EXCHANGE_ROUND_ROBIN };
+
+// How one stage reads a leaf.
+enum leaf_kind {
+    LEAF_SCAN,       // a Parquet scan, cut in splits of row ranges: drives the stage's tasks
+    LEAF_SCAN_ALL,   // the whole scan, in each task
+    LEAF_PARTITION,  // task i reads partition i of a hash exchange: drives
+    LEAF_SPLIT,      // task i reads every n-th block file: drives
+    LEAF_ALL,        // each task reads all of the exchange
+};
+
+struct scan_file {
+    char *path;
+    uint64_t rows;
+    uint64_t bytes;
+};
+
+struct stage_leaf {
+    enum leaf_kind kind;
+    char *placeholder;     // the table name in the stage's SQL text
+    uint32_t exchange;     // for PARTITION, SPLIT, ALL
+    char *scan_call;       // for scans: the table function call as SQL, e.g. read_parquet('x')
+    struct schema schema;  // bound once for all files
+    struct scan_file *files;
+    size_t file_count;
+};
+
+struct stage {
+    uint32_t id;
+    char *sql;  // with placeholders
+    struct stage_leaf *leaves;
+    size_t leaf_count;
+    bool single;           // one task only
+    bool hashed;           // first output column is the partition hash
+    uint32_t exchange;     // that it feeds; UINT32_MAX for the result stage
+    struct schema schema;  // of the output, without the hash column
+    char *summary;         // one or more lines for EXPLAIN: operators in Spark's words
+    uint64_t estimated_rows;
+};
+
+struct exchange {
+    uint32_t id;
+    enum exchange_kind kind;
+    bool partitioned;  // its producers emit a hash
+    char *keys;        // for EXPLAIN
+    struct schema schema;
+};
+
+struct stages {
+    struct stage *stages;  // in topological order; the last is the result stage
+    size_t count;
+    struct exchange *exchanges;
+    size_t exchange_count;
+    char **notes;  // why something was gathered, broadcast, and so on
+    size_t note_count;
+    double plan_seconds;
+};
+
+struct plan_options {
+    uint32_t partitions;      // P of hash exchanges
+    int64_t broadcast_rows;   // broadcast at or below this many estimated rows; -1: never
+};
+
+// Plans one SELECT for workers. SHOAL_UNSUPPORTED with the reason when it cannot be
+// distributed: run it embedded then. conn is a planning connection: its
+// disabled_optimizers setting is changed and reset.
+shoal_status stages_plan(struct duck_conn *conn, const char *select,
+                         const struct plan_options *options, struct stages **stages,
+                         struct shoal_error *err);
+void stages_free(struct stages *stages);
+
+// The stage's SQL with each placeholder i replaced by leaf_sql[i].
+char *stage_substitute(const struct stage *stage, char *const *leaf_sql);
+// A scan leaf as SQL: rows [first, last] of file (file NULL: the whole scan), projected by
+// name and cast to the bound schema.
+char *stage_scan_sql(const struct stage_leaf *leaf, const char *file, uint64_t first,
+                     uint64_t last);
+// "(SELECT CAST(NULL AS T) AS c, ... WHERE false)", for binding.
+char *stage_empty_sql(const struct schema *schema);
+
+// The plan in words: stages, exchanges, keys, notes.
+void stages_explain(const struct stages *stages, struct text *out);
+shoal_status stages_explain_json(const struct stages *stages, char **json,
+                                 struct shoal_error *err);
+
+#endif

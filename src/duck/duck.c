@@ -1,0 +1,201 @@
+// Open, configure, run: DuckDB's connections and small results.
+#include "duck/duck.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "duck/internal.h"
+
+const char *duck_version(void) {
+    return duckdb_library_version();
+}
+
+shoal_status duck_open(struct duck **out, const struct duck_options *options,
+                       struct shoal_error *err) {
+    *out = NULL;
+    struct duck *duck = calloc(1, sizeof *duck);
+    duckdb_config config = NULL;
+    char *message = NULL;
+    char number[32];
+    shoal_status status = SHOAL_OK;
+    if (duck == NULL || duckdb_create_config(&config) != DuckDBSuccess) {
+        status = shoal_fail(err, SHOAL_NOMEM, "cannot create a DuckDB configuration");
+        goto out;
+    }
+    if (options->threads > 0) {
+        (void)snprintf(number, sizeof number, "%d", options->threads);
+        duckdb_set_config(config, "threads", number);
+    }
+    if (options->memory_bytes > 0) {
+        (void)snprintf(number, sizeof number, "%lluB", (unsigned long long)options->memory_bytes);
+        duckdb_set_config(config, "memory_limit", number);
+    }
+    if (options->temp_dir != NULL) {
+        duckdb_set_config(config, "temp_directory", options->temp_dir);
+    }
+    duckdb_set_config(config, "autoinstall_known_extensions", "false");
+    if (duckdb_open_ext(NULL, &duck->db, config, &message) != DuckDBSuccess) {
+        status = shoal_fail(err, SHOAL_INTERNAL, "cannot open DuckDB: %s",
+                            message ? message : "no reason given");
+    }
+out:
+    duckdb_free(message);
+    duckdb_destroy_config(&config);
+    if (status != SHOAL_OK) {
+        free(duck);
+    } else {
+        *out = duck;
+    }
+    return status;
+}
+
+void duck_close(struct duck *duck) {
+    if (duck == NULL) return;
+    duckdb_close(&duck->db);
+    free(duck);
+}
+
+shoal_status duck_connect(struct duck *duck, struct duck_conn **out, struct shoal_error *err) {
+    struct duck_conn *conn = calloc(1, sizeof *conn);
+    *out = NULL;
+    if (conn == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    conn->duck = duck;
+    if (duckdb_connect(duck->db, &conn->conn) != DuckDBSuccess) {
+        free(conn);
+        return shoal_fail(err, SHOAL_INTERNAL, "cannot connect to the embedded DuckDB");
+    }
+    *out = conn;
+    return SHOAL_OK;
+}
+
+void duck_disconnect(struct duck_conn *conn) {
+    if (conn == NULL) return;
+    duckdb_disconnect(&conn->conn);
+    free(conn);
+}
+
+void duck_interrupt(struct duck_conn *conn) {
+    duckdb_interrupt(conn->conn);
+}
+
+static shoal_status fail_from(duckdb_result *result, struct shoal_error *err) {
+    const char *message = duckdb_result_error(result);
+    duckdb_error_type type = duckdb_result_error_type(result);
+    if (message == NULL) message = "DuckDB gave no reason";
+    // What a function of shoal's own reported inside DuckDB keeps its kind.
+    if (strstr(message, "corrupt block") != NULL) {
+        return shoal_fail(err, SHOAL_CORRUPT, "%s", message);
+    }
+    shoal_status status = SHOAL_USER;
+    if (type == DUCKDB_ERROR_INTERRUPT) status = SHOAL_CANCELLED;
+    if (type == DUCKDB_ERROR_IO && strstr(message, "No space left") != NULL) status = SHOAL_IO;
+    if (type == DUCKDB_ERROR_OUT_OF_MEMORY) status = SHOAL_NOMEM;
+    return shoal_fail(err, status, "%s", message);
+}
+
+static shoal_status execute(struct duck_conn *conn, const char *sql, duckdb_result *result,
+                            struct shoal_error *err) {
+    if (duckdb_query(conn->conn, sql, result) == DuckDBSuccess) return SHOAL_OK;
+    shoal_status status = fail_from(result, err);
+    duckdb_destroy_result(result);
+    return status;
+}
+
+shoal_status duck_run(struct duck_conn *conn, const char *sql, struct shoal_error *err) {
+    duckdb_result result;
+    shoal_status status = execute(conn, sql, &result, err);
+    if (status == SHOAL_OK) duckdb_destroy_result(&result);
+    return status;
+}
+
+// SELECT of one VARCHAR with one VARCHAR parameter; *value is malloc'd.
+static shoal_status call_text(struct duck_conn *conn, const char *sql, const char *argument,
+                              char **value, struct shoal_error *err) {
+    duckdb_prepared_statement statement = NULL;
+    duckdb_result result;
+    *value = NULL;
+    if (duckdb_prepare(conn->conn, sql, &statement) != DuckDBSuccess) {
+        const char *message = duckdb_prepare_error(statement);
+        shoal_status status = shoal_fail(err, SHOAL_INTERNAL, "%s", message ? message : sql);
+        duckdb_destroy_prepare(&statement);
+        return status;
+    }
+    duckdb_bind_varchar(statement, 1, argument);
+    shoal_status status = SHOAL_OK;
+    if (duckdb_execute_prepared(statement, &result) != DuckDBSuccess) {
+        status = fail_from(&result, err);
+    } else {
+        char *text = duckdb_value_varchar(&result, 0, 0);
+        *value = text ? strdup(text) : NULL;
+        duckdb_free(text);
+        if (*value == NULL) status = shoal_fail(err, SHOAL_INTERNAL, "%s gave no value", sql);
+    }
+    duckdb_destroy_result(&result);
+    duckdb_destroy_prepare(&statement);
+    return status;
+}
+
+shoal_status duck_parse(struct duck_conn *conn, const char *select, char **json,
+                        struct shoal_error *err) {
+    return call_text(conn, "SELECT json_serialize_sql(CAST(? AS VARCHAR))", select, json, err);
+}
+
+shoal_status duck_deparse(struct duck_conn *conn, const char *json, char **sql,
+                          struct shoal_error *err) {
+    return call_text(conn, "SELECT json_deserialize_sql(CAST(? AS JSON))", json, sql, err);
+}
+
+shoal_status duck_canonical(struct duck_conn *conn, const char *select, char **sql,
+                            struct shoal_error *err) {
+    struct text text = {0};
+    struct duck_result *result = NULL;
+    text_printf(&text, "EXPLAIN (SQL) %s", select);
+    *sql = NULL;
+    shoal_status status = text.failed ? shoal_fail(err, SHOAL_NOMEM, "out of memory")
+                                      : duck_query(conn, text.data, &result, err);
+    text_free(&text);
+    if (status != SHOAL_OK) return status;
+    if (duck_result_columns(result) == 2 && duck_result_rows(result) == 1) {
+        *sql = strdup(duck_result_text(result, 1, 0));
+    }
+    duck_result_free(result);
+    if (*sql == NULL) return shoal_fail(err, SHOAL_INTERNAL, "EXPLAIN (SQL) gave no plan");
+    return SHOAL_OK;
+}
+
+shoal_status duck_describe(struct duck_conn *conn, const char *select, struct schema *schema,
+                           struct shoal_error *err) {
+    struct text text = {0};
+    struct duck_result *result = NULL;
+    *schema = (struct schema){0};
+    text_printf(&text, "DESCRIBE %s", select);
+    shoal_status status = text.failed ? shoal_fail(err, SHOAL_NOMEM, "out of memory")
+                                      : duck_query(conn, text.data, &result, err);
+    text_free(&text);
+    if (status != SHOAL_OK) return status;
+    for (size_t row = 0; row < duck_result_rows(result); row++) {
+        if (!schema_add(schema, duck_result_text(result, 0, row), duck_result_text(result, 1, row))) {
+            status = shoal_fail(err, SHOAL_NOMEM, "out of memory");
+        }
+    }
+    duck_result_free(result);
+    return status;
+}
+
+shoal_status duck_scalar(struct duck_conn *conn, const char *sql, char **value,
+                         struct shoal_error *err) {
+    struct duck_result *result = NULL;
+    *value = NULL;
+    shoal_status status = duck_query(conn, sql, &result, err);
+    if (status != SHOAL_OK) return status;
+    if (duck_result_rows(result) > 0 && duck_result_columns(result) > 0) {
+        const char *text = duck_result_text(result, 0, 0);
+        if (text != NULL && (*value = strdup(text)) == NULL) {
+            status = shoal_fail(err, SHOAL_NOMEM, "out of memory");
+        }
+    }
+    duck_result_free(result);
+    return status;
+}

@@ -1,0 +1,73 @@
+// DuckDB behind one door. Nothing outside src/duck includes duckdb.h.
+//
+// A `duck` is one database instance with one connection; further connections share the
+// instance (duck_connect). A connection belongs to one thread at a time, except
+// duck_interrupt(), which any thread may call while a statement runs.
+#ifndef SHOAL_DUCK_DUCK_H
+#define SHOAL_DUCK_DUCK_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/schema.h"
+#include "base/status.h"
+
+struct duck;         // one database instance
+struct duck_conn;    // one connection
+struct duck_result;  // a materialised or streaming result
+
+struct duck_options {
+    int threads;              // 0: all cores
+    const char *temp_dir;     // NULL: DuckDB's default
+    uint64_t memory_bytes;    // 0: DuckDB's default
+};
+
+// Opens an in-memory instance.
+shoal_status duck_open(struct duck **duck, const struct duck_options *options,
+                       struct shoal_error *err);
+void duck_close(struct duck *duck);
+shoal_status duck_connect(struct duck *duck, struct duck_conn **conn, struct shoal_error *err);
+void duck_disconnect(struct duck_conn *conn);
+void duck_interrupt(struct duck_conn *conn);
+const char *duck_version(void);
+
+// Runs every statement in sql, dropping results. DuckDB's message (with LINE n: ... ^) is
+// passed on in err as SHOAL_USER; an interrupted statement gives SHOAL_CANCELLED; out of
+// memory or disk SHOAL_IO/SHOAL_NOMEM.
+shoal_status duck_run(struct duck_conn *conn, const char *sql, struct shoal_error *err);
+
+// Runs one statement and returns its first column's first row as text (free() it; NULL
+// when there is no row or it is NULL).
+shoal_status duck_scalar(struct duck_conn *conn, const char *sql, char **value,
+                         struct shoal_error *err);
+
+// Splits a text into statements. Each is malloc'd; *count of them.
+shoal_status duck_split(struct duck_conn *conn, const char *sql, char ***statements, size_t *count,
+                        struct shoal_error *err);
+
+// Materialised result as text cells, for the few small internal queries and the output.
+shoal_status duck_query(struct duck_conn *conn, const char *sql, struct duck_result **result,
+                        struct shoal_error *err);
+size_t duck_result_columns(const struct duck_result *result);
+size_t duck_result_rows(const struct duck_result *result);
+const char *duck_result_name(const struct duck_result *result, size_t column);
+const char *duck_result_type(const struct duck_result *result, size_t column);
+// NULL for SQL NULL; the text lives as long as the result.
+const char *duck_result_text(const struct duck_result *result, size_t column, size_t row);
+void duck_result_free(struct duck_result *result);
+
+// The output columns of a SELECT, by binding it (DESCRIBE), without running it.
+shoal_status duck_describe(struct duck_conn *conn, const char *select, struct schema *schema,
+                           struct shoal_error *err);
+
+// EXPLAIN (SQL): the optimised plan as canonical SQL. free() it.
+shoal_status duck_canonical(struct duck_conn *conn, const char *select, char **sql,
+                            struct shoal_error *err);
+// Syntax tree as JSON text of one SELECT, and back. free() them.
+shoal_status duck_parse(struct duck_conn *conn, const char *select, char **json,
+                        struct shoal_error *err);
+shoal_status duck_deparse(struct duck_conn *conn, const char *json, char **sql,
+                          struct shoal_error *err);
+
+#endif

@@ -1,0 +1,325 @@
+#include "plan/tree.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+
+json_t *tree_own(struct trees *trees, json_t *node) {
+    if (node == NULL || json_array_append_new(trees->keep, node) != 0) {
+        trees->failed = true;
+        return NULL;
+    }
+    return node;
+}
+
+json_t *tree_copy(struct trees *trees, const json_t *node) {
+    return tree_own(trees, json_deep_copy(node));
+}
+
+static shoal_status load_names(struct trees *trees, const char *where, json_t *set,
+                               struct shoal_error *err) {
+    struct text sql = {0};
+    text_printf(&sql, "SELECT DISTINCT function_name FROM duckdb_functions() WHERE %s", where);
+    struct duck_result *result = NULL;
+    shoal_status status = sql.failed ? shoal_fail(err, SHOAL_NOMEM, "out of memory")
+                                     : duck_query(trees->conn, sql.data, &result, err);
+    text_free(&sql);
+    if (status != SHOAL_OK) return status;
+    for (size_t row = 0; row < duck_result_rows(result); row++) {
+        json_object_set_new(set, duck_result_text(result, 0, row), json_true());
+    }
+    duck_result_free(result);
+    return SHOAL_OK;
+}
+
+shoal_status trees_init(struct trees *trees, struct duck_conn *conn, struct shoal_error *err) {
+    *trees = (struct trees){.conn = conn,
+                            .keep = json_array(),
+                            .templates = json_object(),
+                            .aggregates = json_object(),
+                            .volatiles = json_object(),
+                            .err = err};
+    shoal_status status =
+        load_names(trees, "function_type = 'aggregate'", trees->aggregates, err);
+    if (status == SHOAL_OK) {
+        status = load_names(trees, "stability = 'VOLATILE'", trees->volatiles, err);
+    }
+    return status;
+}
+
+void trees_reset(struct trees *trees) {
+    json_decref(trees->keep);
+    json_decref(trees->templates);
+    json_decref(trees->aggregates);
+    json_decref(trees->volatiles);
+    *trees = (struct trees){0};
+}
+
+// DuckDB writes "no location" as 2^64-1, which is past jansson's integers. The pattern can't
+// match inside a JSON string, where its quotes would be escaped.
+static void clear_locations(char *text) {
+    static const char pattern[] = "\"query_location\":18446744073709551615";
+    const size_t keep = sizeof "\"query_location\":" - 1;
+    for (char *at = text; (at = strstr(at, pattern)) != NULL;) {
+        at[keep] = '0';
+        memset(at + keep + 1, ' ', sizeof pattern - 1 - keep - 1);
+        at += sizeof pattern - 1;
+    }
+}
+
+json_t *tree_parse(struct trees *trees, const char *select) {
+    char *text = NULL;
+    if (duck_parse(trees->conn, select, &text, trees->err) != SHOAL_OK) return NULL;
+    clear_locations(text);
+    json_t *root = json_loads(text, 0, NULL);
+    free(text);
+    if (tree_own(trees, root) == NULL) {
+        shoal_fail(trees->err, SHOAL_INTERNAL, "DuckDB's syntax tree is not JSON");
+        return NULL;
+    }
+    json_t *statement = json_array_get(json_object_get(root, "statements"), 0);
+    json_t *node = json_object_get(statement, "node");
+    if (node == NULL) shoal_fail(trees->err, SHOAL_INTERNAL, "the syntax tree has no SELECT");
+    return node;
+}
+
+char *tree_deparse(struct trees *trees, json_t *select_node, struct shoal_error *err) {
+    json_t *root = tree_own(trees, json_pack("{s:b, s:[{s:O, s:[]}]}", "error", 0, "statements",
+                                             "node", select_node, "named_param_map"));
+    char *json = root == NULL ? NULL : json_dumps(root, JSON_COMPACT);
+    char *sql = NULL;
+    if (json == NULL) {
+        shoal_fail(err, SHOAL_NOMEM, "out of memory while writing a stage's SQL");
+    } else {
+        duck_deparse(trees->conn, json, &sql, err);
+    }
+    free(json);
+    return sql;
+}
+
+json_t *tree_select_template(struct trees *trees, const char *select) {
+    json_t *node = json_object_get(trees->templates, select);
+    if (node == NULL) {
+        node = tree_parse(trees, select);
+        if (node == NULL) {
+            trees->failed = true;
+            return NULL;
+        }
+        json_object_set(trees->templates, select, node);
+    }
+    return tree_copy(trees, node);
+}
+
+json_t *tree_expression(struct trees *trees, const char *expression) {
+    struct text sql = {0};
+    text_printf(&sql, "SELECT %s", expression);
+    json_t *node = sql.failed ? NULL : tree_select_template(trees, sql.data);
+    text_free(&sql);
+    return json_array_get(json_object_get(node, "select_list"), 0);
+}
+
+const char *tree_text(const json_t *node, const char *field) {
+    const char *value = json_string_value(json_object_get(node, field));
+    return value == NULL ? "" : value;
+}
+
+bool tree_is(const json_t *node, const char *field, const char *value) {
+    return strcmp(tree_text(node, field), value) == 0;
+}
+
+json_t *tree_column(struct trees *trees, const char *alias, const char *column) {
+    json_t *names = *alias ? json_pack("[s, s]", alias, column) : json_pack("[s]", column);
+    return tree_own(trees, json_pack("{s:s, s:s, s:s, s:i, s:i, s:o}", "class", "COLUMN_REF",
+                                     "type", "COLUMN_REF", "alias", "", "query_location", 0,
+                                     "query_location_length", 0, "column_names", names));
+}
+
+static void append_key(struct text *text, const char *alias, const char *column) {
+    text_append(text, alias);
+    text_append_bytes(text, "\x01", 1);
+    text_append(text, column);
+}
+
+json_t *tree_column_key(struct trees *trees, const char *alias, const char *column) {
+    struct text text = {0};
+    append_key(&text, alias, column);
+    json_t *key = tree_own(trees, text.failed ? NULL : json_string(text.data));
+    text_free(&text);
+    return key;
+}
+
+// The key of a column reference, into text.
+static void reference_key(const json_t *node, struct text *text) {
+    json_t *names = json_object_get(node, "column_names");
+    const char *first = json_string_value(json_array_get(names, 0));
+    const char *second = json_string_value(json_array_get(names, 1));
+    append_key(text, second ? first : "", second ? second : first ? first : "");
+}
+
+void tree_each_column(const json_t *node, void (*visit)(void *ctx, const char *key), void *ctx) {
+    if (json_is_array(node)) {
+        size_t i;
+        json_t *item;
+        json_array_foreach((json_t *)node, i, item) tree_each_column(item, visit, ctx);
+        return;
+    }
+    if (!json_is_object(node)) return;
+    if (tree_is(node, "class", "COLUMN_REF")) {
+        struct text key = {0};
+        reference_key(node, &key);
+        if (!key.failed) visit(ctx, key.data);
+        text_free(&key);
+        return;
+    }
+    const char *name;
+    json_t *value;
+    json_object_foreach((json_t *)node, name, value) tree_each_column(value, visit, ctx);
+}
+
+static void rename_in_place(json_t *node, const json_t *map) {
+    size_t i;
+    const char *name;
+    json_t *value;
+    if (json_is_array(node)) {
+        json_array_foreach(node, i, value) rename_in_place(value, map);
+    } else if (json_is_object(node)) {
+        if (tree_is(node, "class", "COLUMN_REF")) {
+            struct text key = {0};
+            reference_key(node, &key);
+            json_t *to = key.failed ? NULL : json_object_get(map, key.data);
+            if (to != NULL) json_object_set_new(node, "column_names", json_deep_copy(to));
+            text_free(&key);
+            return;
+        }
+        json_object_foreach(node, name, value) rename_in_place(value, map);
+    }
+}
+
+json_t *tree_rename_columns(struct trees *trees, const json_t *node, const json_t *map) {
+    if (node == NULL || json_is_null(node)) return (json_t *)node;
+    json_t *copy = tree_copy(trees, node);
+    rename_in_place(copy, map);
+    return copy;
+}
+
+static json_t *without_labels(const json_t *node) {
+    size_t i;
+    const char *name;
+    json_t *value;
+    if (json_is_array(node)) {
+        json_t *copy = json_array();
+        json_array_foreach((json_t *)node, i, value) {
+            json_array_append_new(copy, without_labels(value));
+        }
+        return copy;
+    }
+    if (!json_is_object(node)) return json_incref((json_t *)node);
+    json_t *copy = json_object();
+    json_object_foreach((json_t *)node, name, value) {
+        if (strcmp(name, "alias") == 0 || strncmp(name, "query_location", 14) == 0) continue;
+        json_object_set_new(copy, name, without_labels(value));
+    }
+    return copy;
+}
+
+const char *tree_key(struct trees *trees, const json_t *node) {
+    json_t *bare = without_labels(node);
+    char *text = json_dumps(bare, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
+    json_decref(bare);
+    json_t *string = tree_own(trees, text ? json_string(text) : NULL);
+    free(text);
+    return string ? json_string_value(string) : "";
+}
+
+json_t *tree_aliased(struct trees *trees, const json_t *expression, const char *alias) {
+    json_t *copy = tree_copy(trees, expression);
+    json_object_set_new(copy, "alias", json_string(alias));
+    return copy;
+}
+
+json_t *tree_select(struct trees *trees, json_t *list, json_t *from, json_t *where) {
+    json_t *node = tree_select_template(trees, "SELECT 1");
+    json_object_set(node, "select_list", list);
+    if (from != NULL) json_object_set(node, "from_table", from);
+    if (where != NULL) json_object_set(node, "where_clause", where);
+    return node;
+}
+
+json_t *tree_subquery(struct trees *trees, json_t *node, const char *alias, json_t *columns) {
+    json_t *select = tree_select_template(trees, "SELECT 1 FROM (SELECT 1) AS x(c0)");
+    json_t *item = json_object_get(select, "from_table");
+    json_object_set(json_object_get(item, "subquery"), "node", node);
+    json_object_set_new(item, "alias", json_string(alias));
+    json_object_set_new(item, "column_name_alias", json_deep_copy(columns));
+    return item;
+}
+
+json_t *tree_table(struct trees *trees, const char *name, const char *alias) {
+    json_t *select = tree_select_template(trees, "SELECT 1 FROM t AS x");
+    json_t *item = json_object_get(select, "from_table");
+    json_object_set_new(item, "table_name", json_string(name));
+    json_object_set_new(item, "qualified_name", json_pack("{s:[s]}", "path", name));
+    json_object_set_new(item, "alias", json_string(alias));
+    return item;
+}
+
+void tree_conjuncts(json_t *condition, json_t *list) {
+    if (condition == NULL || json_is_null(condition)) return;
+    if (!tree_is(condition, "type", "CONJUNCTION_AND")) {
+        json_array_append(list, condition);
+        return;
+    }
+    size_t i;
+    json_t *child;
+    json_array_foreach(json_object_get(condition, "children"), i, child) {
+        tree_conjuncts(child, list);
+    }
+}
+
+void tree_aggregates(struct trees *trees, json_t *node, json_t *list) {
+    size_t i;
+    const char *name;
+    json_t *value;
+    if (json_is_array(node)) {
+        json_array_foreach(node, i, value) tree_aggregates(trees, value, list);
+    } else if (json_is_object(node)) {
+        if (tree_is(node, "class", "FUNCTION") &&
+            json_object_get(trees->aggregates, tree_text(node, "function_name"))) {
+            json_array_append(list, node);
+            return;
+        }
+        json_object_foreach(node, name, value) tree_aggregates(trees, value, list);
+    }
+}
+
+void tree_windows(json_t *node, json_t *list) {
+    size_t i;
+    const char *name;
+    json_t *value;
+    if (json_is_array(node)) {
+        json_array_foreach(node, i, value) tree_windows(value, list);
+    } else if (json_is_object(node)) {
+        if (tree_is(node, "class", "WINDOW")) json_array_append(list, node);
+        json_object_foreach(node, name, value) tree_windows(value, list);
+    }
+}
+
+const char *tree_volatile(const struct trees *trees, const json_t *node) {
+    const char *found = NULL;
+    size_t i;
+    const char *name;
+    json_t *value;
+    if (json_is_array(node)) {
+        json_array_foreach((json_t *)node, i, value) {
+            if ((found = tree_volatile(trees, value)) != NULL) return found;
+        }
+    } else if (json_is_object(node)) {
+        const char *function = tree_text(node, "function_name");
+        if (*function && json_object_get(trees->volatiles, function)) return function;
+        json_object_foreach((json_t *)node, name, value) {
+            if ((found = tree_volatile(trees, value)) != NULL) return found;
+        }
+    }
+    return found;
+}
