@@ -3,10 +3,12 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-shoal_status shoal_fail(struct shoal_error *err, shoal_status status, const char *format, ...) {
+shoal_status shoal_fail(struct shoal_error *err, shoal_status status, const char *format,
+                        ...) {
     if (err == NULL) return status;
     err->status = status;
-    err->retriable = status == SHOAL_IO || status == SHOAL_LOST || status == SHOAL_CORRUPT;
+    err->retriable =
+        status == SHOAL_IO || status == SHOAL_LOST || status == SHOAL_CORRUPT;
     va_list args;
     va_start(args, format);
     (void)vsnprintf(err->message, sizeof err->message, format, args);
@@ -15,7 +17,8 @@ shoal_status shoal_fail(struct shoal_error *err, shoal_status status, const char
 }
 
 const char *shoal_status_name(shoal_status status) {
-    static const char *const names[] = {"ok",        "user", "usage",   "unsupported", "io", "nomem",
-                                        "cancelled", "lost", "corrupt", "internal"};
+    static const char *const names[] = {"ok",      "user",    "usage",     "unsupported",
+                                        "io",      "nomem",   "cancelled", "lost",
+                                        "corrupt", "internal"};
     return (unsigned)status < sizeof names / sizeof *names ? names[status] : "unknown";
 }

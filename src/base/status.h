@@ -30,8 +30,8 @@ struct shoal_error {
 
 // Fills err (which may be NULL) and returns status, so that callers can
 // `return shoal_fail(err, SHOAL_IO, ...)`. retriable is set for IO, LOST and CORRUPT.
-shoal_status shoal_fail(struct shoal_error *err, shoal_status status, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+shoal_status shoal_fail(struct shoal_error *err, shoal_status status, const char *format,
+                        ...) __attribute__((format(printf, 3, 4)));
 
 // A stable lower-case name, used in messages and on the wire.
 const char *shoal_status_name(shoal_status status);

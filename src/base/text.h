@@ -15,7 +15,8 @@ struct text {
 
 void text_append(struct text *text, const char *string);
 void text_append_bytes(struct text *text, const char *bytes, size_t size);
-void text_printf(struct text *text, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void text_printf(struct text *text, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 // 'it''s', for SQL literals; "a""b" for identifiers.
 void text_append_literal(struct text *text, const char *string);
 void text_append_identifier(struct text *text, const char *string);

@@ -1,8 +1,9 @@
-// Block files joined to DuckDB: the COPY function "shoal" that scatters a SELECT into block
-// files and the table function shoal_input(key, i) that reads them back.
+// Block files joined to DuckDB: the COPY function "shoal" that scatters a SELECT into
+// block files and the table function shoal_input(key, i) that reads them back.
 //
-// SQL text can carry only strings, so a task's inputs and output are registered under a key
-// in a process-wide, mutex-guarded table before its statement runs, and released after.
+// SQL text can carry only strings, so a task's inputs and output are registered under a
+// key in a process-wide, mutex-guarded table before its statement runs, and released
+// after.
 //   COPY (SELECT ...) TO '<dir>/<prefix>' (FORMAT shoal, PER_THREAD_OUTPUT true)
 //   SELECT ... FROM shoal_input('<key>', 0) AS x1
 // The COPY function finds its registration by the path it is given: <dir>/<prefix> or a
@@ -39,15 +40,15 @@ struct block_output {
 // Registers both functions on the connection's database. Once per database.
 shoal_status block_register(struct duck_conn *conn, struct shoal_error *err);
 
-// Everything is copied. The schema is what readers see, whatever the files hold: a file with
-// other columns is SHOAL_CORRUPT.
+// Everything is copied. The schema is what readers see, whatever the files hold: a file
+// with other columns is SHOAL_CORRUPT.
 shoal_status block_bind_input(const char *key, size_t index, const struct schema *schema,
                               const struct block_segment *segments, size_t count,
                               struct shoal_error *err);
 void block_release_inputs(const char *key);
 
-// path is the COPY target. hashed: the SELECT's first column is the UBIGINT hash that rows
-// are scattered by (remixed, not stored).
+// path is the COPY target. hashed: the SELECT's first column is the UBIGINT hash that
+// rows are scattered by (remixed, not stored).
 shoal_status block_bind_output(const char *path, uint32_t partitions, bool hashed,
                                struct shoal_error *err);
 // After the COPY succeeded: the files written. Ends the registration; after a failed COPY

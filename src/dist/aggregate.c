@@ -1,12 +1,13 @@
-// Aggregates. Where the rows of a group are already together, the block runs as it is. Else,
-// if every aggregate can be split by rewriting, a partial aggregate runs before the exchange
-// and a final one after it; if one can't, the rows themselves are exchanged on the group keys
-// and aggregated once.
+// Aggregates. Where the rows of a group are already together, the block runs as it is.
+// Else, if every aggregate can be split by rewriting, a partial aggregate runs before the
+// exchange and a final one after it; if one can't, the rows themselves are exchanged on
+// the group keys and aggregated once.
 //
-// The split is by a whitelist of name and arity, without DISTINCT and ORDER BY: by name alone
-// max(x, 2) would give wrong rows. An ungrouped partial over no rows must send nothing
-// (HAVING count(*) > 0), or first() would pick its NULL; counts are coalesced to 0 at the end.
-// GROUPING SETS: the partial also sends GROUPING(all keys), and the final groups by it.
+// The split is by a whitelist of name and arity, without DISTINCT and ORDER BY: by name
+// alone max(x, 2) would give wrong rows. An ungrouped partial over no rows must send
+// nothing (HAVING count(*) > 0), or first() would pick its NULL; counts are coalesced to
+// 0 at the end. GROUPING SETS: the partial also sends GROUPING(all keys), and the final
+// groups by it.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -53,10 +54,10 @@ static const struct split_rule *find_rule(const json_t *aggregate) {
 
 struct split {
     struct planner *planner;
-    const char *alias;     // of the partial results in the final block
-    json_t *calls;         // key of an aggregate call -> its final expression
-    json_t *groups;        // key of a group expression -> column name
-    json_t *group_keys;    // array of those keys, in order
+    const char *alias;   // of the partial results in the final block
+    json_t *calls;       // key of an aggregate call -> its final expression
+    json_t *groups;      // key of a group expression -> column name
+    json_t *group_keys;  // array of those keys, in order
 };
 
 // GROUPING(a, b) in terms of the partial's GROUPING over all keys.
@@ -69,9 +70,10 @@ static json_t *grouping_bits(struct split *split, const json_t *call) {
     for (size_t i = 0; i < count; i++) {
         const char *key = tree_key(&split->planner->trees, json_array_get(children, i));
         for (size_t k = 0; k < all; k++) {
-            if (strcmp(key, json_string_value(json_array_get(split->group_keys, k))) != 0) continue;
-            text_printf(&sql, " + ((%s.gid >> %zu) & 1) * %llu", split->alias, all - 1 - k,
-                        1ULL << (count - 1 - i));
+            if (strcmp(key, json_string_value(json_array_get(split->group_keys, k))) != 0)
+                continue;
+            text_printf(&sql, " + ((%s.gid >> %zu) & 1) * %llu", split->alias,
+                        all - 1 - k, 1ULL << (count - 1 - i));
         }
     }
     text_append(&sql, " AS BIGINT)");
@@ -88,7 +90,8 @@ static json_t *finalise(struct split *split, json_t *node) {
     json_t *value;
     if (json_is_array(node)) {
         json_t *copy = tree_own(trees, json_array());
-        json_array_foreach(node, i, value) json_array_append(copy, finalise(split, value));
+        json_array_foreach(node, i, value)
+            json_array_append(copy, finalise(split, value));
         return copy;
     }
     if (!json_is_object(node)) return node;
@@ -102,28 +105,32 @@ static json_t *finalise(struct split *split, json_t *node) {
             return tree_aliased(trees, column, tree_text(node, "alias"));
         }
         if (tree_is(node, "type", "GROUPING_FUNCTION")) {
-            return tree_aliased(trees, grouping_bits(split, node), tree_text(node, "alias"));
+            return tree_aliased(trees, grouping_bits(split, node),
+                                tree_text(node, "alias"));
         }
     }
     json_t *copy = tree_own(trees, json_object());
-    json_object_foreach(node, name, value) json_object_set(copy, name, finalise(split, value));
+    json_object_foreach(node, name, value)
+        json_object_set(copy, name, finalise(split, value));
     return copy;
 }
 
-static struct fragment *whole_groups(struct planner *planner, json_t *node, struct fragment *from,
-                                     const char *alias, json_t *columns, const char *why) {
+static struct fragment *whole_groups(struct planner *planner, json_t *node,
+                                     struct fragment *from, const char *alias,
+                                     json_t *columns, const char *why) {
     struct trees *trees = &planner->trees;
     json_t *groups = json_object_get(node, "group_expressions");
     bool keyed = json_array_size(groups) > 0 &&
                  json_array_size(json_object_get(node, "group_sets")) <= 1;
-    json_t *used = tree_own(trees, json_pack("[O, O]", json_object_get(node, "select_list"), groups));
+    json_t *used = tree_own(
+        trees, json_pack("[O, O]", json_object_get(node, "select_list"), groups));
     if (json_is_object(json_object_get(node, "having"))) {
         json_array_append(used, json_object_get(node, "having"));
     }
     struct before_exchange before = {.where = json_object_get(node, "where_clause")};
-    struct fragment *moved =
-        exchange_place(planner, from, columns_mentioned(planner, used, from),
-                       keyed ? EXCHANGE_HASH : EXCHANGE_GATHER, keyed ? groups : NULL, &before);
+    struct fragment *moved = exchange_place(
+        planner, from, columns_mentioned(planner, used, from),
+        keyed ? EXCHANGE_HASH : EXCHANGE_GATHER, keyed ? groups : NULL, &before);
     if (moved == NULL) return NULL;
     planner_note(planner, "%s() has no partial form: rows are %s", why,
                  keyed ? "exchanged by the group keys" : "gathered");
@@ -132,8 +139,9 @@ static struct fragment *whole_groups(struct planner *planner, json_t *node, stru
     return wrap_block(planner, base, alias, columns, moved, moved->rows / 3 + 1);
 }
 
-struct fragment *plan_aggregate(struct planner *planner, json_t *node, struct fragment *from,
-                                json_t *aggregates, const char *alias, json_t *columns) {
+struct fragment *plan_aggregate(struct planner *planner, json_t *node,
+                                struct fragment *from, json_t *aggregates,
+                                const char *alias, json_t *columns) {
     struct trees *trees = &planner->trees;
     json_t *groups = json_object_get(node, "group_expressions");
     json_t *sets = json_object_get(node, "group_sets");
@@ -179,14 +187,18 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node, struct fr
             (void)snprintf(slot, sizeof slot, "p\x01p%d", part);
             json_t *partial = tree_aliased(
                 trees, tree_rename_columns(trees, call, from->columns), name);
-            json_object_set_new(partial, "function_name", json_string(rule->partial[part]));
-            json_t *path = json_object_get(json_object_get(partial, "qualified_name"), "path");
-            json_array_set_new(path, json_array_size(path) - 1, json_string(rule->partial[part]));
+            json_object_set_new(partial, "function_name",
+                                json_string(rule->partial[part]));
+            json_t *path =
+                json_object_get(json_object_get(partial, "qualified_name"), "path");
+            json_array_set_new(path, json_array_size(path) - 1,
+                               json_string(rule->partial[part]));
             json_array_append(list, partial);
             json_object_set_new(names, slot, json_pack("[s, s]", split.alias, name));
         }
-        json_object_set(split.calls, key,
-                        tree_rename_columns(trees, tree_expression(trees, rule->final), names));
+        json_object_set(
+            split.calls, key,
+            tree_rename_columns(trees, tree_expression(trees, rule->final), names));
     }
     if (several_sets) {
         json_t *grouping = tree_expression(trees, "grouping(a)");
@@ -197,7 +209,8 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node, struct fr
     json_t *partial = tree_select(trees, list, from->tree, NULL);
     json_t *where = json_object_get(node, "where_clause");
     if (json_is_object(where)) {
-        json_object_set(partial, "where_clause", tree_rename_columns(trees, where, from->columns));
+        json_object_set(partial, "where_clause",
+                        tree_rename_columns(trees, where, from->columns));
     }
     json_object_set(partial, "group_expressions", local_groups);
     json_object_set(partial, "group_sets", sets);
@@ -226,7 +239,8 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node, struct fr
         json_t *sub = tree_subquery(trees, partial, inner, names);
         struct fragment sent = *from;
         sent.rows = from->rows / 3 + 1;
-        exchange_feed(planner, exchange, tree_select(trees, outer, sub, NULL), &sent, true);
+        exchange_feed(planner, exchange, tree_select(trees, outer, sub, NULL), &sent,
+                      true);
     } else {
         json_object_set(partial, "having", tree_expression(trees, "(count(*) > 0)"));
         exchange = exchange_new(planner, EXCHANGE_GATHER, NULL);
@@ -239,8 +253,9 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node, struct fr
         exchange_read(planner, exchange, keyed ? LEAF_PARTITION : LEAF_ALL, split.alias),
         keyed ? DIST_HASH : DIST_SINGLE, keyed ? from->rows / 3 + 1 : 1);
     if (received == NULL) return NULL;
-    json_t *final = tree_select(trees, finalise(&split, json_object_get(node, "select_list")),
-                                received->tree, NULL);
+    json_t *final =
+        tree_select(trees, finalise(&split, json_object_get(node, "select_list")),
+                    received->tree, NULL);
     json_object_set(final, "group_expressions", final_groups);
     if (keyed) {
         json_t *all = json_array();
@@ -252,7 +267,8 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node, struct fr
         json_object_set(final, "group_sets", sets);
     }
     json_t *having = json_object_get(node, "having");
-    if (json_is_object(having)) json_object_set(final, "having", finalise(&split, having));
+    if (json_is_object(having))
+        json_object_set(final, "having", finalise(&split, having));
     if (keyed && !several_sets) {
         json_array_foreach(final_groups, i, group) {
             json_array_append_new(received->key_sets,

@@ -1,6 +1,7 @@
 // From drafts to stages: write each stage's SQL once, find its leaves, and bind it in the
-// driver over empty inputs of the right types. Binding gives the output schema, which is the
-// schema of the exchange that the stage feeds, and finds an error before any task is sent.
+// driver over empty inputs of the right types. Binding gives the output schema, which is
+// the schema of the exchange that the stage feeds, and finds an error before any task is
+// sent.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,8 @@ static shoal_status no_memory(struct planner *planner) {
 }
 
 // The leaves that node reads, each once, in order of appearance.
-static bool collect_leaves(const json_t *node, size_t *found, size_t *count, size_t capacity) {
+static bool collect_leaves(const json_t *node, size_t *found, size_t *count,
+                           size_t capacity) {
     size_t i;
     const char *name;
     json_t *value;
@@ -34,7 +36,8 @@ static bool collect_leaves(const json_t *node, size_t *found, size_t *count, siz
     return true;
 }
 
-static shoal_status copy_leaf(struct planner *planner, size_t index, struct stage_leaf *to) {
+static shoal_status copy_leaf(struct planner *planner, size_t index,
+                              struct stage_leaf *to) {
     struct leaf_draft *from = &planner->leaves[index];
     char name[48];
     (void)snprintf(name, sizeof name, "__leaf_%zu__", index);
@@ -56,7 +59,8 @@ static bool drives(enum leaf_kind kind) {
     return kind == LEAF_SCAN || kind == LEAF_PARTITION || kind == LEAF_SPLIT;
 }
 
-// One thing cuts a stage into tasks: one scan or split, or co-partitioned inputs, or nothing.
+// One thing cuts a stage into tasks: one scan or split, or co-partitioned inputs, or
+// nothing.
 static shoal_status check_drivers(struct planner *planner, const struct stage *stage) {
     size_t scans = 0, partitions = 0;
     for (size_t i = 0; i < stage->leaf_count; i++) {
@@ -67,12 +71,13 @@ static shoal_status check_drivers(struct planner *planner, const struct stage *s
             scans++;
         }
     }
-    bool ok = stage->single ? scans + partitions == 0
-                            : (scans == 1 && partitions == 0) || (scans == 0 && partitions > 0);
+    bool ok = stage->single
+                  ? scans + partitions == 0
+                  : (scans == 1 && partitions == 0) || (scans == 0 && partitions > 0);
     if (ok) return SHOAL_OK;
     return shoal_fail(planner->err, SHOAL_UNSUPPORTED,
-                      "stage %u would be cut by %zu scans and %zu partitioned inputs", stage->id,
-                      scans, partitions);
+                      "stage %u would be cut by %zu scans and %zu partitioned inputs",
+                      stage->id, scans, partitions);
 }
 
 static bool has_type(const json_t *node, const char *field, const char *value) {
@@ -124,8 +129,8 @@ static void summarise(struct planner *planner, const json_t *node, int depth,
             text_printf(out, "%sWindow\n", pad);
         }
         if (json_is_object(json_object_get(node, "where_clause"))) {
-            json_t *where =
-                tree_own(&planner->trees, json_pack("[O]", json_object_get(node, "where_clause")));
+            json_t *where = tree_own(
+                &planner->trees, json_pack("[O]", json_object_get(node, "where_clause")));
             char *filter = keys_text(planner, where);
             text_printf(out, "%sFilter %.120s\n", pad, filter ? filter : "");
             free(filter);
@@ -138,8 +143,8 @@ static void summarise(struct planner *planner, const json_t *node, int depth,
             summarise(planner, child, depth + 1, stage, out);
         }
     } else if (tree_is(node, "type", "SUBQUERY")) {
-        summarise(planner, json_object_get(json_object_get(node, "subquery"), "node"), depth, stage,
-                  out);
+        summarise(planner, json_object_get(json_object_get(node, "subquery"), "node"),
+                  depth, stage, out);
     } else if (tree_is(node, "type", "JOIN")) {
         text_printf(out, "%sJoin %s\n", pad, tree_text(node, "join_type"));
         summarise(planner, json_object_get(node, "left"), depth + 1, stage, out);
@@ -164,7 +169,8 @@ static void summarise(struct planner *planner, const json_t *node, int depth,
     }
 }
 
-static shoal_status bind_stage(struct planner *planner, struct stages *stages, size_t index) {
+static shoal_status bind_stage(struct planner *planner, struct stages *stages,
+                               size_t index) {
     struct stage_draft *draft = &planner->stages[index];
     struct stage *stage = &stages->stages[index];
     struct shoal_error *err = planner->err;
@@ -184,7 +190,8 @@ static shoal_status bind_stage(struct planner *planner, struct stages *stages, s
     }
     shoal_status status = SHOAL_OK;
     if (!collect_leaves(draft->node, found, &count, capacity)) {
-        status = shoal_fail(err, SHOAL_INTERNAL, "a leaf is used twice in stage %zu", index);
+        status =
+            shoal_fail(err, SHOAL_INTERNAL, "a leaf is used twice in stage %zu", index);
     }
     for (size_t i = 0; status == SHOAL_OK && i < count; i++) {
         status = copy_leaf(planner, found[i], &stage->leaves[i]);
@@ -199,8 +206,8 @@ static shoal_status bind_stage(struct planner *planner, struct stages *stages, s
     char **empty = calloc(stage->leaf_count + 1, sizeof *empty);
     for (size_t i = 0; empty != NULL && i < stage->leaf_count; i++) {
         struct stage_leaf *leaf = &stage->leaves[i];
-        empty[i] = stage_empty_sql(leaf->scan_call ? &leaf->schema
-                                                   : &stages->exchanges[leaf->exchange].schema);
+        empty[i] = stage_empty_sql(
+            leaf->scan_call ? &leaf->schema : &stages->exchanges[leaf->exchange].schema);
     }
     char *bound = empty == NULL ? NULL : stage_substitute(stage, empty);
     for (size_t i = 0; empty != NULL && i < stage->leaf_count; i++) free(empty[i]);
@@ -209,7 +216,8 @@ static shoal_status bind_stage(struct planner *planner, struct stages *stages, s
     status = duck_describe(planner->trees.conn, bound, &stage->schema, err);
     free(bound);
     if (status != SHOAL_OK) {
-        err->status = SHOAL_UNSUPPORTED;  // the query itself binds: the rewrite is at fault
+        err->status =
+            SHOAL_UNSUPPORTED;  // the query itself binds: the rewrite is at fault
         return SHOAL_UNSUPPORTED;
     }
     if (stage->hashed) {
@@ -222,16 +230,20 @@ static shoal_status bind_stage(struct planner *planner, struct stages *stages, s
     if (stage->exchange != UINT32_MAX) {
         struct exchange *exchange = &stages->exchanges[stage->exchange];
         uint32_t like = planner->exchanges[stage->exchange].like;
-        if (exchange->schema.count == 0 && !schema_copy(&exchange->schema, &stage->schema)) {
+        if (exchange->schema.count == 0 &&
+            !schema_copy(&exchange->schema, &stage->schema)) {
             return no_memory(planner);
         }
         for (size_t i = 0; i < exchange->schema.count; i++) {
             const char *type = exchange->schema.columns[i].type;
-            const char *other =
-                like == UINT32_MAX ? type : stages->exchanges[like].schema.columns[i].type;
-            if (strcmp(type, stage->schema.columns[i].type) != 0 || strcmp(type, other) != 0) {
+            const char *other = like == UINT32_MAX
+                                    ? type
+                                    : stages->exchanges[like].schema.columns[i].type;
+            if (strcmp(type, stage->schema.columns[i].type) != 0 ||
+                strcmp(type, other) != 0) {
                 return shoal_fail(err, SHOAL_UNSUPPORTED,
-                                  "the branches of a set operation differ in type (%s)", type);
+                                  "the branches of a set operation differ in type (%s)",
+                                  type);
             }
         }
     }

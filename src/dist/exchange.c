@@ -1,6 +1,6 @@
 // Exchanges: where rows change hands. exchange_place() ends a fragment with a stage that
-// selects the columns still needed (and the hash of the keys, first, when the rows are to be
-// partitioned) and gives back a fragment that reads what it wrote. A fragment below an
+// selects the columns still needed (and the hash of the keys, first, when the rows are to
+// be partitioned) and gives back a fragment that reads what it wrote. A fragment below an
 // exchange is never touched again.
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,8 +25,8 @@ static void split_key(const char *key, char *alias, size_t size) {
 
 #define MARK_KEY "\x01__mark_join_marker"
 
-// One-part references are the marker of a MARK join, which the pseudo-alias "" stands for,
-// or parameters of lambdas, which are no columns.
+// One-part references are the marker of a MARK join, which the pseudo-alias "" stands
+// for, or parameters of lambdas, which are no columns.
 static bool belongs(const json_t *aliases, const char *key) {
     if (key[0] == '\x01' && strcmp(key, MARK_KEY) != 0) return false;
     char alias[64];
@@ -45,7 +45,8 @@ static void add_mentioned(void *ctx, const char *key) {
     if (belongs(need->aliases, key)) json_object_set_new(need->set, key, json_true());
 }
 
-json_t *columns_needed(struct planner *planner, const json_t *item, const struct fragment *from) {
+json_t *columns_needed(struct planner *planner, const json_t *item,
+                       const struct fragment *from) {
     struct need need = {.counts = planner->references,
                         .inside = tree_own(&planner->trees, json_object()),
                         .aliases = from->aliases,
@@ -56,7 +57,8 @@ json_t *columns_needed(struct planner *planner, const json_t *item, const struct
     json_object_foreach((json_t *)need.counts, key, count) {
         if (!belongs(from->aliases, key)) continue;
         json_int_t inside = json_integer_value(json_object_get(need.inside, key));
-        if (json_integer_value(count) > inside) json_object_set_new(need.set, key, json_true());
+        if (json_integer_value(count) > inside)
+            json_object_set_new(need.set, key, json_true());
     }
     if (json_object_get(from->aliases, "") != NULL) {
         json_object_set_new(need.set, MARK_KEY, json_true());
@@ -92,11 +94,13 @@ json_t *hash_expression(struct planner *planner, json_t *keys, const json_t *col
 char *keys_text(struct planner *planner, json_t *keys) {
     json_t *node = tree_select(&planner->trees, keys, NULL, NULL);
     char *sql = tree_deparse(&planner->trees, node, planner->err);
-    if (sql != NULL && strncmp(sql, "SELECT ", 7) == 0) memmove(sql, sql + 7, strlen(sql) - 6);
+    if (sql != NULL && strncmp(sql, "SELECT ", 7) == 0)
+        memmove(sql, sql + 7, strlen(sql) - 6);
     return sql;
 }
 
-uint32_t exchange_new(struct planner *planner, enum exchange_kind kind, const char *keys) {
+uint32_t exchange_new(struct planner *planner, enum exchange_kind kind,
+                      const char *keys) {
     struct exchange_draft *exchanges =
         realloc(planner->exchanges, (planner->exchange_count + 1) * sizeof *exchanges);
     if (exchanges == NULL) {
@@ -104,8 +108,11 @@ uint32_t exchange_new(struct planner *planner, enum exchange_kind kind, const ch
         return 0;
     }
     planner->exchanges = exchanges;
-    exchanges[planner->exchange_count] = (struct exchange_draft){
-        .kind = kind, .partitioned = kind == EXCHANGE_HASH, .keys = keys ? strdup(keys) : NULL, .like = UINT32_MAX};
+    exchanges[planner->exchange_count] =
+        (struct exchange_draft){.kind = kind,
+                                .partitioned = kind == EXCHANGE_HASH,
+                                .keys = keys ? strdup(keys) : NULL,
+                                .like = UINT32_MAX};
     return (uint32_t)planner->exchange_count++;
 }
 
@@ -130,7 +137,8 @@ size_t leaf_index(const json_t *item) {
     size_t leaf;
     int end = 0;
     const char *name = tree_text(item, "table_name");
-    if (sscanf(name, "__leaf_%zu__%n", &leaf, &end) != 1 || end == 0 || name[end]) return SIZE_MAX;
+    if (sscanf(name, "__leaf_%zu__%n", &leaf, &end) != 1 || end == 0 || name[end])
+        return SIZE_MAX;
     return leaf;
 }
 
@@ -149,14 +157,15 @@ json_t *exchange_read(struct planner *planner, uint32_t exchange, enum leaf_kind
     return tree_table(&planner->trees, name, alias);
 }
 
-struct fragment *exchange_place(struct planner *planner, struct fragment *from, json_t *columns,
-                                enum exchange_kind kind, json_t *keys,
+struct fragment *exchange_place(struct planner *planner, struct fragment *from,
+                                json_t *columns, enum exchange_kind kind, json_t *keys,
                                 const struct before_exchange *before) {
     struct trees *trees = &planner->trees;
     const char *alias = planner_name(planner, "x");
     json_t *list = tree_own(trees, json_array());
     json_t *moved = tree_own(trees, json_object());
-    if (kind == EXCHANGE_HASH) json_array_append(list, hash_expression(planner, keys, from->columns));
+    if (kind == EXCHANGE_HASH)
+        json_array_append(list, hash_expression(planner, keys, from->columns));
     const char *key;
     json_t *unused;
     size_t number = 0;
@@ -166,12 +175,15 @@ struct fragment *exchange_place(struct planner *planner, struct fragment *from, 
         split_key(key, source, sizeof source);
         json_t *reference = tree_column(trees, source, strchr(key, '\x01') + 1);
         (void)snprintf(column, sizeof column, "c%zu", number++);
-        json_array_append(list, tree_aliased(trees, tree_rename_columns(trees, reference, from->columns),
-                                             column));
+        json_array_append(
+            list,
+            tree_aliased(trees, tree_rename_columns(trees, reference, from->columns),
+                         column));
         json_object_set_new(moved, key, json_pack("[s, s]", alias, column));
     }
     if (number == 0) {
-        json_array_append(list, tree_aliased(trees, tree_expression(trees, "true"), "c0"));
+        json_array_append(list,
+                          tree_aliased(trees, tree_expression(trees, "true"), "c0"));
     }
     json_t *node = tree_select(trees, list, from->tree, NULL);
     if (before != NULL && before->where != NULL && !json_is_null(before->where)) {
@@ -210,7 +222,8 @@ struct fragment *exchange_place(struct planner *planner, struct fragment *from, 
     return to;
 }
 
-// The leaf that cuts the fragment into tasks; NULL when it is not a scan or a CTE's split.
+// The leaf that cuts the fragment into tasks; NULL when it is not a scan or a CTE's
+// split.
 static struct leaf_draft *driving_leaf(struct planner *planner, const json_t *node) {
     size_t i;
     const char *name;
@@ -241,7 +254,8 @@ struct fragment *to_replicated(struct planner *planner, struct fragment *from,
     if (from->dist == DIST_REPLICATED) return from;
     struct leaf_draft *leaf =
         from->dist == DIST_RANDOM ? driving_leaf(planner, from->tree) : NULL;
-    if (leaf != NULL && leaf->kind == LEAF_SPLIT && leaf_index(from->tree) < planner->leaf_count) {
+    if (leaf != NULL && leaf->kind == LEAF_SPLIT &&
+        leaf_index(from->tree) < planner->leaf_count) {
         leaf->kind = LEAF_ALL;
         from->dist = DIST_REPLICATED;
         return from;
@@ -255,15 +269,16 @@ struct fragment *to_replicated(struct planner *planner, struct fragment *from,
             return from;
         }
     }
-    return exchange_place(planner, from, columns_needed(planner, item, from), EXCHANGE_BROADCAST,
-                          NULL, NULL);
+    return exchange_place(planner, from, columns_needed(planner, item, from),
+                          EXCHANGE_BROADCAST, NULL, NULL);
 }
 
-struct fragment *to_single(struct planner *planner, struct fragment *from, const json_t *item) {
+struct fragment *to_single(struct planner *planner, struct fragment *from,
+                           const json_t *item) {
     if (from->dist == DIST_REPLICATED) from->dist = DIST_SINGLE;
     if (from->dist == DIST_SINGLE) return from;
-    return exchange_place(planner, from, columns_needed(planner, item, from), EXCHANGE_GATHER,
-                          NULL, NULL);
+    return exchange_place(planner, from, columns_needed(planner, item, from),
+                          EXCHANGE_GATHER, NULL, NULL);
 }
 
 bool hash_satisfies(struct planner *planner, const struct fragment *from, json_t *keys) {
@@ -275,7 +290,8 @@ bool hash_satisfies(struct planner *planner, const struct fragment *from, json_t
         size_t k;
         json_t *key;
         json_array_foreach(keys, k, key) {
-            if (json_object_get(set, tree_key(&planner->trees, key)) != NULL) found = true;
+            if (json_object_get(set, tree_key(&planner->trees, key)) != NULL)
+                found = true;
         }
         if (!found) return false;
     }

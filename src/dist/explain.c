@@ -18,7 +18,8 @@ void stages_explain(const struct stages *stages, struct text *out) {
             text_printf(out, "Stage %u -> exchange %u: %s", stage->id, exchange->id,
                         kinds[exchange->kind]);
             if (exchange->keys != NULL) text_printf(out, " keys=[%s]", exchange->keys);
-            text_printf(out, ", %s, about %llu rows in\n", stage->single ? "one task" : "parallel",
+            text_printf(out, ", %s, about %llu rows in\n",
+                        stage->single ? "one task" : "parallel",
                         (unsigned long long)stage->estimated_rows);
         }
         const char *line = stage->summary;
@@ -43,13 +44,14 @@ shoal_status stages_explain_json(const struct stages *stages, char **json,
         json_t *reads = json_array();
         for (size_t l = 0; l < stage->leaf_count; l++) {
             const struct stage_leaf *leaf = &stage->leaves[l];
-            json_array_append_new(reads, leaf->scan_call
-                                             ? json_pack("{s:s}", "scan", leaf->scan_call)
-                                             : json_pack("{s:i}", "exchange", (int)leaf->exchange));
+            json_array_append_new(
+                reads, leaf->scan_call
+                           ? json_pack("{s:s}", "scan", leaf->scan_call)
+                           : json_pack("{s:i}", "exchange", (int)leaf->exchange));
         }
-        json_t *item = json_pack("{s:i, s:b, s:s, s:s, s:o}", "stage", (int)stage->id, "single",
-                                 stage->single, "operators", stage->summary, "sql", stage->sql,
-                                 "reads", reads);
+        json_t *item = json_pack("{s:i, s:b, s:s, s:s, s:o}", "stage", (int)stage->id,
+                                 "single", stage->single, "operators", stage->summary,
+                                 "sql", stage->sql, "reads", reads);
         if (stage->exchange != UINT32_MAX) {
             const struct exchange *exchange = &stages->exchanges[stage->exchange];
             json_object_set_new(

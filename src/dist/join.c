@@ -2,9 +2,9 @@
 // and may be broadcast, only that side moves; else both are hashed on the equality keys.
 //
 // Which side may be broadcast follows from which side must see all of the other exactly
-// once: the right for LEFT, SEMI, ANTI, MARK, SINGLE; the left for the mirrored ones; either
-// for INNER and CROSS; none for FULL. A hashed join gives: INNER both sides' keys, LEFT only
-// the left's (the right's are NULL where nothing matched), FULL none.
+// once: the right for LEFT, SEMI, ANTI, MARK, SINGLE; the left for the mirrored ones;
+// either for INNER and CROSS; none for FULL. A hashed join gives: INNER both sides' keys,
+// LEFT only the left's (the right's are NULL where nothing matched), FULL none.
 #include <string.h>
 
 #include "dist/planner.h"
@@ -82,19 +82,23 @@ static struct fragment *joined(struct planner *planner, struct join *join,
     json_object_update(columns, join->right->columns);
     json_object_set(tree, "left", join->left->tree);
     json_object_set(tree, "right", join->right->tree);
-    json_object_set(tree, "condition",
-                    tree_rename_columns(trees, json_object_get(join->item, "condition"), columns));
-    uint64_t rows = join->keeps_left    ? join->left->rows
-                    : join->keeps_right ? join->right->rows
+    json_object_set(
+        tree, "condition",
+        tree_rename_columns(trees, json_object_get(join->item, "condition"), columns));
+    uint64_t rows = join->keeps_left                       ? join->left->rows
+                    : join->keeps_right                    ? join->right->rows
                     : join->left->rows > join->right->rows ? join->left->rows
                                                            : join->right->rows;
     struct fragment *out = fragment_new(planner, tree, dist, rows);
     if (out == NULL) return NULL;
     static const char *const right_only[] = {"RIGHT_SEMI", "RIGHT_ANTI", NULL};
     static const char *const left_only[] = {"SEMI", "ANTI", "MARK", NULL};
-    if (!one_of(join->type, right_only)) json_object_update(out->aliases, join->left->aliases);
-    if (!one_of(join->type, left_only)) json_object_update(out->aliases, join->right->aliases);
-    if (strcmp(join->type, "MARK") == 0) json_object_set_new(out->aliases, "", json_true());
+    if (!one_of(join->type, right_only))
+        json_object_update(out->aliases, join->left->aliases);
+    if (!one_of(join->type, left_only))
+        json_object_update(out->aliases, join->right->aliases);
+    if (strcmp(join->type, "MARK") == 0)
+        json_object_set_new(out->aliases, "", json_true());
     const char *key;
     json_t *where;
     json_object_foreach(columns, key, where) json_object_set(out->columns, key, where);
@@ -103,7 +107,8 @@ static struct fragment *joined(struct planner *planner, struct join *join,
 }
 
 // Positions in keys that match the fragment's hash keys one for one, or NULL.
-static json_t *match_keys(struct planner *planner, const struct fragment *from, json_t *keys) {
+static json_t *match_keys(struct planner *planner, const struct fragment *from,
+                          json_t *keys) {
     if (from->dist != DIST_HASH || json_array_size(from->key_sets) == 0) return NULL;
     json_t *positions = tree_own(&planner->trees, json_array());
     size_t i;
@@ -128,7 +133,8 @@ static json_t *pick(struct planner *planner, json_t *keys, json_t *positions) {
     size_t i;
     json_t *position;
     json_array_foreach(positions, i, position) {
-        json_array_append(picked, json_array_get(keys, (size_t)json_integer_value(position)));
+        json_array_append(picked,
+                          json_array_get(keys, (size_t)json_integer_value(position)));
     }
     return picked;
 }
@@ -153,14 +159,16 @@ static struct fragment *hashed(struct planner *planner, struct join *join) {
 
 static struct fragment *shuffle_side(struct planner *planner, struct fragment *side,
                                      const json_t *item, json_t *keys) {
-    return exchange_place(planner, side, columns_needed(planner, item, side), EXCHANGE_HASH, keys,
-                          NULL);
+    return exchange_place(planner, side, columns_needed(planner, item, side),
+                          EXCHANGE_HASH, keys, NULL);
 }
 
 struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) {
-    static const char *const known[] = {"INNER", "CROSS",  "LEFT",       "RIGHT",      "FULL", "SEMI",
-                                        "ANTI",  "MARK",   "RIGHT_SEMI", "RIGHT_ANTI", "SINGLE", NULL};
-    static const char *const left_kept[] = {"LEFT", "SEMI", "ANTI", "MARK", "SINGLE", NULL};
+    static const char *const known[] = {"INNER",      "CROSS",      "LEFT",   "RIGHT",
+                                        "FULL",       "SEMI",       "ANTI",   "MARK",
+                                        "RIGHT_SEMI", "RIGHT_ANTI", "SINGLE", NULL};
+    static const char *const left_kept[] = {"LEFT", "SEMI",   "ANTI",
+                                            "MARK", "SINGLE", NULL};
     static const char *const right_kept[] = {"RIGHT", "RIGHT_SEMI", "RIGHT_ANTI", NULL};
     const char *reference = tree_text(item, "ref_type");
     struct join join = {.item = item, .type = tree_text(item, "join_type")};
@@ -168,7 +176,8 @@ struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) 
         return refuse(planner, "%s JOIN is not planned yet", reference);
     }
     if (strcmp(reference, "CROSS") == 0) join.type = "CROSS";
-    if (!one_of(join.type, known)) return refuse(planner, "%s JOIN is not planned yet", join.type);
+    if (!one_of(join.type, known))
+        return refuse(planner, "%s JOIN is not planned yet", join.type);
     if (json_array_size(json_object_get(item, "using_columns")) > 0) {
         return refuse(planner, "JOIN USING is not planned yet");
     }
@@ -195,12 +204,16 @@ struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) 
     if (l == DIST_REPLICATED && may_left) {
         return joined(planner, &join, r, join.right->key_sets);
     }
-    if (l >= DIST_SINGLE && r >= DIST_SINGLE) return joined(planner, &join, DIST_SINGLE, NULL);
+    if (l >= DIST_SINGLE && r >= DIST_SINGLE)
+        return joined(planner, &join, DIST_SINGLE, NULL);
 
     json_t *match_left = can_hash ? match_keys(planner, join.left, join.left_keys) : NULL;
-    json_t *match_right = can_hash ? match_keys(planner, join.right, join.right_keys) : NULL;
-    if (match_left != NULL && match_right != NULL && json_equal(match_left, match_right)) {
-        planner_note(planner, "join without a shuffle: both sides are hashed on its keys");
+    json_t *match_right =
+        can_hash ? match_keys(planner, join.right, join.right_keys) : NULL;
+    if (match_left != NULL && match_right != NULL &&
+        json_equal(match_left, match_right)) {
+        planner_note(planner,
+                     "join without a shuffle: both sides are hashed on its keys");
         return hashed(planner, &join);
     }
     bool small_right = may_right && planner->options->broadcast_rows >= 0 &&
@@ -212,7 +225,8 @@ struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) 
         small_left = small_left || may_left;
     }
     if (small_right && small_left) {
-        bool take_right = r == DIST_SINGLE || (l != DIST_SINGLE && join.right->rows <= join.left->rows);
+        bool take_right =
+            r == DIST_SINGLE || (l != DIST_SINGLE && join.right->rows <= join.left->rows);
         small_left = !take_right;
         small_right = take_right;
     }
@@ -234,16 +248,21 @@ struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) 
         if (join.left == NULL || join.right == NULL) return NULL;
         return joined(planner, &join, DIST_SINGLE, NULL);
     }
-    json_t *left_keys = match_right ? pick(planner, join.left_keys, match_right) : join.left_keys;
-    json_t *right_keys = match_left ? pick(planner, join.right_keys, match_left) : join.right_keys;
+    json_t *left_keys =
+        match_right ? pick(planner, join.left_keys, match_right) : join.left_keys;
+    json_t *right_keys =
+        match_left ? pick(planner, join.right_keys, match_left) : join.right_keys;
     if (match_left != NULL) {
-        join.right = shuffle_side(planner, join.right, json_object_get(item, "right"), right_keys);
-    } else if (match_right != NULL) {
-        join.left = shuffle_side(planner, join.left, json_object_get(item, "left"), left_keys);
-    } else {
-        join.left = shuffle_side(planner, join.left, json_object_get(item, "left"), join.left_keys);
         join.right =
-            shuffle_side(planner, join.right, json_object_get(item, "right"), join.right_keys);
+            shuffle_side(planner, join.right, json_object_get(item, "right"), right_keys);
+    } else if (match_right != NULL) {
+        join.left =
+            shuffle_side(planner, join.left, json_object_get(item, "left"), left_keys);
+    } else {
+        join.left = shuffle_side(planner, join.left, json_object_get(item, "left"),
+                                 join.left_keys);
+        join.right = shuffle_side(planner, join.right, json_object_get(item, "right"),
+                                  join.right_keys);
     }
     if (join.left == NULL || join.right == NULL) return NULL;
     return hashed(planner, &join);

@@ -1,7 +1,8 @@
 // From one SELECT to stages. The query's canonical SQL is read as a syntax tree; each
-// relation becomes a fragment bottom-up, and where a relation needs its rows placed otherwise
-// than its input gives them, an exchange ends the fragment there. What is not known is
-// refused with its name: the caller then runs the query embedded. There is never a guess.
+// relation becomes a fragment bottom-up, and where a relation needs its rows placed
+// otherwise than its input gives them, an exchange ends the fragment there. What is not
+// known is refused with its name: the caller then runs the query embedded. There is never
+// a guess.
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,8 +14,8 @@
 
 // These put aggregate states, or joins of a table with itself by row number, into the
 // canonical SQL; a scan in splits can't honour either.
-#define PLANNING_DISABLED                                                             \
-    "grouping_sets,partial_aggregate_pushdown,late_materialization,"                  \
+#define PLANNING_DISABLED                                            \
+    "grouping_sets,partial_aggregate_pushdown,late_materialization," \
     "top_n_window_elimination,window_self_join"
 
 struct fragment *refuse(struct planner *planner, const char *format, ...) {
@@ -70,8 +71,8 @@ size_t node_width(const json_t *node) {
     return json_array_size(list);
 }
 
-static struct fragment *named(struct planner *planner, json_t *item, enum distribution dist,
-                              uint64_t rows) {
+static struct fragment *named(struct planner *planner, json_t *item,
+                              enum distribution dist, uint64_t rows) {
     struct fragment *fragment =
         fragment_new(planner, tree_copy(&planner->trees, item), dist, rows);
     if (fragment != NULL) {
@@ -80,14 +81,17 @@ static struct fragment *named(struct planner *planner, json_t *item, enum distri
     return fragment;
 }
 
-static bool list_files(struct planner *planner, const char *argument, struct leaf_draft *leaf) {
+static bool list_files(struct planner *planner, const char *argument,
+                       struct leaf_draft *leaf) {
     struct text sql = {0};
-    text_printf(&sql,
-                "SELECT file_name, num_rows, file_size_bytes FROM parquet_file_metadata(%s) "
-                "ORDER BY 1",
-                argument);
+    text_printf(
+        &sql,
+        "SELECT file_name, num_rows, file_size_bytes FROM parquet_file_metadata(%s) "
+        "ORDER BY 1",
+        argument);
     struct duck_result *result = NULL;
-    shoal_status status = duck_query(planner->trees.conn, sql.data, &result, planner->err);
+    shoal_status status =
+        duck_query(planner->trees.conn, sql.data, &result, planner->err);
     text_free(&sql);
     if (status != SHOAL_OK) return false;
     leaf->files = calloc(duck_result_rows(result) + 1, sizeof *leaf->files);
@@ -110,10 +114,12 @@ static struct fragment *plan_scan(struct planner *planner, json_t *item) {
     if (json_array_size(arguments) != 1) {
         return refuse(planner, "read_parquet with options is not planned yet");
     }
-    json_t *list = tree_own(trees, json_pack("[O]", json_object_get(first, "expression")));
+    json_t *list =
+        tree_own(trees, json_pack("[O]", json_object_get(first, "expression")));
     char *argument = keys_text(planner, list);
     if (argument == NULL) return NULL;
-    json_t *table = exchange_read(planner, UINT32_MAX, LEAF_SCAN, tree_text(item, "alias"));
+    json_t *table =
+        exchange_read(planner, UINT32_MAX, LEAF_SCAN, tree_text(item, "alias"));
     if (table == NULL) {
         free(argument);
         return NULL;
@@ -124,12 +130,14 @@ static struct fragment *plan_scan(struct planner *planner, json_t *item) {
     struct text probe = {0};
     text_printf(&probe, "SELECT * FROM %s", call.data ? call.data : "");
     leaf->scan_call = text_take(&call);
-    bool ok = list_files(planner, argument, leaf) &&
-              duck_describe(trees->conn, probe.data, &leaf->schema, planner->err) == SHOAL_OK;
+    bool ok =
+        list_files(planner, argument, leaf) &&
+        duck_describe(trees->conn, probe.data, &leaf->schema, planner->err) == SHOAL_OK;
     text_free(&probe);
     free(argument);
     if (!ok) return NULL;
-    json_object_set(table, "column_name_alias", json_object_get(item, "column_name_alias"));
+    json_object_set(table, "column_name_alias",
+                    json_object_get(item, "column_name_alias"));
     uint64_t rows = 0;
     for (size_t i = 0; i < leaf->file_count; i++) rows += leaf->files[i].rows;
     return named(planner, table, DIST_RANDOM, rows);
@@ -148,9 +156,11 @@ static struct fragment *plan_function(struct planner *planner, json_t *item) {
     }
     bool lateral = false;
     tree_each_column(function, find_column, &lateral);
-    static const char *const pure[] = {"range", "generate_series", "unnest", "repeat", NULL};
+    static const char *const pure[] = {"range", "generate_series", "unnest", "repeat",
+                                       NULL};
     for (int i = 0; pure[i] != NULL && !lateral; i++) {
-        if (strcmp(pure[i], name) == 0) return named(planner, item, DIST_REPLICATED, 1000);
+        if (strcmp(pure[i], name) == 0)
+            return named(planner, item, DIST_REPLICATED, 1000);
     }
     return refuse(planner, "%s() as a table is not planned yet", name);
 }
@@ -158,12 +168,14 @@ static struct fragment *plan_function(struct planner *planner, json_t *item) {
 static struct fragment *plan_table(struct planner *planner, json_t *item, json_t *ctes) {
     json_t *cte = json_object_get(ctes, tree_text(item, "table_name"));
     if (cte == NULL) {
-        return refuse(planner, "table %s lives in a database: only files are distributed yet",
+        return refuse(planner,
+                      "table %s lives in a database: only files are distributed yet",
                       tree_text(item, "table_name"));
     }
     uint32_t exchange = (uint32_t)json_integer_value(json_object_get(cte, "exchange"));
     uint64_t rows = (uint64_t)json_integer_value(json_object_get(cte, "rows"));
-    json_t *table = exchange_read(planner, exchange, LEAF_SPLIT, tree_text(item, "alias"));
+    json_t *table =
+        exchange_read(planner, exchange, LEAF_SPLIT, tree_text(item, "alias"));
     if (table == NULL) return NULL;
     json_t *names = json_object_get(item, "column_name_alias");
     if (json_array_size(names) == 0) names = json_object_get(cte, "columns");
@@ -221,17 +233,20 @@ static json_t *plan_ctes(struct planner *planner, json_t *node, json_t *ctes) {
         struct fragment *body = plan_node(planner, query, alias, columns, scope);
         if (body == NULL) return NULL;
         uint32_t exchange = exchange_new(planner, EXCHANGE_ROUND_ROBIN, NULL);
-        json_t *select = tree_select(trees, all_columns(planner, body, alias, columns), body->tree, NULL);
+        json_t *select = tree_select(trees, all_columns(planner, body, alias, columns),
+                                     body->tree, NULL);
         exchange_feed(planner, exchange, select, body, false);
-        json_object_set_new(scope, tree_text(entry, "key"),
-                            json_pack("{s:I, s:I, s:O}", "exchange", (json_int_t)exchange, "rows",
-                                      (json_int_t)body->rows, "columns", columns));
+        json_object_set_new(
+            scope, tree_text(entry, "key"),
+            json_pack("{s:I, s:I, s:O}", "exchange", (json_int_t)exchange, "rows",
+                      (json_int_t)body->rows, "columns", columns));
     }
     return scope;
 }
 
 static struct fragment *plan_set_operation(struct planner *planner, json_t *node,
-                                           const char *alias, json_t *columns, json_t *ctes) {
+                                           const char *alias, json_t *columns,
+                                           json_t *ctes) {
     struct trees *trees = &planner->trees;
     json_t *children = json_object_get(node, "children");
     if (json_array_size(json_object_get(node, "modifiers")) > 0) {
@@ -249,7 +264,8 @@ static struct fragment *plan_set_operation(struct planner *planner, json_t *node
     bool whole = true;
     for (size_t i = 0; i < count; i++) {
         aliases[i] = planner_name(planner, "u");
-        inputs[i] = plan_node(planner, json_array_get(children, i), aliases[i], columns, ctes);
+        inputs[i] =
+            plan_node(planner, json_array_get(children, i), aliases[i], columns, ctes);
         if (inputs[i] == NULL) goto done;
         rows += inputs[i]->rows;
         whole = whole && inputs[i]->dist >= DIST_SINGLE;
@@ -265,8 +281,9 @@ static struct fragment *plan_set_operation(struct planner *planner, json_t *node
         uint32_t exchange = exchange_new(planner, EXCHANGE_ROUND_ROBIN, NULL);
         for (size_t i = 0; i < count; i++) {
             json_t *list = all_columns(planner, inputs[i], aliases[i], columns);
-            exchange_feed(planner, exchange, tree_select(trees, list, inputs[i]->tree, NULL),
-                          inputs[i], false);
+            exchange_feed(planner, exchange,
+                          tree_select(trees, list, inputs[i]->tree, NULL), inputs[i],
+                          false);
         }
         json_t *table = exchange_read(planner, exchange, LEAF_SPLIT, alias);
         json_object_set(table, "column_name_alias", columns);
@@ -291,14 +308,15 @@ static struct fragment *plan_set_operation(struct planner *planner, json_t *node
         uint32_t exchange = exchange_new(planner, EXCHANGE_HASH, "all columns");
         planner->exchanges[exchange].like = like;
         like = exchange;
-        exchange_feed(planner, exchange, tree_select(trees, sent, inputs[i]->tree, NULL), inputs[i],
-                      true);
+        exchange_feed(planner, exchange, tree_select(trees, sent, inputs[i]->tree, NULL),
+                      inputs[i], true);
         const char *reader = planner_name(planner, "x");
         json_t *table = exchange_read(planner, exchange, LEAF_PARTITION, reader);
         json_t *read = tree_own(trees, json_array());
         json_array_foreach(columns, c, column) {
             const char *name = json_string_value(column);
-            json_array_append(read, tree_aliased(trees, tree_column(trees, reader, name), name));
+            json_array_append(
+                read, tree_aliased(trees, tree_column(trees, reader, name), name));
         }
         json_array_append(parts, tree_select(trees, read, table, NULL));
     }
@@ -308,7 +326,8 @@ static struct fragment *plan_set_operation(struct planner *planner, json_t *node
         json_t *column;
         json_array_foreach(columns, c, column) {
             json_t *key = tree_column(trees, alias, json_string_value(column));
-            json_array_append_new(out->key_sets, json_pack("{s:b}", tree_key(trees, key), 1));
+            json_array_append_new(out->key_sets,
+                                  json_pack("{s:b}", tree_key(trees, key), 1));
         }
     }
 done:
@@ -321,7 +340,8 @@ struct fragment *plan_node(struct planner *planner, json_t *node, const char *al
                            json_t *columns, json_t *ctes) {
     json_t *scope = plan_ctes(planner, node, ctes);
     if (scope == NULL) return NULL;
-    if (json_array_size(columns) == 0) columns = planner_column_names(planner, node_width(node));
+    if (json_array_size(columns) == 0)
+        columns = planner_column_names(planner, node_width(node));
     if (tree_is(node, "type", "SET_OPERATION_NODE")) {
         return plan_set_operation(planner, node, alias, columns, scope);
     }
@@ -365,11 +385,12 @@ static bool plan_root(struct planner *planner, json_t *node, const struct schema
     }
     json_t *list = all_columns(planner, root, "root", columns);
     for (size_t i = 0; i < names->count; i++) {
-        json_object_set_new(json_array_get(list, i), "alias", json_string(names->columns[i].name));
+        json_object_set_new(json_array_get(list, i), "alias",
+                            json_string(names->columns[i].name));
     }
     root->dist = DIST_SINGLE;
-    return exchange_feed(planner, UINT32_MAX, tree_select(trees, list, root->tree, NULL), root,
-                         false);
+    return exchange_feed(planner, UINT32_MAX, tree_select(trees, list, root->tree, NULL),
+                         root, false);
 }
 
 static void planner_reset(struct planner *planner) {
@@ -394,8 +415,8 @@ static void planner_reset(struct planner *planner) {
     trees_reset(&planner->trees);
 }
 
-struct fragment *fragment_new(struct planner *planner, json_t *tree, enum distribution dist,
-                              uint64_t rows) {
+struct fragment *fragment_new(struct planner *planner, json_t *tree,
+                              enum distribution dist, uint64_t rows) {
     struct fragment *fragment = calloc(1, sizeof *fragment);
     if (fragment == NULL || tree == NULL) {
         free(fragment);
@@ -439,7 +460,8 @@ shoal_status stages_plan(struct duck_conn *conn, const char *select,
     struct shoal_error ignored;
     duck_run(conn, "RESET disabled_optimizers", &ignored);
     if (status != SHOAL_OK) {
-        // The statement binds, or DESCRIBE would have failed: this is a limit of the export.
+        // The statement binds, or DESCRIBE would have failed: this is a limit of the
+        // export.
         err->status = status = SHOAL_UNSUPPORTED;
         goto out;
     }
@@ -463,8 +485,8 @@ shoal_status stages_plan(struct duck_conn *conn, const char *select,
             continue;
         }
         status = shoal_fail(err, SHOAL_UNSUPPORTED,
-                            "column %s would change its type from %s to %s", names.columns[i].name,
-                            names.columns[i].type,
+                            "column %s would change its type from %s to %s",
+                            names.columns[i].name, names.columns[i].type,
                             i < bound->count ? bound->columns[i].type : "nothing");
         goto out;
     }

@@ -1,5 +1,5 @@
-// Internal to src/dist: the state of planning one query, and the fragment, the one structure
-// that carries everything about a piece of plan while it is being put together.
+// Internal to src/dist: the state of planning one query, and the fragment, the one
+// structure that carries everything about a piece of plan while it is being put together.
 #ifndef SHOAL_DIST_PLANNER_H
 #define SHOAL_DIST_PLANNER_H
 
@@ -13,10 +13,10 @@ enum distribution {
     DIST_REPLICATED,  // every task has (or can compute) all of it
 };
 
-// tree is a FROM item over this stage's leaves. columns maps the query's own column keys to
-// where they are now ([alias, column]); absent means unchanged. aliases are the query's
-// aliases inside. key_sets (HASH): one set of equivalent expression keys for each hash key;
-// empty: co-partitioned, but by nothing that still has a name.
+// tree is a FROM item over this stage's leaves. columns maps the query's own column keys
+// to where they are now ([alias, column]); absent means unchanged. aliases are the
+// query's aliases inside. key_sets (HASH): one set of equivalent expression keys for each
+// hash key; empty: co-partitioned, but by nothing that still has a name.
 struct fragment {
     json_t *tree;
     json_t *aliases;
@@ -70,8 +70,8 @@ struct planner {
 
 // Every function below returns NULL (or false) with planner->err filled when it refuses.
 
-struct fragment *fragment_new(struct planner *planner, json_t *tree, enum distribution dist,
-                              uint64_t rows);
+struct fragment *fragment_new(struct planner *planner, json_t *tree,
+                              enum distribution dist, uint64_t rows);
 void planner_note(struct planner *planner, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 // A new name, prefix plus a number. Borrowed.
@@ -93,12 +93,13 @@ struct before_exchange {
     json_t *modifiers;
 };
 // The set of the query's columns of the fragment that are referenced outside item.
-json_t *columns_needed(struct planner *planner, const json_t *item, const struct fragment *from);
+json_t *columns_needed(struct planner *planner, const json_t *item,
+                       const struct fragment *from);
 // The set of columns of fragment that expressions mention.
 json_t *columns_mentioned(struct planner *planner, const json_t *expressions,
                           const struct fragment *from);
-struct fragment *exchange_place(struct planner *planner, struct fragment *from, json_t *columns,
-                                enum exchange_kind kind, json_t *keys,
+struct fragment *exchange_place(struct planner *planner, struct fragment *from,
+                                json_t *columns, enum exchange_kind kind, json_t *keys,
                                 const struct before_exchange *before);
 uint32_t exchange_new(struct planner *planner, enum exchange_kind kind, const char *keys);
 bool exchange_feed(struct planner *planner, uint32_t exchange, json_t *node,
@@ -110,7 +111,8 @@ json_t *exchange_read(struct planner *planner, uint32_t exchange, enum leaf_kind
 size_t leaf_index(const json_t *item);
 struct fragment *to_replicated(struct planner *planner, struct fragment *from,
                                const json_t *item);
-struct fragment *to_single(struct planner *planner, struct fragment *from, const json_t *item);
+struct fragment *to_single(struct planner *planner, struct fragment *from,
+                           const json_t *item);
 // hash(keys), renamed to the fragment's columns.
 json_t *hash_expression(struct planner *planner, json_t *keys, const json_t *columns);
 char *keys_text(struct planner *planner, json_t *keys);
@@ -119,8 +121,9 @@ bool hash_satisfies(struct planner *planner, const struct fragment *from, json_t
 
 // join.c, aggregate.c, select.c
 struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes);
-struct fragment *plan_aggregate(struct planner *planner, json_t *node, struct fragment *from,
-                                json_t *aggregates, const char *alias, json_t *columns);
+struct fragment *plan_aggregate(struct planner *planner, json_t *node,
+                                struct fragment *from, json_t *aggregates,
+                                const char *alias, json_t *columns);
 struct fragment *plan_select(struct planner *planner, json_t *node, const char *alias,
                              json_t *columns, json_t *ctes);
 // node as (node) AS alias(columns), with its distribution seen through the select list.

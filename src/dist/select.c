@@ -1,4 +1,5 @@
-// One SELECT block: FROM, WHERE, aggregates or windows, then DISTINCT, ORDER BY and LIMIT.
+// One SELECT block: FROM, WHERE, aggregates or windows, then DISTINCT, ORDER BY and
+// LIMIT.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,8 +8,9 @@
 #include "dist/planner.h"
 
 // key_sets as the block's own output columns see them.
-static json_t *key_sets_through(struct planner *planner, const json_t *list, const char *alias,
-                                json_t *columns, const json_t *key_sets) {
+static json_t *key_sets_through(struct planner *planner, const json_t *list,
+                                const char *alias, json_t *columns,
+                                const json_t *key_sets) {
     struct trees *trees = &planner->trees;
     json_t *seen = tree_own(trees, json_array());
     size_t i;
@@ -20,7 +22,8 @@ static json_t *key_sets_through(struct planner *planner, const json_t *list, con
         json_array_foreach((json_t *)list, c, expression) {
             if (json_object_get(set, tree_key(trees, expression)) == NULL) continue;
             const char *name = json_string_value(json_array_get(columns, c));
-            json_object_set_new(out, tree_key(trees, tree_column(trees, alias, name)), json_true());
+            json_object_set_new(out, tree_key(trees, tree_column(trees, alias, name)),
+                                json_true());
         }
         if (json_object_size(out) == 0) return tree_own(trees, json_array());
         json_array_append(seen, out);
@@ -28,34 +31,39 @@ static json_t *key_sets_through(struct planner *planner, const json_t *list, con
     return seen;
 }
 
-// node's expressions are in the query's terms; they are renamed to where input's columns are.
+// node's expressions are in the query's terms; they are renamed to where input's columns
+// are.
 struct fragment *wrap_block(struct planner *planner, json_t *node, const char *alias,
-                            json_t *columns, const struct fragment *input, uint64_t rows) {
+                            json_t *columns, const struct fragment *input,
+                            uint64_t rows) {
     struct trees *trees = &planner->trees;
     json_t *block = tree_own(trees, json_copy(node));
     json_object_set(block, "from_table", input->tree);
     json_object_set_new(block, "cte_map", json_pack("{s:[]}", "map"));
-    static const char *const parts[] = {"select_list", "where_clause", "group_expressions",
-                                        "having",      "qualify",      "modifiers"};
+    static const char *const parts[] = {"select_list",       "where_clause",
+                                        "group_expressions", "having",
+                                        "qualify",           "modifiers"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         json_t *part = json_object_get(block, parts[i]);
         if (part != NULL) {
-            json_object_set(block, parts[i], tree_rename_columns(trees, part, input->columns));
+            json_object_set(block, parts[i],
+                            tree_rename_columns(trees, part, input->columns));
         }
     }
     struct fragment *out = fragment_new(
         planner, tree_subquery(trees, block, alias, columns), input->dist, rows);
     if (out == NULL) return NULL;
     json_object_set_new(out->aliases, alias, json_true());
-    out->key_sets = key_sets_through(planner, json_object_get(node, "select_list"), alias, columns,
-                                     input->key_sets);
+    out->key_sets = key_sets_through(planner, json_object_get(node, "select_list"), alias,
+                                     columns, input->key_sets);
     return out;
 }
 
-// ORDER BY (or DISTINCT ON) over an aggregate or window: an inner block computes what they
-// need as hidden columns, an outer one sorts.
-static struct fragment *split_modifiers(struct planner *planner, json_t *node, const char *alias,
-                                        json_t *columns, json_t *ctes) {
+// ORDER BY (or DISTINCT ON) over an aggregate or window: an inner block computes what
+// they need as hidden columns, an outer one sorts.
+static struct fragment *split_modifiers(struct planner *planner, json_t *node,
+                                        const char *alias, json_t *columns,
+                                        json_t *ctes) {
     struct trees *trees = &planner->trees;
     const char *inner_alias = planner_name(planner, "m");
     json_t *inner = tree_own(trees, json_copy(node));
@@ -72,8 +80,8 @@ static struct fragment *split_modifiers(struct planner *planner, json_t *node, c
         for (size_t i = 0; i < count; i++) {
             json_t *order = orders ? json_array_get(orders, i) : NULL;
             json_t *holder = order;
-            json_t *expression = order ? json_object_get(order, "expression")
-                                       : json_array_get(targets, i);
+            json_t *expression =
+                order ? json_object_get(order, "expression") : json_array_get(targets, i);
             while (tree_is(expression, "class", "COLLATE")) {
                 holder = expression;
                 expression = json_object_get(expression, "child");
@@ -84,7 +92,8 @@ static struct fragment *split_modifiers(struct planner *planner, json_t *node, c
                    strcmp(tree_key(trees, json_array_get(list, at)), key) != 0) {
                 at++;
             }
-            if (at == json_array_size(list)) json_array_append(list, tree_copy(trees, expression));
+            if (at == json_array_size(list))
+                json_array_append(list, tree_copy(trees, expression));
             char name[24];
             (void)snprintf(name, sizeof name, "c%zu", at);
             json_t *column = tree_column(trees, inner_alias, name);
@@ -103,13 +112,14 @@ static struct fragment *split_modifiers(struct planner *planner, json_t *node, c
         const char *name = json_string_value(json_array_get(names, i));
         json_object_set_new(item, "alias", json_string(name));
         if (i < visible) {
-            json_array_append(outer_list,
-                              tree_aliased(trees, tree_column(trees, inner_alias, name), name));
+            json_array_append(
+                outer_list,
+                tree_aliased(trees, tree_column(trees, inner_alias, name), name));
         }
     }
     json_object_set(inner, "select_list", list);
-    json_t *outer =
-        tree_select(trees, outer_list, tree_subquery(trees, inner, inner_alias, names), NULL);
+    json_t *outer = tree_select(trees, outer_list,
+                                tree_subquery(trees, inner, inner_alias, names), NULL);
     json_object_set(outer, "modifiers", modifiers);
     return plan_select(planner, outer, alias, columns, ctes);
 }
@@ -127,7 +137,8 @@ static bool constant(const json_t *node, uint64_t *value) {
     return *text != '\0' && *end == '\0';
 }
 
-// The modifiers that each task may apply before the gather: ORDER BY ... LIMIT limit+offset.
+// The modifiers that each task may apply before the gather: ORDER BY ... LIMIT
+// limit+offset.
 static json_t *partial_top_n(struct planner *planner, json_t *modifiers) {
     struct trees *trees = &planner->trees;
     json_t *partial = tree_copy(trees, modifiers);
@@ -145,7 +156,8 @@ static json_t *partial_top_n(struct planner *planner, json_t *modifiers) {
         if (!constant(json_object_get(modifier, "offset"), &offset)) return NULL;
         if (limit > 1000000 || offset > 1000000) return NULL;
         char number[32];
-        (void)snprintf(number, sizeof number, "%llu", (unsigned long long)(limit + offset));
+        (void)snprintf(number, sizeof number, "%llu",
+                       (unsigned long long)(limit + offset));
         json_object_set(modifier, "limit", tree_expression(trees, number));
         json_object_set_new(modifier, "offset", json_null());
         limited = true;
@@ -165,7 +177,8 @@ static json_t *common_partition_keys(struct planner *planner, json_t *windows) {
         json_array_foreach(json_object_get(window, "partitions"), p, key) {
             bool found = common == NULL;
             for (size_t k = 0; !found && k < json_array_size(common); k++) {
-                found = strcmp(tree_key(trees, json_array_get(common, k)), tree_key(trees, key)) == 0;
+                found = strcmp(tree_key(trees, json_array_get(common, k)),
+                               tree_key(trees, key)) == 0;
             }
             if (found) json_array_append(kept, key);
         }
@@ -190,11 +203,11 @@ static bool move_input(struct block *block, enum exchange_kind kind, json_t *key
         json_t *part = json_object_get(block->node, parts[i]);
         if (part != NULL) json_array_append(used, part);
     }
-    struct before_exchange before = {.where = json_object_get(block->node, "where_clause"),
-                                     .modifiers = modifiers};
-    block->from =
-        exchange_place(block->planner, block->from,
-                       columns_mentioned(block->planner, used, block->from), kind, keys, &before);
+    struct before_exchange before = {
+        .where = json_object_get(block->node, "where_clause"), .modifiers = modifiers};
+    block->from = exchange_place(block->planner, block->from,
+                                 columns_mentioned(block->planner, used, block->from),
+                                 kind, keys, &before);
     json_object_set_new(block->node, "where_clause", json_null());
     return block->from != NULL;
 }
@@ -203,7 +216,8 @@ static bool place_windows(struct block *block, json_t *windows) {
     struct planner *planner = block->planner;
     if (block->from->dist >= DIST_SINGLE) return true;
     json_t *keys = common_partition_keys(planner, windows);
-    if (json_array_size(keys) > 0 && hash_satisfies(planner, block->from, keys)) return true;
+    if (json_array_size(keys) > 0 && hash_satisfies(planner, block->from, keys))
+        return true;
     if (json_array_size(keys) > 0) return move_input(block, EXCHANGE_HASH, keys, NULL);
     planner_note(planner, "gathered: a window without a common PARTITION BY key");
     return move_input(block, EXCHANGE_GATHER, NULL, NULL);
@@ -215,7 +229,8 @@ static bool place_modifiers(struct block *block) {
     json_t *first = json_array_get(modifiers, 0);
     if (json_array_size(modifiers) == 1 && tree_is(first, "type", "DISTINCT_MODIFIER")) {
         json_t *on = json_object_get(first, "distinct_on_targets");
-        json_t *keys = json_array_size(on) ? on : json_object_get(block->node, "select_list");
+        json_t *keys =
+            json_array_size(on) ? on : json_object_get(block->node, "select_list");
         return move_input(block, EXCHANGE_HASH, keys, NULL);
     }
     json_t *partial = partial_top_n(block->planner, modifiers);
@@ -268,7 +283,8 @@ struct fragment *plan_select(struct planner *planner, json_t *node, const char *
         bool together = block.from->dist >= DIST_SINGLE ||
                         (json_array_size(json_object_get(node, "group_sets")) <= 1 &&
                          hash_satisfies(planner, block.from, groups));
-        if (!together) return plan_aggregate(planner, node, block.from, real, alias, columns);
+        if (!together)
+            return plan_aggregate(planner, node, block.from, real, alias, columns);
         rows = json_array_size(groups) ? rows / 3 + 1 : 1;
     } else if (json_array_size(windows) > 0) {
         if (!place_windows(&block, windows)) return NULL;

@@ -51,9 +51,9 @@ char *stage_scan_sql(const struct stage_leaf *leaf, const char *file, uint64_t f
     } else {
         text_append(&out, "parquet_scan(");
         text_append_literal(&out, file);
-        text_printf(&out,
-                    ", file_row_number=true) WHERE file_row_number BETWEEN %llu AND %llu)",
-                    (unsigned long long)first, (unsigned long long)last);
+        text_printf(
+            &out, ", file_row_number=true) WHERE file_row_number BETWEEN %llu AND %llu)",
+            (unsigned long long)first, (unsigned long long)last);
     }
     return text_take(&out);
 }
@@ -62,7 +62,8 @@ char *stage_empty_sql(const struct schema *schema) {
     struct text out = {0};
     text_append(&out, "(SELECT ");
     for (size_t i = 0; i < schema->count; i++) {
-        text_printf(&out, "%sCAST(NULL AS %s) AS ", i ? ", " : "", schema->columns[i].type);
+        text_printf(&out, "%sCAST(NULL AS %s) AS ", i ? ", " : "",
+                    schema->columns[i].type);
         text_append_identifier(&out, schema->columns[i].name);
     }
     text_append(&out, " WHERE false)");

@@ -1,8 +1,8 @@
 // A query cut into stages: what the planner hands to the scheduler, read-only afterwards.
 //
 // A stage is one SELECT whose leaves are placeholders "__<kind>_<leaf index>__" standing
-// for a split of a scan or an input of an exchange. The last stage is the result stage; it
-// runs once, in the driver, and has no exchange.
+// for a split of a scan or an input of an exchange. The last stage is the result stage;
+// it runs once, in the driver, and has no exchange.
 #ifndef SHOAL_DIST_STAGES_H
 #define SHOAL_DIST_STAGES_H
 
@@ -15,11 +15,16 @@
 #include "base/text.h"
 #include "duck/duck.h"
 
-enum exchange_kind { EXCHANGE_HASH, EXCHANGE_BROADCAST, EXCHANGE_GATHER, EXCHANGE_ROUND_ROBIN };
+enum exchange_kind {
+    EXCHANGE_HASH,
+    EXCHANGE_BROADCAST,
+    EXCHANGE_GATHER,
+    EXCHANGE_ROUND_ROBIN
+};
 
 // How one stage reads a leaf.
 enum leaf_kind {
-    LEAF_SCAN,       // a Parquet scan, cut in splits of row ranges: drives the stage's tasks
+    LEAF_SCAN,  // a Parquet scan, cut in splits of row ranges: drives the stage's tasks
     LEAF_SCAN_ALL,   // the whole scan, in each task
     LEAF_PARTITION,  // task i reads partition i of a hash exchange: drives
     LEAF_SPLIT,      // task i reads every n-th block file: drives
@@ -34,9 +39,9 @@ struct scan_file {
 
 struct stage_leaf {
     enum leaf_kind kind;
-    char *placeholder;     // the table name in the stage's SQL text
-    uint32_t exchange;     // for PARTITION, SPLIT, ALL
-    char *scan_call;       // for scans: the table function call as SQL, e.g. read_parquet('x')
+    char *placeholder;  // the table name in the stage's SQL text
+    uint32_t exchange;  // for PARTITION, SPLIT, ALL
+    char *scan_call;  // for scans: the table function call as SQL, e.g. read_parquet('x')
     struct schema schema;  // bound once for all files
     struct scan_file *files;
     size_t file_count;
@@ -74,8 +79,8 @@ struct stages {
 };
 
 struct plan_options {
-    uint32_t partitions;      // P of hash exchanges
-    int64_t broadcast_rows;   // broadcast at or below this many estimated rows; -1: never
+    uint32_t partitions;     // P of hash exchanges
+    int64_t broadcast_rows;  // broadcast at or below this many estimated rows; -1: never
 };
 
 // Plans one SELECT for workers. SHOAL_UNSUPPORTED with the reason when it cannot be
@@ -88,8 +93,8 @@ void stages_free(struct stages *stages);
 
 // The stage's SQL with each placeholder i replaced by leaf_sql[i].
 char *stage_substitute(const struct stage *stage, char *const *leaf_sql);
-// A scan leaf as SQL: rows [first, last] of file (file NULL: the whole scan), projected by
-// name and cast to the bound schema.
+// A scan leaf as SQL: rows [first, last] of file (file NULL: the whole scan), projected
+// by name and cast to the bound schema.
 char *stage_scan_sql(const struct stage_leaf *leaf, const char *file, uint64_t first,
                      uint64_t last);
 // "(SELECT CAST(NULL AS T) AS c, ... WHERE false)", for binding.

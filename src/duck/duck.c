@@ -29,7 +29,8 @@ shoal_status duck_open(struct duck **out, const struct duck_options *options,
         duckdb_set_config(config, "threads", number);
     }
     if (options->memory_bytes > 0) {
-        (void)snprintf(number, sizeof number, "%lluB", (unsigned long long)options->memory_bytes);
+        (void)snprintf(number, sizeof number, "%lluB",
+                       (unsigned long long)options->memory_bytes);
         duckdb_set_config(config, "memory_limit", number);
     }
     if (options->temp_dir != NULL) {
@@ -57,7 +58,8 @@ void duck_close(struct duck *duck) {
     free(duck);
 }
 
-shoal_status duck_connect(struct duck *duck, struct duck_conn **out, struct shoal_error *err) {
+shoal_status duck_connect(struct duck *duck, struct duck_conn **out,
+                          struct shoal_error *err) {
     struct duck_conn *conn = calloc(1, sizeof *conn);
     *out = NULL;
     if (conn == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
@@ -90,13 +92,14 @@ static shoal_status fail_from(duckdb_result *result, struct shoal_error *err) {
     }
     shoal_status status = SHOAL_USER;
     if (type == DUCKDB_ERROR_INTERRUPT) status = SHOAL_CANCELLED;
-    if (type == DUCKDB_ERROR_IO && strstr(message, "No space left") != NULL) status = SHOAL_IO;
+    if (type == DUCKDB_ERROR_IO && strstr(message, "No space left") != NULL)
+        status = SHOAL_IO;
     if (type == DUCKDB_ERROR_OUT_OF_MEMORY) status = SHOAL_NOMEM;
     return shoal_fail(err, status, "%s", message);
 }
 
-static shoal_status execute(struct duck_conn *conn, const char *sql, duckdb_result *result,
-                            struct shoal_error *err) {
+static shoal_status execute(struct duck_conn *conn, const char *sql,
+                            duckdb_result *result, struct shoal_error *err) {
     if (duckdb_query(conn->conn, sql, result) == DuckDBSuccess) return SHOAL_OK;
     shoal_status status = fail_from(result, err);
     duckdb_destroy_result(result);
@@ -111,14 +114,16 @@ shoal_status duck_run(struct duck_conn *conn, const char *sql, struct shoal_erro
 }
 
 // SELECT of one VARCHAR with one VARCHAR parameter; *value is malloc'd.
-static shoal_status call_text(struct duck_conn *conn, const char *sql, const char *argument,
-                              char **value, struct shoal_error *err) {
+static shoal_status call_text(struct duck_conn *conn, const char *sql,
+                              const char *argument, char **value,
+                              struct shoal_error *err) {
     duckdb_prepared_statement statement = NULL;
     duckdb_result result;
     *value = NULL;
     if (duckdb_prepare(conn->conn, sql, &statement) != DuckDBSuccess) {
         const char *message = duckdb_prepare_error(statement);
-        shoal_status status = shoal_fail(err, SHOAL_INTERNAL, "%s", message ? message : sql);
+        shoal_status status =
+            shoal_fail(err, SHOAL_INTERNAL, "%s", message ? message : sql);
         duckdb_destroy_prepare(&statement);
         return status;
     }
@@ -130,7 +135,8 @@ static shoal_status call_text(struct duck_conn *conn, const char *sql, const cha
         char *text = duckdb_value_varchar(&result, 0, 0);
         *value = text ? strdup(text) : NULL;
         duckdb_free(text);
-        if (*value == NULL) status = shoal_fail(err, SHOAL_INTERNAL, "%s gave no value", sql);
+        if (*value == NULL)
+            status = shoal_fail(err, SHOAL_INTERNAL, "%s gave no value", sql);
     }
     duckdb_destroy_result(&result);
     duckdb_destroy_prepare(&statement);
@@ -139,12 +145,14 @@ static shoal_status call_text(struct duck_conn *conn, const char *sql, const cha
 
 shoal_status duck_parse(struct duck_conn *conn, const char *select, char **json,
                         struct shoal_error *err) {
-    return call_text(conn, "SELECT json_serialize_sql(CAST(? AS VARCHAR))", select, json, err);
+    return call_text(conn, "SELECT json_serialize_sql(CAST(? AS VARCHAR))", select, json,
+                     err);
 }
 
 shoal_status duck_deparse(struct duck_conn *conn, const char *json, char **sql,
                           struct shoal_error *err) {
-    return call_text(conn, "SELECT json_deserialize_sql(CAST(? AS JSON))", json, sql, err);
+    return call_text(conn, "SELECT json_deserialize_sql(CAST(? AS JSON))", json, sql,
+                     err);
 }
 
 shoal_status duck_canonical(struct duck_conn *conn, const char *select, char **sql,
@@ -161,12 +169,13 @@ shoal_status duck_canonical(struct duck_conn *conn, const char *select, char **s
         *sql = strdup(duck_result_text(result, 1, 0));
     }
     duck_result_free(result);
-    if (*sql == NULL) return shoal_fail(err, SHOAL_INTERNAL, "EXPLAIN (SQL) gave no plan");
+    if (*sql == NULL)
+        return shoal_fail(err, SHOAL_INTERNAL, "EXPLAIN (SQL) gave no plan");
     return SHOAL_OK;
 }
 
-shoal_status duck_describe(struct duck_conn *conn, const char *select, struct schema *schema,
-                           struct shoal_error *err) {
+shoal_status duck_describe(struct duck_conn *conn, const char *select,
+                           struct schema *schema, struct shoal_error *err) {
     struct text text = {0};
     struct duck_result *result = NULL;
     *schema = (struct schema){0};
@@ -176,7 +185,8 @@ shoal_status duck_describe(struct duck_conn *conn, const char *select, struct sc
     text_free(&text);
     if (status != SHOAL_OK) return status;
     for (size_t row = 0; row < duck_result_rows(result); row++) {
-        if (!schema_add(schema, duck_result_text(result, 0, row), duck_result_text(result, 1, row))) {
+        if (!schema_add(schema, duck_result_text(result, 0, row),
+                        duck_result_text(result, 1, row))) {
             status = shoal_fail(err, SHOAL_NOMEM, "out of memory");
         }
     }

@@ -18,16 +18,17 @@ struct duck_conn;    // one connection
 struct duck_result;  // a materialised or streaming result
 
 struct duck_options {
-    int threads;              // 0: all cores
-    const char *temp_dir;     // NULL: DuckDB's default
-    uint64_t memory_bytes;    // 0: DuckDB's default
+    int threads;            // 0: all cores
+    const char *temp_dir;   // NULL: DuckDB's default
+    uint64_t memory_bytes;  // 0: DuckDB's default
 };
 
 // Opens an in-memory instance.
 shoal_status duck_open(struct duck **duck, const struct duck_options *options,
                        struct shoal_error *err);
 void duck_close(struct duck *duck);
-shoal_status duck_connect(struct duck *duck, struct duck_conn **conn, struct shoal_error *err);
+shoal_status duck_connect(struct duck *duck, struct duck_conn **conn,
+                          struct shoal_error *err);
 void duck_disconnect(struct duck_conn *conn);
 void duck_interrupt(struct duck_conn *conn);
 const char *duck_version(void);
@@ -43,12 +44,12 @@ shoal_status duck_scalar(struct duck_conn *conn, const char *sql, char **value,
                          struct shoal_error *err);
 
 // Splits a text into statements. Each is malloc'd; *count of them.
-shoal_status duck_split(struct duck_conn *conn, const char *sql, char ***statements, size_t *count,
-                        struct shoal_error *err);
+shoal_status duck_split(struct duck_conn *conn, const char *sql, char ***statements,
+                        size_t *count, struct shoal_error *err);
 
 // Materialised result as text cells, for the few small internal queries and the output.
-shoal_status duck_query(struct duck_conn *conn, const char *sql, struct duck_result **result,
-                        struct shoal_error *err);
+shoal_status duck_query(struct duck_conn *conn, const char *sql,
+                        struct duck_result **result, struct shoal_error *err);
 size_t duck_result_columns(const struct duck_result *result);
 size_t duck_result_rows(const struct duck_result *result);
 const char *duck_result_name(const struct duck_result *result, size_t column);
@@ -58,8 +59,8 @@ const char *duck_result_text(const struct duck_result *result, size_t column, si
 void duck_result_free(struct duck_result *result);
 
 // The output columns of a SELECT, by binding it (DESCRIBE), without running it.
-shoal_status duck_describe(struct duck_conn *conn, const char *select, struct schema *schema,
-                           struct shoal_error *err);
+shoal_status duck_describe(struct duck_conn *conn, const char *select,
+                           struct schema *schema, struct shoal_error *err);
 
 // EXPLAIN (SQL): the optimised plan as canonical SQL. free() it.
 shoal_status duck_canonical(struct duck_conn *conn, const char *select, char **sql,

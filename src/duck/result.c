@@ -33,7 +33,8 @@ static bool add_chunk(struct duck_result *result, duckdb_data_chunk chunk) {
             char **cell = &result->cells[(result->rows + r) * result->columns + c];
             *cell = NULL;
             if (!duckdb_validity_row_is_valid(validity, r)) continue;
-            *cell = strndup(duckdb_string_t_data(&strings[r]), duckdb_string_t_length(strings[r]));
+            *cell = strndup(duckdb_string_t_data(&strings[r]),
+                            duckdb_string_t_length(strings[r]));
         }
     }
     result->rows += rows;
@@ -52,21 +53,25 @@ static bool is_select(const char *sql) {
 static shoal_status fail(duckdb_result *result, struct shoal_error *err) {
     const char *message = duckdb_result_error(result);
     shoal_status status = SHOAL_USER;
-    if (duckdb_result_error_type(result) == DUCKDB_ERROR_INTERRUPT) status = SHOAL_CANCELLED;
-    if (message != NULL && strstr(message, "corrupt block") != NULL) status = SHOAL_CORRUPT;
+    if (duckdb_result_error_type(result) == DUCKDB_ERROR_INTERRUPT)
+        status = SHOAL_CANCELLED;
+    if (message != NULL && strstr(message, "corrupt block") != NULL)
+        status = SHOAL_CORRUPT;
     shoal_fail(err, status, "%s", message ? message : "DuckDB gave no reason");
     duckdb_destroy_result(result);
     return status;
 }
 
-static bool copy_names(struct duck_result *out, duckdb_result *raw, const struct schema *schema) {
+static bool copy_names(struct duck_result *out, duckdb_result *raw,
+                       const struct schema *schema) {
     out->columns = duckdb_column_count(raw);
     out->names = calloc(out->columns + 1, sizeof *out->names);
     out->types = calloc(out->columns + 1, sizeof *out->types);
     if (out->names == NULL || out->types == NULL) return false;
     for (size_t c = 0; c < out->columns; c++) {
         bool known = c < schema->count;
-        out->names[c] = strdup(known ? schema->columns[c].name : duckdb_column_name(raw, c));
+        out->names[c] =
+            strdup(known ? schema->columns[c].name : duckdb_column_name(raw, c));
         out->types[c] = strdup(known ? schema->columns[c].type : "VARCHAR");
         if (out->names[c] == NULL || out->types[c] == NULL) return false;
     }
@@ -88,8 +93,8 @@ static bool add_all(struct duck_result *out, duckdb_result *raw) {
     return true;
 }
 
-shoal_status duck_query(struct duck_conn *conn, const char *sql, struct duck_result **result,
-                        struct shoal_error *err) {
+shoal_status duck_query(struct duck_conn *conn, const char *sql,
+                        struct duck_result **result, struct shoal_error *err) {
     *result = NULL;
     struct duck_result *out = calloc(1, sizeof *out);
     if (out == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
@@ -149,7 +154,8 @@ const char *duck_result_type(const struct duck_result *result, size_t column) {
     return result->types[column];
 }
 
-const char *duck_result_text(const struct duck_result *result, size_t column, size_t row) {
+const char *duck_result_text(const struct duck_result *result, size_t column,
+                             size_t row) {
     return result->cells[row * result->columns + column];
 }
 

@@ -11,22 +11,29 @@
 
 struct engine_options {
     uint32_t workers;
-    uint32_t threads;        // task slots and DuckDB threads of each worker
-    const char *program;     // path of the shoal program
-    const char *temp_dir;    // for DuckDB's own spill in workers
-    uint64_t memory_bytes;   // per worker; 0: DuckDB's default
-    const char *init_sql;    // session settings, views, macros for each connection; may be NULL
+    uint32_t threads;       // task slots and DuckDB threads of each worker
+    const char *program;    // path of the shoal program
+    const char *temp_dir;   // for DuckDB's own spill in workers
+    uint64_t memory_bytes;  // per worker; 0: DuckDB's default
+    const char
+        *init_sql;  // session settings, views, macros for each connection; may be NULL
 };
 
-enum engine_event_kind { ENGINE_NOTHING, ENGINE_UP, ENGINE_DOWN, ENGINE_DONE, ENGINE_FAILED };
+enum engine_event_kind {
+    ENGINE_NOTHING,
+    ENGINE_UP,
+    ENGINE_DOWN,
+    ENGINE_DONE,
+    ENGINE_FAILED
+};
 
 struct engine_event {
     enum engine_event_kind kind;
-    uint32_t worker;             // a new incarnation has a new number
-    uint64_t task;               // id, for DONE and FAILED
+    uint32_t worker;  // a new incarnation has a new number
+    uint64_t task;    // id, for DONE and FAILED
     uint32_t attempt;
-    struct task_output output;   // DONE: the receiver owns it
-    struct shoal_error error;    // FAILED, DOWN: why
+    struct task_output output;  // DONE: the receiver owns it
+    struct shoal_error error;   // FAILED, DOWN: why
 };
 
 struct engine;
@@ -35,10 +42,11 @@ struct engine_ops {
     const char *name;
     shoal_status (*run)(struct engine *engine, uint32_t worker, const struct task *task,
                         struct shoal_error *err);
-    void (*cancel)(struct engine *engine, uint32_t worker, uint64_t task, uint32_t attempt);
+    void (*cancel)(struct engine *engine, uint32_t worker, uint64_t task,
+                   uint32_t attempt);
     // Waits up to timeout_ms for one event; ENGINE_NOTHING at the timeout or on a signal.
-    shoal_status (*poll)(struct engine *engine, int timeout_ms, struct engine_event *event,
-                         struct shoal_error *err);
+    shoal_status (*poll)(struct engine *engine, int timeout_ms,
+                         struct engine_event *event, struct shoal_error *err);
     // Stops every worker (politely, then by SIGKILL), reaps them, frees the engine.
     void (*close)(struct engine *engine);
 };
@@ -49,7 +57,7 @@ struct engine {
 
 // Child processes of this one over socketpairs. A worker that dies is reported DOWN and
 // replaced by a new incarnation (UP), at most 3 + 2 * workers times.
-shoal_status engine_local_open(const struct engine_options *options, struct engine **engine,
-                               struct shoal_error *err);
+shoal_status engine_local_open(const struct engine_options *options,
+                               struct engine **engine, struct shoal_error *err);
 
 #endif

@@ -1,8 +1,8 @@
-// Canonical SQL reuses aliases: two subqueries may both call a table r0, and a subquery may
-// have the alias of a table inside it. The planner moves expressions between blocks, so it
-// first gives each FROM item an alias that is unique in the whole query. No correlated
-// reference is left in canonical SQL, so a SELECT block's references resolve among its own
-// FROM items, whatever stands above or below.
+// Canonical SQL reuses aliases: two subqueries may both call a table r0, and a subquery
+// may have the alias of a table inside it. The planner moves expressions between blocks,
+// so it first gives each FROM item an alias that is unique in the whole query. No
+// correlated reference is left in canonical SQL, so a SELECT block's references resolve
+// among its own FROM items, whatever stands above or below.
 #include <stdio.h>
 #include <string.h>
 
@@ -34,7 +34,8 @@ static shoal_status rename_item(struct renamer *renamer, json_t *item, json_t *s
     const char *old = tree_text(item, "alias");
     if (*old == '\0') old = tree_text(item, "table_name");
     if (json_object_get(scope, old) != NULL) {
-        return shoal_fail(renamer->err, SHOAL_UNSUPPORTED, "two FROM items are called %s", old);
+        return shoal_fail(renamer->err, SHOAL_UNSUPPORTED, "two FROM items are called %s",
+                          old);
     }
     json_object_set_new(scope, old, json_string(fresh));
     json_object_set_new(item, "alias", json_string(fresh));
@@ -75,7 +76,8 @@ static void rename_conditions(json_t *item, const json_t *scope) {
 static shoal_status rename_ctes(struct renamer *renamer, json_t *node) {
     size_t i;
     json_t *entry;
-    json_array_foreach(json_object_get(json_object_get(node, "cte_map"), "map"), i, entry) {
+    json_array_foreach(json_object_get(json_object_get(node, "cte_map"), "map"), i,
+                       entry) {
         json_t *inner = json_object_get(json_object_get(entry, "value"), "query_node");
         shoal_status status = rename_node(renamer, inner);
         if (status != SHOAL_OK) return status;
@@ -96,23 +98,26 @@ static shoal_status rename_node(struct renamer *renamer, json_t *node) {
         return SHOAL_OK;
     }
     if (!tree_is(node, "type", "SELECT_NODE")) {
-        return shoal_fail(renamer->err, SHOAL_UNSUPPORTED, "%s is not planned yet",
-                          *tree_text(node, "type") ? tree_text(node, "type") : "this statement");
+        return shoal_fail(
+            renamer->err, SHOAL_UNSUPPORTED, "%s is not planned yet",
+            *tree_text(node, "type") ? tree_text(node, "type") : "this statement");
     }
     json_t *scope = tree_own(renamer->trees, json_object());
     json_t *from = json_object_get(node, "from_table");
     status = rename_item(renamer, from, scope);
     if (status != SHOAL_OK) return status;
     rename_conditions(from, scope);
-    static const char *const parts[] = {"select_list", "where_clause", "group_expressions",
-                                        "having",      "qualify",      "modifiers"};
+    static const char *const parts[] = {"select_list",       "where_clause",
+                                        "group_expressions", "having",
+                                        "qualify",           "modifiers"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         rename_references(json_object_get(node, parts[i]), scope);
     }
     return SHOAL_OK;
 }
 
-shoal_status tree_unique_aliases(struct trees *trees, json_t *node, struct shoal_error *err) {
+shoal_status tree_unique_aliases(struct trees *trees, json_t *node,
+                                 struct shoal_error *err) {
     struct renamer renamer = {.trees = trees, .err = err};
     return rename_node(&renamer, node);
 }

@@ -20,7 +20,8 @@ json_t *tree_copy(struct trees *trees, const json_t *node) {
 static shoal_status load_names(struct trees *trees, const char *where, json_t *set,
                                struct shoal_error *err) {
     struct text sql = {0};
-    text_printf(&sql, "SELECT DISTINCT function_name FROM duckdb_functions() WHERE %s", where);
+    text_printf(&sql, "SELECT DISTINCT function_name FROM duckdb_functions() WHERE %s",
+                where);
     struct duck_result *result = NULL;
     shoal_status status = sql.failed ? shoal_fail(err, SHOAL_NOMEM, "out of memory")
                                      : duck_query(trees->conn, sql.data, &result, err);
@@ -33,7 +34,8 @@ static shoal_status load_names(struct trees *trees, const char *where, json_t *s
     return SHOAL_OK;
 }
 
-shoal_status trees_init(struct trees *trees, struct duck_conn *conn, struct shoal_error *err) {
+shoal_status trees_init(struct trees *trees, struct duck_conn *conn,
+                        struct shoal_error *err) {
     *trees = (struct trees){.conn = conn,
                             .keep = json_array(),
                             .templates = json_object(),
@@ -56,8 +58,8 @@ void trees_reset(struct trees *trees) {
     *trees = (struct trees){0};
 }
 
-// DuckDB writes "no location" as 2^64-1, which is past jansson's integers. The pattern can't
-// match inside a JSON string, where its quotes would be escaped.
+// DuckDB writes "no location" as 2^64-1, which is past jansson's integers. The pattern
+// can't match inside a JSON string, where its quotes would be escaped.
 static void clear_locations(char *text) {
     static const char pattern[] = "\"query_location\":18446744073709551615";
     const size_t keep = sizeof "\"query_location\":" - 1;
@@ -80,13 +82,15 @@ json_t *tree_parse(struct trees *trees, const char *select) {
     }
     json_t *statement = json_array_get(json_object_get(root, "statements"), 0);
     json_t *node = json_object_get(statement, "node");
-    if (node == NULL) shoal_fail(trees->err, SHOAL_INTERNAL, "the syntax tree has no SELECT");
+    if (node == NULL)
+        shoal_fail(trees->err, SHOAL_INTERNAL, "the syntax tree has no SELECT");
     return node;
 }
 
 char *tree_deparse(struct trees *trees, json_t *select_node, struct shoal_error *err) {
-    json_t *root = tree_own(trees, json_pack("{s:b, s:[{s:O, s:[]}]}", "error", 0, "statements",
-                                             "node", select_node, "named_param_map"));
+    json_t *root =
+        tree_own(trees, json_pack("{s:b, s:[{s:O, s:[]}]}", "error", 0, "statements",
+                                  "node", select_node, "named_param_map"));
     char *json = root == NULL ? NULL : json_dumps(root, JSON_COMPACT);
     char *sql = NULL;
     if (json == NULL) {
@@ -129,10 +133,12 @@ bool tree_is(const json_t *node, const char *field, const char *value) {
 }
 
 json_t *tree_column(struct trees *trees, const char *alias, const char *column) {
-    json_t *names = *alias ? json_pack("[s, s]", alias, column) : json_pack("[s]", column);
-    return tree_own(trees, json_pack("{s:s, s:s, s:s, s:i, s:i, s:o}", "class", "COLUMN_REF",
-                                     "type", "COLUMN_REF", "alias", "", "query_location", 0,
-                                     "query_location_length", 0, "column_names", names));
+    json_t *names =
+        *alias ? json_pack("[s, s]", alias, column) : json_pack("[s]", column);
+    return tree_own(
+        trees, json_pack("{s:s, s:s, s:s, s:i, s:i, s:o}", "class", "COLUMN_REF", "type",
+                         "COLUMN_REF", "alias", "", "query_location", 0,
+                         "query_location_length", 0, "column_names", names));
 }
 
 static void append_key(struct text *text, const char *alias, const char *column) {
@@ -157,7 +163,8 @@ static void reference_key(const json_t *node, struct text *text) {
     append_key(text, second ? first : "", second ? second : first ? first : "");
 }
 
-void tree_each_column(const json_t *node, void (*visit)(void *ctx, const char *key), void *ctx) {
+void tree_each_column(const json_t *node, void (*visit)(void *ctx, const char *key),
+                      void *ctx) {
     if (json_is_array(node)) {
         size_t i;
         json_t *item;
@@ -217,7 +224,8 @@ static json_t *without_labels(const json_t *node) {
     if (!json_is_object(node)) return json_incref((json_t *)node);
     json_t *copy = json_object();
     json_object_foreach((json_t *)node, name, value) {
-        if (strcmp(name, "alias") == 0 || strncmp(name, "query_location", 14) == 0) continue;
+        if (strcmp(name, "alias") == 0 || strncmp(name, "query_location", 14) == 0)
+            continue;
         json_object_set_new(copy, name, without_labels(value));
     }
     return copy;
@@ -246,7 +254,8 @@ json_t *tree_select(struct trees *trees, json_t *list, json_t *from, json_t *whe
     return node;
 }
 
-json_t *tree_subquery(struct trees *trees, json_t *node, const char *alias, json_t *columns) {
+json_t *tree_subquery(struct trees *trees, json_t *node, const char *alias,
+                      json_t *columns) {
     json_t *select = tree_select_template(trees, "SELECT 1 FROM (SELECT 1) AS x(c0)");
     json_t *item = json_object_get(select, "from_table");
     json_object_set(json_object_get(item, "subquery"), "node", node);

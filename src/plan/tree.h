@@ -1,10 +1,10 @@
 // Syntax trees of canonical SQL, as DuckDB's JSON, and the few operations planning needs.
 //
-// Every node made while planning one query belongs to one `struct trees` and is freed with
-// it: functions return borrowed references, no caller ever decrefs. An allocation that
-// failed is remembered in `failed` and checked once, before the plan leaves the planner.
-// Expressions stay opaque; shoal looks only at column references, at function names and
-// at equality conjuncts.
+// Every node made while planning one query belongs to one `struct trees` and is freed
+// with it: functions return borrowed references, no caller ever decrefs. An allocation
+// that failed is remembered in `failed` and checked once, before the plan leaves the
+// planner. Expressions stay opaque; shoal looks only at column references, at function
+// names and at equality conjuncts.
 #ifndef SHOAL_PLAN_TREE_H
 #define SHOAL_PLAN_TREE_H
 
@@ -17,15 +17,16 @@
 
 struct trees {
     struct duck_conn *conn;
-    json_t *keep;       // owns every node
-    json_t *templates;  // SQL text -> parsed node
-    json_t *aggregates; // set of aggregate function names
-    json_t *volatiles;  // set of volatile function names
+    json_t *keep;        // owns every node
+    json_t *templates;   // SQL text -> parsed node
+    json_t *aggregates;  // set of aggregate function names
+    json_t *volatiles;   // set of volatile function names
     bool failed;
     struct shoal_error *err;
 };
 
-shoal_status trees_init(struct trees *trees, struct duck_conn *conn, struct shoal_error *err);
+shoal_status trees_init(struct trees *trees, struct duck_conn *conn,
+                        struct shoal_error *err);
 void trees_reset(struct trees *trees);
 
 // Takes ownership of a new reference and lends it back.
@@ -43,12 +44,13 @@ json_t *tree_expression(struct trees *trees, const char *expression);
 const char *tree_text(const json_t *node, const char *field);  // "" when absent
 bool tree_is(const json_t *node, const char *field, const char *value);
 
-// Column references. A column is named by one string, "alias\x01column"; one-part references
-// have an empty alias.
+// Column references. A column is named by one string, "alias\x01column"; one-part
+// references have an empty alias.
 json_t *tree_column(struct trees *trees, const char *alias, const char *column);
 json_t *tree_column_key(struct trees *trees, const char *alias, const char *column);
 // Calls visit for each column reference; key is valid during the call.
-void tree_each_column(const json_t *node, void (*visit)(void *ctx, const char *key), void *ctx);
+void tree_each_column(const json_t *node, void (*visit)(void *ctx, const char *key),
+                      void *ctx);
 // A copy whose references found in map (key -> [alias, column]) are replaced.
 json_t *tree_rename_columns(struct trees *trees, const json_t *node, const json_t *map);
 
@@ -59,7 +61,8 @@ json_t *tree_aliased(struct trees *trees, const json_t *expression, const char *
 // SELECT list FROM from WHERE where; list is an array, from and where may be NULL.
 json_t *tree_select(struct trees *trees, json_t *list, json_t *from, json_t *where);
 // (node) AS alias(c0, ...); columns is an array of strings.
-json_t *tree_subquery(struct trees *trees, json_t *node, const char *alias, json_t *columns);
+json_t *tree_subquery(struct trees *trees, json_t *node, const char *alias,
+                      json_t *columns);
 // A base table called name, AS alias.
 json_t *tree_table(struct trees *trees, const char *name, const char *alias);
 
@@ -72,6 +75,7 @@ void tree_windows(json_t *node, json_t *list);
 const char *tree_volatile(const struct trees *trees, const json_t *node);
 
 // rename.c: gives every FROM item an alias that is unique in the whole tree.
-shoal_status tree_unique_aliases(struct trees *trees, json_t *node, struct shoal_error *err);
+shoal_status tree_unique_aliases(struct trees *trees, json_t *node,
+                                 struct shoal_error *err);
 
 #endif

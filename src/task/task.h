@@ -29,15 +29,15 @@ struct task {
     uint64_t id;
     uint32_t attempt;
     uint32_t stage;
-    bool wide;              // may use all the worker's threads
+    bool wide;  // may use all the worker's threads
     char *sql;
     struct task_input *inputs;
     size_t input_count;
-    char *output_dir;       // files are <output_dir>/<prefix>*.block
-    char *output_prefix;    // "s3.t12.a0" plus the worker's incarnation, unique
-    uint32_t partitions;    // 1: not partitioned
-    bool hashed;            // the SELECT's first column is the UBIGINT hash to scatter by
-                            // (it is not stored); else all rows go to partition 0
+    char *output_dir;     // files are <output_dir>/<prefix>*.block
+    char *output_prefix;  // "s3.t12.a0" plus the worker's incarnation, unique
+    uint32_t partitions;  // 1: not partitioned
+    bool hashed;          // the SELECT's first column is the UBIGINT hash to scatter by
+                          // (it is not stored); else all rows go to partition 0
 };
 
 struct task_output_file {
@@ -54,8 +54,8 @@ struct task_output {
     double cpu_seconds;
 };
 
-void task_free(struct task *task);                   // contents and the struct
-void task_output_free(struct task_output *output);   // contents only
+void task_free(struct task *task);                  // contents and the struct
+void task_output_free(struct task_output *output);  // contents only
 
 // JSON on the wire. encode returns a malloc'd text. decode bounds every count and rejects
 // what does not fit with SHOAL_CORRUPT.

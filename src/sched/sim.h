@@ -1,0 +1,39 @@
+// A virtual cluster that drives struct sched in one thread: a moved clock, seeded random
+// task times, worker deaths and failures. It keeps its own books of what runs where and
+// checks every decision against them, so that it finds what the scheduler gets wrong.
+#ifndef SHOAL_SCHED_SIM_H
+#define SHOAL_SCHED_SIM_H
+
+#include "sched/sched.h"
+
+struct sim_stage {
+    uint32_t tasks;
+    uint32_t deps[4];
+    uint32_t ndeps;
+};
+
+struct sim_options {
+    uint64_t seed;
+    uint32_t workers, slots;
+    const struct sim_stage *stages;
+    uint32_t stages_size;
+    double death_rate;    // of the attempts: how many kill their worker (a new one comes)
+    double failure_rate;  // of the attempts: how many fail in a retriable way
+    double late_rate;     // of the attempts lost with a worker: how many still report
+    double cancel_at;     // the time to cancel the query at; 0: never
+    struct sched_options sched;
+};
+
+struct sim_result {
+    enum sched_action_kind end;  // SCHED_SUCCEEDED or SCHED_FAILED; SCHED_NONE: stuck
+    struct shoal_error error;    // when end is SCHED_FAILED
+    char violation[256];         // the first broken promise of the scheduler; "" if none
+    double seconds;              // virtual
+    uint64_t decisions, accepted, deaths, failures, refused, cancels;
+    uint64_t trace;  // a hash of all decisions with their times: equal for equal runs
+};
+
+// Returns false when the simulator itself runs out of memory.
+bool sim_run(const struct sim_options *options, struct sim_result *result);
+
+#endif
