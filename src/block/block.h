@@ -1,11 +1,11 @@
 // Block files joined to DuckDB: the COPY function "shoal" that scatters a SELECT into
-// block files and the table function shoal_input(key, i) that reads them back.
+// block files and the table function shoal_input that reads them back.
 //
 // SQL text can carry only strings, so a task's inputs and output are registered under a
 // key in a process-wide, mutex-guarded table before its statement runs, and released
 // after.
 //   COPY (SELECT ...) TO '<dir>/<prefix>' (FORMAT shoal, PER_THREAD_OUTPUT true)
-//   SELECT ... FROM shoal_input('<key>', 0) AS x1
+//   SELECT ... FROM shoal_input('<key>', 0, CAST(NULL AS STRUCT(c0 BIGINT, ...))) AS x1
 // The COPY function finds its registration by the path it is given: <dir>/<prefix> or a
 // file below it.
 #ifndef SHOAL_BLOCK_BLOCK_H
@@ -28,7 +28,8 @@ struct block_output_file {
     char *path;
     uint64_t *rows;         // [partitions]
     uint64_t *bytes;        // [partitions]
-    uint64_t *fingerprint;  // [partitions], order-insensitive
+    uint64_t *fingerprint;  // [partitions]: the sum of the rows' remixed hashes; 0 if not
+                            // hashed
 };
 
 struct block_output {
@@ -40,19 +41,20 @@ struct block_output {
 // Registers both functions on the connection's database. Once per database.
 shoal_status block_register(struct duck_conn *conn, struct shoal_error *err);
 
-// Everything is copied. The schema is what readers see, whatever the files hold: a file
-// with other columns is SHOAL_CORRUPT.
-shoal_status block_bind_input(const char *key, size_t index, const struct schema *schema,
+// Registers input number index of a statement. Everything is copied.
+shoal_status block_bind_input(const char *key, size_t index,
                               const struct block_segment *segments, size_t count,
                               struct shoal_error *err);
 void block_release_inputs(const char *key);
+// "shoal_input('key', index, CAST(NULL AS STRUCT(...)))"; free() it; NULL: out of memory.
+char *block_input_sql(const char *key, size_t index, const struct schema *schema);
 
 // path is the COPY target. hashed: the SELECT's first column is the UBIGINT hash that
-// rows are scattered by (remixed, not stored).
+// rows are scattered by (remixed, not stored); else every row goes to partition 0.
 shoal_status block_bind_output(const char *path, uint32_t partitions, bool hashed,
                                struct shoal_error *err);
-// After the COPY succeeded: the files written. Ends the registration; after a failed COPY
-// call it too (and unlink what it returns).
+// Ends the registration and gives the files. After a failed COPY call it too, and unlink
+// what it lists: some files may have no rows counted.
 void block_take_output(const char *path, struct block_output *output);
 void block_output_free(struct block_output *output);
 

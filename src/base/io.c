@@ -1,0 +1,79 @@
+#include "base/io.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int (*io_fault)(const char *call, const char *path);
+
+static bool injected(const char *call, const char *path) {
+    int fault = io_fault == NULL ? 0 : io_fault(call, path);
+    if (fault != 0) errno = fault;
+    return fault != 0;
+}
+
+static shoal_status fail(const char *what, const char *path, struct shoal_error *err) {
+    const char *advice =
+        errno == ENOSPC || errno == EDQUOT
+            ? "; free space there or choose another folder with --temp-dir"
+        : errno == EACCES || errno == EROFS ? "; choose one with --temp-dir"
+        : errno == EMFILE                   ? "; raise the limit (ulimit -n)"
+                                            : "";
+    return shoal_fail(err, SHOAL_IO, "cannot %s %s: %s%s", what, path, strerror(errno),
+                      advice);
+}
+
+static shoal_status open_as(const char *path, int flags, const char *what, int *fd,
+                            struct shoal_error *err) {
+    *fd = injected("open", path) ? -1 : open(path, flags | O_CLOEXEC, 0600);
+    return *fd < 0 ? fail(what, path, err) : SHOAL_OK;
+}
+
+shoal_status io_create(const char *path, int *fd, struct shoal_error *err) {
+    return open_as(path, O_CREAT | O_EXCL | O_WRONLY, "create", fd, err);
+}
+
+shoal_status io_open(const char *path, int *fd, struct shoal_error *err) {
+    return open_as(path, O_RDONLY, "open", fd, err);
+}
+
+shoal_status io_write(int fd, const char *path, const void *data, size_t size,
+                      struct shoal_error *err) {
+    const char *at = data;
+    while (size > 0) {
+        ssize_t wrote = injected("write", path) ? -1 : write(fd, at, size);
+        if (wrote < 0 && errno == EINTR) continue;
+        if (wrote < 0) return fail("write", path, err);
+        at += wrote;
+        size -= (size_t)wrote;
+    }
+    return SHOAL_OK;
+}
+
+shoal_status io_read_at(int fd, const char *path, void *data, size_t size,
+                        uint64_t offset, struct shoal_error *err) {
+    char *at = data;
+    while (size > 0) {
+        ssize_t got = injected("read", path) ? -1 : pread(fd, at, size, (off_t)offset);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0) return fail("read", path, err);
+        if (got == 0) {
+            return shoal_fail(err, SHOAL_CORRUPT,
+                              "corrupt block: %s ends at byte %llu, %zu bytes early",
+                              path, (unsigned long long)offset, size);
+        }
+        at += got;
+        offset += (uint64_t)got;
+        size -= (size_t)got;
+    }
+    return SHOAL_OK;
+}
+
+shoal_status io_size(int fd, const char *path, uint64_t *size, struct shoal_error *err) {
+    struct stat stat;
+    if (fstat(fd, &stat) != 0) return fail("inspect", path, err);
+    *size = (uint64_t)stat.st_size;
+    return SHOAL_OK;
+}

@@ -1,0 +1,25 @@
+// File calls behind one seam: whole reads and writes, errors with the path and what to
+// do, and a hook by which tests make any of them fail.
+#ifndef SHOAL_BASE_IO_H
+#define SHOAL_BASE_IO_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/status.h"
+
+// Tests only: called before each file call with its name ("open", "write", "read"); a
+// value other than 0 is the errno that the call then fails with. NULL in production.
+extern int (*io_fault)(const char *call, const char *path);
+
+shoal_status io_create(const char *path, int *fd, struct shoal_error *err);  // new, 0600
+shoal_status io_open(const char *path, int *fd, struct shoal_error *err);    // to read
+shoal_status io_write(int fd, const char *path, const void *data, size_t size,
+                      struct shoal_error *err);
+// Reads exactly size bytes at offset; a short file is SHOAL_CORRUPT.
+shoal_status io_read_at(int fd, const char *path, void *data, size_t size,
+                        uint64_t offset, struct shoal_error *err);
+shoal_status io_size(int fd, const char *path, uint64_t *size, struct shoal_error *err);
+
+#endif

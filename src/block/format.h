@@ -1,0 +1,116 @@
+// The layout of a block file, and the writer and the reader of one.
+//
+//   [chunk][chunk]...[index entries][shape codes][footer]
+//
+// A chunk holds rows of one partition: a header, a directory of (offset, size) for each
+// buffer in preorder (validity, offsets, data, then children, for each column), and the
+// buffers, each 64-byte aligned in the file. The header's checksum (xxh3, 64 bits) covers
+// all that follows it; the footer's covers index and shapes. Numbers are little-endian,
+// as every machine that shoal runs on is. Files are written once, in order, and never
+// change.
+#ifndef SHOAL_BLOCK_FORMAT_H
+#define SHOAL_BLOCK_FORMAT_H
+
+#include "base/column.h"
+#include "base/status.h"
+#include "block/block.h"
+
+#define BLOCK_ALIGN 64
+#define BLOCK_CHUNK_MAGIC 0x4b4e4843u  // "CHNK"
+#define BLOCK_FOOTER_MAGIC 0x314b4c4253414853u
+
+struct block_chunk_header {
+    uint32_t magic;
+    uint32_t partition;
+    uint64_t rows;
+    uint64_t size;  // of the whole chunk, header included, a multiple of BLOCK_ALIGN
+    uint64_t buffers;
+    uint64_t checksum;  // of everything behind this header
+    uint64_t reserved[3];
+};
+
+struct block_index_entry {
+    uint64_t offset;
+    uint64_t size;
+    uint64_t rows;
+    uint32_t partition;
+    uint32_t reserved;
+};
+
+struct block_footer {
+    uint64_t index_offset;
+    uint64_t index_count;
+    uint64_t shape_size;
+    uint32_t partitions;
+    uint32_t columns;
+    uint64_t checksum;
+    uint64_t magic;
+};
+
+// ---- writer: one file, one thread at a time. Buffers rows by partition; a partition's
+// rows become a chunk when they are many enough, or all do when the whole is too large.
+struct block_writer;
+
+shoal_status block_writer_open(const char *path, const struct column *shapes,
+                               size_t columns, uint32_t partitions,
+                               struct block_writer **writer, struct shoal_error *err);
+// The partition's columns, to append rows to. After appending call block_writer_added.
+struct column *block_writer_columns(struct block_writer *writer, uint32_t partition);
+shoal_status block_writer_added(struct block_writer *writer, uint32_t partition,
+                                size_t rows, struct shoal_error *err);
+shoal_status block_writer_finish(struct block_writer *writer,
+                                 struct block_output_file *stats,
+                                 struct shoal_error *err);
+void block_writer_close(struct block_writer *writer);
+
+// ---- reader
+struct block_file {
+    int fd;
+    char *path;
+    uint64_t size;
+    uint32_t partitions;
+    struct block_index_entry *index;
+    size_t chunks;
+};
+
+// Opens the file, checks its footer, index and that its columns have these shapes.
+shoal_status block_file_open(struct block_file *file, const char *path,
+                             const struct column *shapes, size_t columns,
+                             struct shoal_error *err);
+void block_file_close(struct block_file *file);
+
+// A chunk in memory: columns borrow from data.
+struct block_chunk {
+    uint8_t *data;  // BLOCK_ALIGN-aligned
+    size_t capacity;
+    struct column *columns;
+    size_t column_count;
+    uint64_t rows;
+};
+
+shoal_status block_chunk_init(struct block_chunk *chunk, const struct column *shapes,
+                              size_t columns, struct shoal_error *err);
+shoal_status block_chunk_read(struct block_chunk *chunk, const struct block_file *file,
+                              const struct block_index_entry *entry,
+                              struct shoal_error *err);
+void block_chunk_free(struct block_chunk *chunk);
+
+// Preorder codes of a list of columns, written to and compared with the file's.
+shoal_status block_shape_codes(const struct column *shapes, size_t columns,
+                               uint32_t **codes, size_t *count, struct shoal_error *err);
+
+// Rows are remixed so that a partition's hash tables, which index by
+// hash()'s own low bits, spread evenly.
+static inline uint64_t block_remix(uint64_t hash) {
+    hash ^= hash >> 32;
+    hash *= 0x9e3779b97f4a7c15u;
+    hash ^= hash >> 29;
+    hash *= 0xbf58476d1ce4e5b9u;
+    return hash ^ hash >> 32;
+}
+
+static inline uint32_t block_partition(uint64_t remixed, uint32_t partitions) {
+    return (uint32_t)(((remixed >> 32) * partitions) >> 32);
+}
+
+#endif

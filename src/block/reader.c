@@ -1,0 +1,268 @@
+// The reader. Every size that a file says is checked against the file before it is used,
+// and every byte that reaches DuckDB is under a checksum: a file that changed is an error
+// with its path and place, never a wrong answer.
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "block/format.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+static shoal_status corrupt(const char *path, uint64_t offset, const char *what,
+                            struct shoal_error *err) {
+    return shoal_fail(err, SHOAL_CORRUPT, "corrupt block: %s at byte %llu: %s", path,
+                      (unsigned long long)offset, what);
+}
+
+static size_t count_codes(const struct column *column) {
+    size_t count = 3;
+    for (uint32_t i = 0; i < column->child_count; i++) {
+        count += count_codes(&column->children[i]);
+    }
+    return count;
+}
+
+static uint32_t *put_codes(const struct column *column, uint32_t *at) {
+    *at++ = (uint32_t)column->layout;
+    *at++ = column->width;
+    *at++ = column->child_count;
+    for (uint32_t i = 0; i < column->child_count; i++)
+        at = put_codes(&column->children[i], at);
+    return at;
+}
+
+shoal_status block_shape_codes(const struct column *shapes, size_t columns,
+                               uint32_t **codes, size_t *count, struct shoal_error *err) {
+    *count = 0;
+    for (size_t c = 0; c < columns; c++) *count += count_codes(&shapes[c]);
+    *codes = calloc(*count + 1, sizeof **codes);
+    if (*codes == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    uint32_t *at = *codes;
+    for (size_t c = 0; c < columns; c++) at = put_codes(&shapes[c], at);
+    return SHOAL_OK;
+}
+
+static shoal_status check_index(struct block_file *file,
+                                const struct block_footer *footer,
+                                const struct column *shapes, size_t columns,
+                                struct shoal_error *err) {
+    uint32_t *expected = NULL;
+    size_t codes = 0;
+    shoal_status status = block_shape_codes(shapes, columns, &expected, &codes, err);
+    if (status != SHOAL_OK) return status;
+    size_t index_size = footer->index_count * sizeof *file->index;
+    uint8_t *tail = malloc(index_size + footer->shape_size + 1);
+    if (tail == NULL) {
+        free(expected);
+        return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    }
+    status = io_read_at(file->fd, file->path, tail, index_size + footer->shape_size,
+                        footer->index_offset, err);
+    if (status == SHOAL_OK &&
+        XXH3_64bits(tail, index_size + footer->shape_size) != footer->checksum) {
+        status = corrupt(file->path, footer->index_offset, "the index's checksum differs",
+                         err);
+    }
+    if (status == SHOAL_OK &&
+        (footer->columns != columns || footer->shape_size != codes * sizeof *expected ||
+         memcmp(tail + index_size, expected, footer->shape_size) != 0)) {
+        status = corrupt(file->path, footer->index_offset,
+                         "its columns are not those that the plan expects", err);
+    }
+    free(expected);
+    file->index = malloc(index_size + 1);
+    if (status == SHOAL_OK && file->index == NULL) {
+        status = shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    }
+    if (status == SHOAL_OK) {
+        memcpy(file->index, tail, index_size);
+        file->chunks = footer->index_count;
+    }
+    free(tail);
+    for (size_t i = 0; status == SHOAL_OK && i < file->chunks; i++) {
+        const struct block_index_entry *entry = &file->index[i];
+        if (entry->partition >= footer->partitions ||
+            entry->offset > footer->index_offset ||
+            entry->size > footer->index_offset - entry->offset ||
+            entry->size < sizeof(struct block_chunk_header)) {
+            status = corrupt(file->path, footer->index_offset,
+                             "an index entry is out of range", err);
+        }
+    }
+    return status;
+}
+
+shoal_status block_file_open(struct block_file *file, const char *path,
+                             const struct column *shapes, size_t columns,
+                             struct shoal_error *err) {
+    struct block_footer footer;
+    *file = (struct block_file){.fd = -1, .path = strdup(path)};
+    if (file->path == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    shoal_status status = io_open(path, &file->fd, err);
+    if (status == SHOAL_OK) status = io_size(file->fd, path, &file->size, err);
+    if (status == SHOAL_OK && file->size < sizeof footer) {
+        status = corrupt(path, file->size, "too short to be a block file", err);
+    }
+    if (status == SHOAL_OK) {
+        status = io_read_at(file->fd, path, &footer, sizeof footer,
+                            file->size - sizeof footer, err);
+    }
+    if (status == SHOAL_OK) {
+        uint64_t body = file->size - sizeof footer;
+        if (footer.magic != BLOCK_FOOTER_MAGIC) {
+            status =
+                corrupt(path, body, "no footer: truncated, or not a block file", err);
+        } else if (footer.index_offset > body || footer.shape_size > body ||
+                   footer.index_count > body / sizeof(struct block_index_entry) ||
+                   footer.index_offset + footer.shape_size +
+                           footer.index_count * sizeof(struct block_index_entry) !=
+                       body) {
+            status = corrupt(path, body, "the footer does not fit the file", err);
+        } else {
+            file->partitions = footer.partitions;
+            status = check_index(file, &footer, shapes, columns, err);
+        }
+    }
+    if (status != SHOAL_OK) block_file_close(file);
+    return status;
+}
+
+void block_file_close(struct block_file *file) {
+    if (file->fd >= 0) close(file->fd);
+    free(file->path);
+    free(file->index);
+    *file = (struct block_file){.fd = -1};
+}
+
+shoal_status block_chunk_init(struct block_chunk *chunk, const struct column *shapes,
+                              size_t columns, struct shoal_error *err) {
+    *chunk = (struct block_chunk){.columns = calloc(columns + 1, sizeof *chunk->columns)};
+    for (size_t c = 0; chunk->columns != NULL && c < columns; c++) {
+        if (!column_copy_shape(&chunk->columns[c], &shapes[c])) break;
+        chunk->column_count++;
+    }
+    if (chunk->column_count == columns && chunk->columns != NULL) return SHOAL_OK;
+    block_chunk_free(chunk);
+    return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+}
+
+void block_chunk_free(struct block_chunk *chunk) {
+    for (size_t c = 0; c < chunk->column_count; c++) column_free(&chunk->columns[c]);
+    free(chunk->columns);
+    free(chunk->data);
+    *chunk = (struct block_chunk){0};
+}
+
+struct parse {
+    const uint8_t *chunk;
+    const struct block_chunk_header *header;
+    const uint64_t *directory;
+    size_t slot;
+    uint64_t head;
+};
+
+static bool take_buffer(struct parse *parse, struct column_buffer *buffer) {
+    if (parse->slot >= parse->header->buffers) return false;
+    uint64_t offset = parse->directory[parse->slot * 2];
+    uint64_t size = parse->directory[parse->slot * 2 + 1];
+    parse->slot++;
+    if (offset < parse->head || offset > parse->header->size ||
+        size > parse->header->size - offset || offset % BLOCK_ALIGN != 0) {
+        return false;
+    }
+    *buffer = (struct column_buffer){.data = (uint8_t *)(uintptr_t)parse->chunk + offset,
+                                     .size = size};
+    return true;
+}
+
+// Are the offsets rows + 1, rising, and within limit?
+static bool good_offsets(const struct column *column, uint64_t limit) {
+    if (column->rows == 0) return true;
+    if (column->offsets.size != (column->rows + 1) * sizeof(uint32_t)) return false;
+    const uint32_t *offsets = column_offsets(column);
+    for (uint64_t i = 0; i < column->rows; i++) {
+        if (offsets[i] > offsets[i + 1]) return false;
+    }
+    return offsets[column->rows] <= limit;
+}
+
+static bool take_column(struct parse *parse, struct column *column, uint64_t rows) {
+    if (!take_buffer(parse, &column->validity) || !take_buffer(parse, &column->offsets) ||
+        !take_buffer(parse, &column->data)) {
+        return false;
+    }
+    column->rows = rows;
+    if (column->validity.size != 0 && column->validity.size < (rows + 7) / 8)
+        return false;
+    uint64_t below = rows;
+    switch (column->layout) {
+        case COLUMN_FIXED:
+            if (column->data.size / column->width < rows) return false;
+            break;
+        case COLUMN_STRING:
+            if (!good_offsets(column, column->data.size)) return false;
+            break;
+        case COLUMN_LIST:
+            if (!good_offsets(column, UINT32_MAX)) return false;
+            below = rows ? column_offsets(column)[rows] : 0;
+            break;
+        case COLUMN_ARRAY:
+            if (rows > UINT64_MAX / (column->width + 1)) return false;
+            below = rows * column->width;
+            break;
+        case COLUMN_STRUCT:
+            break;
+    }
+    for (uint32_t i = 0; i < column->child_count; i++) {
+        if (!take_column(parse, &column->children[i], below)) return false;
+    }
+    return true;
+}
+
+shoal_status block_chunk_read(struct block_chunk *chunk, const struct block_file *file,
+                              const struct block_index_entry *entry,
+                              struct shoal_error *err) {
+    if (entry->size > chunk->capacity) {
+        free(chunk->data);
+        chunk->capacity = (entry->size + BLOCK_ALIGN - 1) / BLOCK_ALIGN * BLOCK_ALIGN;
+        chunk->data = aligned_alloc(BLOCK_ALIGN, chunk->capacity);
+        if (chunk->data == NULL) {
+            chunk->capacity = 0;
+            return shoal_fail(err, SHOAL_NOMEM, "out of memory while reading %s",
+                              file->path);
+        }
+    }
+    shoal_status status =
+        io_read_at(file->fd, file->path, chunk->data, entry->size, entry->offset, err);
+    if (status != SHOAL_OK) return status;
+    struct block_chunk_header header;
+    memcpy(&header, chunk->data, sizeof header);
+    if (header.magic != BLOCK_CHUNK_MAGIC || header.size != entry->size ||
+        header.rows != entry->rows || header.partition != entry->partition) {
+        return corrupt(file->path, entry->offset,
+                       "a chunk's header differs from the index", err);
+    }
+    if (XXH3_64bits(chunk->data + sizeof header, entry->size - sizeof header) !=
+        header.checksum) {
+        return corrupt(file->path, entry->offset, "a chunk's checksum differs", err);
+    }
+    if (header.buffers > (entry->size - sizeof header) / (2 * sizeof(uint64_t))) {
+        return corrupt(file->path, entry->offset, "a chunk's directory is too long", err);
+    }
+    struct parse parse = {
+        .chunk = chunk->data,
+        .header = &header,
+        .directory = (const uint64_t *)(const void *)(chunk->data + sizeof header),
+        .head = sizeof header + header.buffers * 2 * sizeof(uint64_t)};
+    for (size_t c = 0; c < chunk->column_count; c++) {
+        if (!take_column(&parse, &chunk->columns[c], header.rows)) {
+            return corrupt(file->path, entry->offset, "a chunk's columns do not fit it",
+                           err);
+        }
+    }
+    chunk->rows = header.rows;
+    return SHOAL_OK;
+}

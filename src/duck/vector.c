@@ -1,0 +1,349 @@
+// Columns from DuckDB's types and vectors, and back. The typed loops are in copies of
+// fixed widths, so that the compiler turns each into plain loads and stores.
+#include "duck/vector.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static uint32_t fixed_width(duckdb_type type) {
+    switch (type) {
+        case DUCKDB_TYPE_BOOLEAN:
+        case DUCKDB_TYPE_TINYINT:
+        case DUCKDB_TYPE_UTINYINT:
+        case DUCKDB_TYPE_SQLNULL:
+            return 1;
+        case DUCKDB_TYPE_SMALLINT:
+        case DUCKDB_TYPE_USMALLINT:
+            return 2;
+        case DUCKDB_TYPE_INTEGER:
+        case DUCKDB_TYPE_UINTEGER:
+        case DUCKDB_TYPE_FLOAT:
+        case DUCKDB_TYPE_DATE:
+            return 4;
+        case DUCKDB_TYPE_BIGINT:
+        case DUCKDB_TYPE_UBIGINT:
+        case DUCKDB_TYPE_DOUBLE:
+        case DUCKDB_TYPE_TIMESTAMP:
+        case DUCKDB_TYPE_TIMESTAMP_S:
+        case DUCKDB_TYPE_TIMESTAMP_MS:
+        case DUCKDB_TYPE_TIMESTAMP_NS:
+        case DUCKDB_TYPE_TIMESTAMP_TZ:
+        case DUCKDB_TYPE_TIMESTAMP_TZ_NS:
+        case DUCKDB_TYPE_TIME:
+        case DUCKDB_TYPE_TIME_NS:
+        case DUCKDB_TYPE_TIME_TZ:
+            return 8;
+        case DUCKDB_TYPE_HUGEINT:
+        case DUCKDB_TYPE_UHUGEINT:
+        case DUCKDB_TYPE_UUID:
+        case DUCKDB_TYPE_INTERVAL:
+            return 16;
+        default:
+            return 0;
+    }
+}
+
+static shoal_status add_child(struct column *shape, duckdb_logical_type type,
+                              struct shoal_error *err) {
+    struct column *children =
+        realloc(shape->children, (shape->child_count + 1) * sizeof *children);
+    shoal_status status = SHOAL_OK;
+    if (children == NULL) {
+        status = shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    } else {
+        shape->children = children;
+        status = vector_shape(type, &children[shape->child_count], err);
+        if (status == SHOAL_OK) shape->child_count++;
+    }
+    duckdb_destroy_logical_type(&type);
+    return status;
+}
+
+shoal_status vector_shape(duckdb_logical_type type, struct column *shape,
+                          struct shoal_error *err) {
+    *shape = (struct column){.layout = COLUMN_FIXED};
+    duckdb_type id = duckdb_get_type_id(type);
+    shoal_status status = SHOAL_OK;
+    switch (id) {
+        case DUCKDB_TYPE_DECIMAL:
+            shape->width = fixed_width(duckdb_decimal_internal_type(type));
+            break;
+        case DUCKDB_TYPE_ENUM:
+            shape->width = fixed_width(duckdb_enum_internal_type(type));
+            break;
+        case DUCKDB_TYPE_VARCHAR:
+        case DUCKDB_TYPE_BLOB:
+        case DUCKDB_TYPE_BIT:
+        case DUCKDB_TYPE_BIGNUM:
+        case DUCKDB_TYPE_GEOMETRY:
+            shape->layout = COLUMN_STRING;
+            break;
+        case DUCKDB_TYPE_LIST:
+            shape->layout = COLUMN_LIST;
+            status = add_child(shape, duckdb_list_type_child_type(type), err);
+            break;
+        case DUCKDB_TYPE_ARRAY:
+            shape->layout = COLUMN_ARRAY;
+            shape->width = (uint32_t)duckdb_array_type_array_size(type);
+            status = add_child(shape, duckdb_array_type_child_type(type), err);
+            break;
+        case DUCKDB_TYPE_STRUCT:
+            shape->layout = COLUMN_STRUCT;
+            for (idx_t i = 0;
+                 status == SHOAL_OK && i < duckdb_struct_type_child_count(type); i++) {
+                status = add_child(shape, duckdb_struct_type_child_type(type, i), err);
+            }
+            break;
+        case DUCKDB_TYPE_MAP: {
+            // A LIST of STRUCT(key, value).
+            shape->layout = COLUMN_LIST;
+            shape->children = calloc(1, sizeof *shape->children);
+            if (shape->children == NULL) {
+                return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+            }
+            shape->child_count = 1;
+            shape->children[0].layout = COLUMN_STRUCT;
+            status = add_child(&shape->children[0], duckdb_map_type_key_type(type), err);
+            if (status == SHOAL_OK) {
+                status =
+                    add_child(&shape->children[0], duckdb_map_type_value_type(type), err);
+            }
+            break;
+        }
+        case DUCKDB_TYPE_UNION:
+            // A STRUCT whose first child is the tag.
+            shape->layout = COLUMN_STRUCT;
+            status =
+                add_child(shape, duckdb_create_logical_type(DUCKDB_TYPE_UTINYINT), err);
+            for (idx_t i = 0;
+                 status == SHOAL_OK && i < duckdb_union_type_member_count(type); i++) {
+                status = add_child(shape, duckdb_union_type_member_type(type, i), err);
+            }
+            break;
+        default:
+            shape->width = fixed_width(id);
+            break;
+    }
+    if (status == SHOAL_OK && shape->layout == COLUMN_FIXED && shape->width == 0) {
+        status = shoal_fail(
+            err, SHOAL_UNSUPPORTED,
+            "a column's type (DuckDB type number %d) can't be exchanged yet", (int)id);
+    }
+    if (status != SHOAL_OK) column_free(shape);
+    return status;
+}
+
+#define APPEND_FIXED(type)                                      \
+    do {                                                        \
+        const type *from = source;                              \
+        type *into = (type *)(void *)(data->data + data->size); \
+        for (size_t i = 0; i < n; i++) into[i] = from[rows[i]]; \
+    } while (0)
+
+struct wide {
+    uint64_t lower, upper;
+};
+
+static bool append_fixed(const void *source, const uint32_t *rows, size_t n,
+                         struct column *to) {
+    struct column_buffer *data = &to->data;
+    if (!column_reserve(data, n * to->width)) return false;
+    switch (to->width) {
+        case 1:
+            APPEND_FIXED(uint8_t);
+            break;
+        case 2:
+            APPEND_FIXED(uint16_t);
+            break;
+        case 4:
+            APPEND_FIXED(uint32_t);
+            break;
+        case 8:
+            APPEND_FIXED(uint64_t);
+            break;
+        default:
+            APPEND_FIXED(struct wide);
+            break;
+    }
+    data->size += n * to->width;
+    return true;
+}
+
+// Room for n more offsets, and the first 0 of an empty column.
+static uint32_t *reserve_offsets(struct column *to, size_t n) {
+    if (!column_reserve(&to->offsets, (n + 1) * sizeof(uint32_t))) return NULL;
+    if (to->offsets.size == 0) {
+        memset(to->offsets.data, 0, sizeof(uint32_t));
+        to->offsets.size = sizeof(uint32_t);
+    }
+    return (uint32_t *)(void *)(to->offsets.data + to->offsets.size);
+}
+
+static bool row_valid(const uint64_t *valid, uint32_t row) {
+    return valid == NULL || (valid[row / 64] >> (row % 64) & 1);
+}
+
+static bool append_strings(duckdb_string_t *strings, const uint64_t *valid,
+                           const uint32_t *rows, size_t n, struct column *to) {
+    uint32_t *offsets = reserve_offsets(to, n);
+    size_t total = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (row_valid(valid, rows[i])) total += duckdb_string_t_length(strings[rows[i]]);
+    }
+    if (offsets == NULL || to->data.size + total > UINT32_MAX) return false;
+    if (!column_reserve(&to->data, total)) return false;
+    for (size_t i = 0; i < n; i++) {
+        if (row_valid(valid, rows[i])) {
+            uint32_t length = duckdb_string_t_length(strings[rows[i]]);
+            memcpy(to->data.data + to->data.size, duckdb_string_t_data(&strings[rows[i]]),
+                   length);
+            to->data.size += length;
+        }
+        offsets[i] = (uint32_t)to->data.size;
+    }
+    to->offsets.size += n * sizeof(uint32_t);
+    return true;
+}
+
+static bool append_children(duckdb_vector child, const uint32_t *picked, size_t count,
+                            struct column *to) {
+    // In slices, so that no intermediate grows with the lists.
+    for (size_t at = 0; at < count; at += 2048) {
+        size_t n = count - at < 2048 ? count - at : 2048;
+        if (!vector_append(child, picked + at, n, to)) return false;
+    }
+    return true;
+}
+
+static bool append_lists(duckdb_vector vector, const uint64_t *valid,
+                         const uint32_t *rows, size_t n, struct column *to) {
+    const duckdb_list_entry *entries = duckdb_vector_get_data(vector);
+    uint32_t *offsets = reserve_offsets(to, n);
+    uint64_t total = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (row_valid(valid, rows[i])) total += entries[rows[i]].length;
+    }
+    uint64_t end = to->children[0].rows;
+    if (offsets == NULL || end + total > UINT32_MAX) return false;
+    uint32_t *picked = malloc((total + 1) * sizeof *picked);
+    if (picked == NULL) return false;
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (row_valid(valid, rows[i])) {
+            for (uint64_t k = 0; k < entries[rows[i]].length; k++) {
+                picked[count++] = (uint32_t)(entries[rows[i]].offset + k);
+            }
+        }
+        offsets[i] = (uint32_t)(end + count);
+    }
+    to->offsets.size += n * sizeof(uint32_t);
+    bool ok = append_children(duckdb_list_vector_get_child(vector), picked, count,
+                              &to->children[0]);
+    free(picked);
+    return ok;
+}
+
+static bool append_arrays(duckdb_vector vector, const uint32_t *rows, size_t n,
+                          struct column *to) {
+    uint32_t *picked = malloc((n * to->width + 1) * sizeof *picked);
+    if (picked == NULL) return false;
+    for (size_t i = 0; i < n; i++) {
+        for (uint32_t k = 0; k < to->width; k++) {
+            picked[i * to->width + k] = rows[i] * to->width + k;
+        }
+    }
+    bool ok = append_children(duckdb_array_vector_get_child(vector), picked,
+                              n * to->width, &to->children[0]);
+    free(picked);
+    return ok;
+}
+
+bool vector_append(duckdb_vector vector, const uint32_t *rows, size_t n,
+                   struct column *to) {
+    if (n == 0) return true;
+    const uint64_t *valid = duckdb_vector_get_validity(vector);
+    if (!column_add_validity(to, valid, rows, n)) return false;
+    bool ok = true;
+    switch (to->layout) {
+        case COLUMN_FIXED:
+            ok = append_fixed(duckdb_vector_get_data(vector), rows, n, to);
+            break;
+        case COLUMN_STRING:
+            ok = append_strings(duckdb_vector_get_data(vector), valid, rows, n, to);
+            break;
+        case COLUMN_LIST:
+            ok = append_lists(vector, valid, rows, n, to);
+            break;
+        case COLUMN_ARRAY:
+            ok = append_arrays(vector, rows, n, to);
+            break;
+        case COLUMN_STRUCT:
+            for (uint32_t c = 0; ok && c < to->child_count; c++) {
+                ok = vector_append(duckdb_struct_vector_get_child(vector, c), rows, n,
+                                   &to->children[c]);
+            }
+            break;
+    }
+    if (ok) to->rows += n;
+    return ok;
+}
+
+static void fill_validity(duckdb_vector vector, const struct column *column,
+                          uint64_t first, size_t n) {
+    if (column->validity.size == 0) return;
+    duckdb_vector_ensure_validity_writable(vector);
+    uint64_t *valid = duckdb_vector_get_validity(vector);
+    for (size_t i = 0; i < n; i++) {
+        if (!column_valid(column, first + i)) valid[i / 64] &= ~(1ULL << (i % 64));
+    }
+}
+
+bool vector_fill(duckdb_vector vector, const struct column *column, uint64_t first,
+                 size_t n) {
+    if (n == 0) {
+        return column->layout != COLUMN_LIST ||
+               duckdb_list_vector_set_size(vector, 0) == DuckDBSuccess;
+    }
+    fill_validity(vector, column, first, n);
+    const uint32_t *offsets = column_offsets(column);
+    switch (column->layout) {
+        case COLUMN_FIXED:
+            memcpy(duckdb_vector_get_data(vector),
+                   column->data.data + first * column->width, n * column->width);
+            return true;
+        case COLUMN_STRING:
+            for (size_t i = 0; i < n; i++) {
+                if (!column_valid(column, first + i)) continue;
+                const char *bytes = (const char *)column->data.data + offsets[first + i];
+                duckdb_unsafe_vector_assign_string_element_len(
+                    vector, i, bytes, offsets[first + i + 1] - offsets[first + i]);
+            }
+            return true;
+        case COLUMN_LIST: {
+            duckdb_list_entry *entries = duckdb_vector_get_data(vector);
+            uint64_t base = offsets[first];
+            for (size_t i = 0; i < n; i++) {
+                entries[i].offset = offsets[first + i] - base;
+                entries[i].length = offsets[first + i + 1] - offsets[first + i];
+            }
+            size_t total = offsets[first + n] - base;
+            if (duckdb_list_vector_reserve(vector, total) != DuckDBSuccess) return false;
+            if (duckdb_list_vector_set_size(vector, total) != DuckDBSuccess) return false;
+            return vector_fill(duckdb_list_vector_get_child(vector), &column->children[0],
+                               base, total);
+        }
+        case COLUMN_ARRAY:
+            return vector_fill(duckdb_array_vector_get_child(vector),
+                               &column->children[0], first * column->width,
+                               n * column->width);
+        case COLUMN_STRUCT:
+            for (uint32_t c = 0; c < column->child_count; c++) {
+                if (!vector_fill(duckdb_struct_vector_get_child(vector, c),
+                                 &column->children[c], first, n)) {
+                    return false;
+                }
+            }
+            return true;
+    }
+    return false;
+}

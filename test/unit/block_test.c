@@ -1,0 +1,276 @@
+// Block files: every type goes through a scatter and comes back, and what was damaged on
+// the way is an error with its place.
+#include "block/block.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/io.h"
+#include "base/text.h"
+#include "support/harness.h"
+
+static struct duck *duck;
+static struct duck_conn *conn;
+static char folder[] = "/tmp/shoal_block_XXXXXX";
+
+static int set_up(void **state) {
+    (void)state;
+    struct shoal_error err;
+    struct duck_options options = {.threads = 2};
+    if (mkdtemp(folder) == NULL) return -1;
+    if (duck_open(&duck, &options, &err) != SHOAL_OK) return -1;
+    if (duck_connect(duck, &conn, &err) != SHOAL_OK) return -1;
+    return block_register(conn, &err) == SHOAL_OK ? 0 : -1;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    duck_disconnect(conn);
+    duck_close(duck);
+    return rmdir(folder);
+}
+
+static void run(const char *sql) {
+    struct shoal_error err;
+    if (duck_run(conn, sql, &err) != SHOAL_OK) fail_msg("%s\n%s", sql, err.message);
+}
+
+static char *value_of(const char *sql) {
+    struct shoal_error err;
+    char *value = NULL;
+    if (duck_scalar(conn, sql, &value, &err) != SHOAL_OK)
+        fail_msg("%s\n%s", sql, err.message);
+    return value;
+}
+
+// Writes a SELECT; its files, and the status of the COPY, come back.
+static shoal_status write_blocks(const char *select, uint32_t partitions, bool hashed,
+                                 bool per_thread, struct block_output *output,
+                                 struct shoal_error *err) {
+    static int number;
+    struct text target = {0};
+    struct text sql = {0};
+    text_printf(&target, "%s/t%d", folder, number++);
+    assert_int_equal(block_bind_output(target.data, partitions, hashed, err), SHOAL_OK);
+    text_printf(&sql, "COPY (%s) TO '%s' (FORMAT shoal%s)", select, target.data,
+                per_thread ? ", PER_THREAD_OUTPUT true" : "");
+    shoal_status status = duck_run(conn, sql.data, err);
+    block_take_output(target.data, output);
+    text_free(&sql);
+    text_free(&target);
+    return status;
+}
+
+static void remove_blocks(struct block_output *output) {
+    for (size_t i = 0; i < output->count; i++) {
+        unlink(output->files[i].path);
+        char *slash = strrchr(output->files[i].path, '/');
+        *slash = '\0';
+        if (strcmp(output->files[i].path, folder) != 0) rmdir(output->files[i].path);
+    }
+    block_output_free(output);
+}
+
+static void bind_all(const char *key, const struct block_output *output,
+                     int32_t partition) {
+    struct shoal_error err;
+    struct block_segment *segments = calloc(output->count + 1, sizeof *segments);
+    for (size_t i = 0; i < output->count; i++) {
+        segments[i] = (struct block_segment){output->files[i].path, partition};
+    }
+    assert_int_equal(block_bind_input(key, 0, segments, output->count, &err), SHOAL_OK);
+    free(segments);
+}
+
+// The types are in a table v; out and back must give the same multiset, whatever the
+// number of partitions.
+static void round_trip(const char *create, uint32_t partitions, bool per_thread) {
+    struct shoal_error err;
+    struct block_output output;
+    struct schema schema;
+    run(create);
+    shoal_status status = write_blocks("SELECT hash(v), * FROM v", partitions, true,
+                                       per_thread, &output, &err);
+    if (status != SHOAL_OK) fail_msg("%s", err.message);
+    assert_int_equal(duck_describe(conn, "SELECT * FROM v", &schema, &err), SHOAL_OK);
+    bind_all("all", &output, -1);
+    char *source = block_input_sql("all", 0, &schema);
+    struct text sql = {0};
+    text_printf(&sql,
+                "SELECT (SELECT count(*) FROM (FROM v EXCEPT ALL FROM %s)) "
+                "+ (SELECT count(*) FROM (FROM %s EXCEPT ALL FROM v))",
+                source, source);
+    char *differences = value_of(sql.data);
+    if (strcmp(differences, "0") != 0)
+        fail_msg("%s: %s rows differ", create, differences);
+    free(differences);
+    text_free(&sql);
+    free(source);
+    block_release_inputs("all");
+
+    // The partitions are disjoint, complete and counted.
+    uint64_t total = 0;
+    for (uint32_t p = 0; p < partitions; p++) {
+        uint64_t told = 0;
+        for (size_t f = 0; f < output.count; f++) told += output.files[f].rows[p];
+        bind_all("part", &output, (int32_t)p);
+        source = block_input_sql("part", 0, &schema);
+        text_printf(&sql, "SELECT count(*) FROM %s", source);
+        char *count = value_of(sql.data);
+        assert_int_equal(strtoull(count, NULL, 10), told);
+        total += told;
+        free(count);
+        text_free(&sql);
+        free(source);
+        block_release_inputs("part");
+    }
+    char *rows = value_of("SELECT count(*) FROM v");
+    assert_int_equal(strtoull(rows, NULL, 10), total);
+    free(rows);
+    schema_free(&schema);
+    remove_blocks(&output);
+    run("DROP TABLE v");
+}
+
+static void every_type_comes_back(void **state) {
+    (void)state;
+    static const char *const values[] = {
+        "i::TINYINT, i::UTINYINT, i::SMALLINT, i::USMALLINT, i::INTEGER, i::UINTEGER",
+        "i::BIGINT, i::UBIGINT, i::HUGEINT * 1000000000000000000000, i::UHUGEINT, "
+        "i::FLOAT",
+        "i::DECIMAL(4,1), i::DECIMAL(9,2), i::DECIMAL(18,3), i::DECIMAL(38,4), i % 2 = 0",
+        "DATE '2000-01-01' + i::INTEGER, TIME '10:00:00' + to_seconds(i), "
+        "TIMESTAMP '2000-01-01' + to_days(i::INTEGER), TIMESTAMPTZ '2000-01-01 "
+        "00:00:00+02'",
+        "TIMESTAMP_S '2001-01-01', TIMESTAMP_MS '2001-01-01', TIMESTAMP_NS '2001-01-01'",
+        "INTERVAL (i) MONTH, uuid(), 'x' || i, repeat('ab', i::INTEGER), ('b' || "
+        "i)::BLOB",
+        "'10101'::BIT, CASE i % 3 WHEN 0 THEN 'nan'::DOUBLE WHEN 1 THEN '-inf' ELSE -0.0 "
+        "END",
+        "range(i % 7), [[i, NULL], NULL, []], ['x' || i], [{'a': i, 'b': [NULL, 'q' || "
+        "i]}]",
+        "{'a': i, 'b': {'c': 'z' || i, 'd': [i]}}, MAP {i: 'v', i + 1: NULL}",
+        "[i, i + 1, NULL]::INTEGER[3], union_value(n := i)::UNION(n BIGINT, s VARCHAR)",
+        "(CASE i % 2 WHEN 0 THEN 'a' ELSE 'b' END)::ENUM('a', 'b'), (i * "
+        "7)::VARCHAR::BIGNUM",
+    };
+    static const uint32_t partitions[] = {1, 7, 64};
+    for (size_t v = 0; v < sizeof values / sizeof *values; v++) {
+        for (size_t p = 0; p < 3; p++) {
+            struct text sql = {0};
+            text_printf(&sql,
+                        "CREATE TABLE v AS SELECT CASE WHEN i %% 5 = 3 THEN NULL ELSE "
+                        "COLUMNS(*) END FROM (SELECT i, %s FROM range(100) r(i))",
+                        values[v]);
+            round_trip(sql.data, partitions[p], p == 2);
+            text_free(&sql);
+        }
+    }
+}
+
+static void sizes_from_nothing_to_many_chunks(void **state) {
+    (void)state;
+    round_trip("CREATE TABLE v AS SELECT 1 AS a, 'x' AS b WHERE false", 7, false);
+    round_trip("CREATE TABLE v AS SELECT repeat('y', 3000000) AS s, NULL::INTEGER AS n",
+               3, false);
+    round_trip(
+        "CREATE TABLE v AS SELECT i, i % 10 AS k, 'row ' || i AS s, "
+        "CASE WHEN i % 1000 = 7 THEN [i, i] END AS l FROM range(400000) r(i)",
+        16, true);
+}
+
+static void expect_error(const char *sql, const char *part) {
+    struct shoal_error err;
+    assert_int_equal(duck_run(conn, sql, &err), SHOAL_CORRUPT);
+    if (strstr(err.message, part) == NULL) fail_msg("%s", err.message);
+    assert_true(err.retriable);
+}
+
+static void damage_is_found(void **state) {
+    (void)state;
+    struct shoal_error err;
+    struct block_output output;
+    assert_int_equal(write_blocks("SELECT i AS a FROM range(100000) r(i)", 1, false,
+                                  false, &output, &err),
+                     SHOAL_OK);
+    assert_int_equal(output.count, 1);
+    const char *path = output.files[0].path;
+    bind_all("damaged", &output, -1);
+    static const char count[] =
+        "SELECT sum(a) FROM shoal_input('damaged', 0, CAST(NULL AS STRUCT(a BIGINT)))";
+    run(count);
+    expect_error(
+        "SELECT sum(a) FROM shoal_input('damaged', 0, CAST(NULL AS STRUCT(a INT)))",
+        "not those that the plan expects");
+
+    int fd = open(path, O_RDWR);
+    uint8_t byte = 0;
+    assert_int_equal(pread(fd, &byte, 1, 5000), 1);
+    byte ^= 4;
+    assert_int_equal(pwrite(fd, &byte, 1, 5000), 1);
+    expect_error(count, "checksum differs");
+    byte ^= 4;
+    assert_int_equal(pwrite(fd, &byte, 1, 5000), 1);
+    run(count);
+    struct stat stat;
+    assert_int_equal(fstat(fd, &stat), 0);
+    assert_int_equal(ftruncate(fd, stat.st_size - 100), 0);
+    expect_error(count, path);
+    assert_int_equal(ftruncate(fd, 10), 0);
+    expect_error(count, "too short");
+    close(fd);
+    block_release_inputs("damaged");
+    remove_blocks(&output);
+}
+
+static int calls_before_fault;
+
+static int fail_write(const char *call, const char *path) {
+    (void)path;
+    if (strcmp(call, "write") != 0) return 0;
+    return calls_before_fault-- == 0 ? ENOSPC : 0;
+}
+
+static void a_full_disk_names_the_file(void **state) {
+    (void)state;
+    struct shoal_error err;
+    struct block_output output;
+    for (int calls = 0; calls < 3; calls++) {
+        calls_before_fault = calls;
+        io_fault = fail_write;
+        shoal_status status = write_blocks("SELECT i AS a FROM range(300000) r(i)", 1,
+                                           false, false, &output, &err);
+        io_fault = NULL;
+        assert_int_not_equal(status, SHOAL_OK);
+        assert_non_null(strstr(err.message, "No space left"));
+        assert_non_null(strstr(err.message, folder));
+        assert_non_null(strstr(err.message, "--temp-dir"));
+        remove_blocks(&output);
+    }
+}
+
+static void an_unknown_key_is_an_error(void **state) {
+    (void)state;
+    struct shoal_error err;
+    assert_int_not_equal(
+        duck_run(conn, "FROM shoal_input('none', 0, CAST(NULL AS STRUCT(a BIGINT)))",
+                 &err),
+        SHOAL_OK);
+    assert_non_null(strstr(err.message, "not registered"));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_type_comes_back),
+        cmocka_unit_test(sizes_from_nothing_to_many_chunks),
+        cmocka_unit_test(damage_is_found),
+        cmocka_unit_test(a_full_disk_names_the_file),
+        cmocka_unit_test(an_unknown_key_is_an_error),
+    };
+    return cmocka_run_group_tests_name("block", tests, set_up, tear_down);
+}
