@@ -7,16 +7,14 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "task/executor.h"
 #include "task/task.h"
 
 struct engine_options {
     uint32_t workers;
-    uint32_t threads;       // task slots and DuckDB threads of each worker
-    const char *program;    // path of the shoal program
-    const char *temp_dir;   // for DuckDB's own spill in workers
-    uint64_t memory_bytes;  // per worker; 0: DuckDB's default
-    const char
-        *init_sql;  // session settings, views, macros for each connection; may be NULL
+    const char *program;             // path of the shoal program
+    const char *engine_version;      // of DuckDB here: a worker's must be the same
+    struct executor_options worker;  // what each worker opens
 };
 
 enum engine_event_kind {

@@ -1,8 +1,8 @@
 // A task as a message: one SELECT, the blocks that it reads and where its output goes.
 //
-// The SQL refers to exchange inputs as shoal_input('<key>', i), where key is
-// "<id>.<attempt>" of this task and i indexes `inputs`. A task never says anything that
-// its attempt number does not qualify: outputs of different attempts never collide.
+// The SQL refers to exchange inputs as shoal_input('<key>', i, ...), where key is
+// task_key() of this task and i indexes `inputs`. A task never says anything that its
+// attempt number does not qualify: outputs of different attempts never collide.
 #ifndef SHOAL_TASK_TASK_H
 #define SHOAL_TASK_TASK_H
 
@@ -10,7 +10,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/schema.h"
 #include "base/status.h"
 
 // One piece of an exchange input: a block file, and one of its partitions (-1: all).
@@ -20,39 +19,38 @@ struct task_segment {
 };
 
 struct task_input {
-    struct schema schema;
     struct task_segment *segments;
     size_t count;
 };
 
 struct task {
-    uint64_t id;
+    uint64_t id;  // unique in the session
     uint32_t attempt;
     uint32_t stage;
-    bool wide;  // may use all the worker's threads
     char *sql;
     struct task_input *inputs;
     size_t input_count;
-    char *output_dir;     // files are <output_dir>/<prefix>*.block
-    char *output_prefix;  // "s3.t12.a0" plus the worker's incarnation, unique
+    char *output;         // path of the output: a file, or a folder of one file a thread
     uint32_t partitions;  // 1: not partitioned
-    bool hashed;          // the SELECT's first column is the UBIGINT hash to scatter by
-                          // (it is not stored); else all rows go to partition 0
+    bool hashed;          // the SELECT's first column is the hash to scatter by
 };
 
-struct task_output_file {
+struct task_file {
     char *path;
     uint64_t *rows;   // [partitions]
     uint64_t *bytes;  // [partitions]
 };
 
 struct task_output {
-    struct task_output_file *files;
+    struct task_file *files;
     size_t count;
     uint32_t partitions;
-    double wall_seconds;
-    double cpu_seconds;
+    double seconds;  // of the task's thread, wall clock
 };
+
+// "<id>.<attempt>", into a buffer of TASK_KEY_SIZE.
+#define TASK_KEY_SIZE 40
+void task_key(const struct task *task, char *key);
 
 void task_free(struct task *task);                  // contents and the struct
 void task_output_free(struct task_output *output);  // contents only
@@ -62,9 +60,11 @@ void task_output_free(struct task_output *output);  // contents only
 shoal_status task_encode(const struct task *task, char **json, struct shoal_error *err);
 shoal_status task_decode(const char *json, size_t size, struct task **task,
                          struct shoal_error *err);
-shoal_status task_output_encode(const struct task_output *output, char **json,
+shoal_status task_output_encode(uint64_t id, uint32_t attempt,
+                                const struct task_output *output, char **json,
                                 struct shoal_error *err);
-shoal_status task_output_decode(const char *json, size_t size, struct task_output *output,
+shoal_status task_output_decode(const char *json, size_t size, uint64_t *id,
+                                uint32_t *attempt, struct task_output *output,
                                 struct shoal_error *err);
 
 #endif

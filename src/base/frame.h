@@ -1,0 +1,45 @@
+// Frames on a stream socket: a 4-byte little-endian length, a type byte, the payload.
+// Both ends bound the length before they allocate.
+#ifndef SHOAL_BASE_FRAME_H
+#define SHOAL_BASE_FRAME_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/status.h"
+
+#define FRAME_LIMIT (256u << 20)
+
+enum frame_type {
+    FRAME_HELLO =
+        1,         // both ways, first: versions; the driver's brings the worker's options
+    FRAME_RUN,     // driver: a task
+    FRAME_CANCEL,  // driver: {task, attempt}
+    FRAME_BYE,     // driver: finish what runs by interrupting it, and exit
+    FRAME_DONE,    // worker: {task, attempt, output}
+    FRAME_FAILED,  // worker: {task, attempt, status, message}
+    FRAME_HEARTBEAT,  // worker: from its I/O thread, once a second
+};
+
+struct frame_reader {
+    uint8_t *data;
+    size_t size;
+    size_t capacity;
+    size_t consumed;
+};
+
+// Sends one whole frame. SHOAL_LOST when the peer is gone or takes nothing for the
+// socket's send timeout. One sender at a time.
+shoal_status frame_send(int fd, enum frame_type type, const char *payload, size_t size,
+                        struct shoal_error *err);
+// Reads what there is, without waiting. *closed: the peer has gone.
+shoal_status frame_receive(struct frame_reader *reader, int fd, bool *closed,
+                           struct shoal_error *err);
+// The next whole frame, if there is one: payload is valid until the next call of either.
+// SHOAL_CORRUPT when the length is past the limit.
+shoal_status frame_next(struct frame_reader *reader, bool *found, enum frame_type *type,
+                        const char **payload, size_t *size, struct shoal_error *err);
+void frame_reader_free(struct frame_reader *reader);
+
+#endif

@@ -1,0 +1,171 @@
+// Tasks on DuckDB: one instance, one connection a slot. A task is one COPY of its SELECT
+// into block files; with several threads each writes a file of its own.
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "block/block.h"
+#include "duck/duck.h"
+#include "task/executor.h"
+
+struct executor {
+    struct duck *duck;
+    struct duck_conn **conns;
+    uint32_t slots;
+};
+
+static void executor_close(struct executor *executor) {
+    if (executor == NULL) return;
+    for (uint32_t i = 0; executor->conns != NULL && i < executor->slots; i++) {
+        duck_disconnect(executor->conns[i]);
+    }
+    free(executor->conns);
+    duck_close(executor->duck);
+    free(executor);
+}
+
+// A stage's text is already optimised: doing it again would count derived filters twice
+// and flip joins. Both optimizers go, or estimates are lost to the one that stays.
+static const char settings[] =
+    "SET disabled_optimizers='join_order,build_side_probe_side'; "
+    "SET preserve_insertion_order=false; SET enable_progress_bar=false";
+
+static shoal_status open_slot(struct executor *executor, uint32_t slot,
+                              const char *init_sql, struct shoal_error *err) {
+    shoal_status status = duck_connect(executor->duck, &executor->conns[slot], err);
+    struct duck_conn *conn = executor->conns[slot];
+    if (status == SHOAL_OK) status = duck_run(conn, settings, err);
+    if (status == SHOAL_OK && slot == 0) status = block_register(conn, err);
+    // Views, macros and settings are of the whole instance; later slots find them there.
+    if (status == SHOAL_OK && slot == 0 && init_sql != NULL && *init_sql) {
+        status = duck_run(conn, init_sql, err);
+    }
+    return status;
+}
+
+static shoal_status executor_open(const struct executor_options *options,
+                                  struct executor **out, struct shoal_error *err) {
+    struct duck_options duck = {.threads = (int)options->threads,
+                                .temp_dir = options->temp_dir,
+                                .memory_bytes = options->memory_bytes};
+    *out = NULL;
+    struct executor *executor = calloc(1, sizeof *executor);
+    if (executor == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    executor->slots = options->threads;
+    executor->conns = calloc(options->threads, sizeof(struct duck_conn *));
+    shoal_status status = executor->conns == NULL
+                              ? shoal_fail(err, SHOAL_NOMEM, "out of memory")
+                              : duck_open(&executor->duck, &duck, err);
+    for (uint32_t i = 0; status == SHOAL_OK && i < executor->slots; i++) {
+        status = open_slot(executor, i, options->init_sql, err);
+    }
+    if (status != SHOAL_OK) {
+        executor_close(executor);
+        return status;
+    }
+    *out = executor;
+    return SHOAL_OK;
+}
+
+static shoal_status bind_inputs(const struct task *task, const char *key,
+                                struct shoal_error *err) {
+    for (size_t i = 0; i < task->input_count; i++) {
+        const struct task_input *input = &task->inputs[i];
+        struct block_segment *segments = calloc(input->count + 1, sizeof *segments);
+        if (segments == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+        for (size_t s = 0; s < input->count; s++) {
+            segments[s] = (struct block_segment){input->segments[s].path,
+                                                 input->segments[s].partition};
+        }
+        shoal_status status = block_bind_input(key, i, segments, input->count, err);
+        free(segments);
+        if (status != SHOAL_OK) return status;
+    }
+    return SHOAL_OK;
+}
+
+// Adds where it happened; the message stays DuckDB's, with the value.
+static void add_place(const struct task *task, struct shoal_error *err) {
+    struct text text = {0};
+    text_printf(&text, "%s\n  in stage %u, task %llu, whose SQL is: %.1500s%s",
+                err->message, task->stage, (unsigned long long)task->id, task->sql,
+                strlen(task->sql) > 1500 ? " ..." : "");
+    if (!text.failed) {
+        size_t size =
+            text.size < sizeof err->message ? text.size : sizeof err->message - 1;
+        memcpy(err->message, text.data, size);
+        err->message[size] = '\0';
+    }
+    text_free(&text);
+}
+
+static double seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+// Moves the files' counts to the task's output; what remains in blocks is freed by the
+// caller.
+static shoal_status take_counts(struct block_output *blocks, struct task_output *output,
+                                struct shoal_error *err) {
+    output->files = calloc(blocks->count + 1, sizeof *output->files);
+    if (output->files == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    output->partitions = blocks->partitions;
+    for (size_t i = 0; i < blocks->count; i++) {
+        struct block_output_file *file = &blocks->files[i];
+        output->files[output->count++] = (struct task_file){
+            .path = file->path, .rows = file->rows, .bytes = file->bytes};
+        file->path = NULL;
+        file->rows = NULL;
+        file->bytes = NULL;
+    }
+    return SHOAL_OK;
+}
+
+static shoal_status executor_run(struct executor *executor, uint32_t slot,
+                                 const struct task *task, struct task_output *output,
+                                 struct shoal_error *err) {
+    char key[TASK_KEY_SIZE];
+    struct text sql = {0};
+    struct block_output blocks = {0};
+    double start = seconds();
+    *output = (struct task_output){0};
+    task_key(task, key);
+    shoal_status status = bind_inputs(task, key, err);
+    if (status == SHOAL_OK) {
+        status = block_bind_output(task->output, task->partitions, task->hashed, err);
+    }
+    if (status == SHOAL_OK) {
+        text_printf(&sql, "COPY (%s) TO ", task->sql);
+        text_append_literal(&sql, task->output);
+        text_append(&sql, executor->slots > 1 ? " (FORMAT shoal, PER_THREAD_OUTPUT true)"
+                                              : " (FORMAT shoal)");
+        status = sql.failed ? shoal_fail(err, SHOAL_NOMEM, "out of memory")
+                            : duck_run(executor->conns[slot], sql.data, err);
+        block_take_output(task->output, &blocks);
+        if (status == SHOAL_OK) status = take_counts(&blocks, output, err);
+        if (status != SHOAL_OK) {
+            for (size_t i = 0; i < blocks.count; i++) unlink(blocks.files[i].path);
+            rmdir(task->output);
+            if (status != SHOAL_CANCELLED) add_place(task, err);
+        }
+        block_output_free(&blocks);
+    }
+    block_release_inputs(key);
+    text_free(&sql);
+    output->seconds = seconds() - start;
+    return status;
+}
+
+static void executor_interrupt(struct executor *executor, uint32_t slot) {
+    duck_interrupt(executor->conns[slot]);
+}
+
+const struct executor_ops duck_executor = {.open = executor_open,
+                                           .run = executor_run,
+                                           .interrupt = executor_interrupt,
+                                           .close = executor_close,
+                                           .version = duck_version};

@@ -1,0 +1,31 @@
+// What executes tasks: DuckDB, or a test's stand-in (DuckDB's library is not
+// instrumented, so under TSan a fake runs in its place).
+#ifndef SHOAL_TASK_EXECUTOR_H
+#define SHOAL_TASK_EXECUTOR_H
+
+#include "task/task.h"
+
+struct executor_options {
+    uint32_t threads;       // slots, and DuckDB's threads
+    const char *temp_dir;   // DuckDB's spill; may be NULL
+    uint64_t memory_bytes;  // 0: DuckDB's default
+    const char *init_sql;   // run on each connection; may be NULL
+};
+
+struct executor;
+
+struct executor_ops {
+    shoal_status (*open)(const struct executor_options *options,
+                         struct executor **executor, struct shoal_error *err);
+    // Slots run at once, each from one thread. output is filled on success; on failure
+    // nothing that the task wrote is left.
+    shoal_status (*run)(struct executor *executor, uint32_t slot, const struct task *task,
+                        struct task_output *output, struct shoal_error *err);
+    void (*interrupt)(struct executor *executor, uint32_t slot);  // from any thread
+    void (*close)(struct executor *executor);
+    const char *(*version)(void);  // of the engine inside: peers must agree
+};
+
+extern const struct executor_ops duck_executor;
+
+#endif

@@ -1,0 +1,212 @@
+#include "task/task.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+
+#define MANY (1u << 24)  // bounds every count in a message
+
+void task_key(const struct task *task, char *key) {
+    (void)snprintf(key, TASK_KEY_SIZE, "%llu.%u", (unsigned long long)task->id,
+                   task->attempt);
+}
+
+void task_free(struct task *task) {
+    if (task == NULL) return;
+    for (size_t i = 0; i < task->input_count; i++) {
+        for (size_t s = 0; s < task->inputs[i].count; s++) {
+            free(task->inputs[i].segments[s].path);
+        }
+        free(task->inputs[i].segments);
+    }
+    free(task->inputs);
+    free(task->sql);
+    free(task->output);
+    free(task);
+}
+
+void task_output_free(struct task_output *output) {
+    for (size_t i = 0; i < output->count; i++) {
+        free(output->files[i].path);
+        free(output->files[i].rows);
+        free(output->files[i].bytes);
+    }
+    free(output->files);
+    *output = (struct task_output){0};
+}
+
+shoal_status task_encode(const struct task *task, char **json, struct shoal_error *err) {
+    json_t *inputs = json_array();
+    for (size_t i = 0; i < task->input_count; i++) {
+        json_t *segments = json_array();
+        for (size_t s = 0; s < task->inputs[i].count; s++) {
+            const struct task_segment *segment = &task->inputs[i].segments[s];
+            json_array_append_new(segments,
+                                  json_pack("[s, i]", segment->path, segment->partition));
+        }
+        json_array_append_new(inputs, segments);
+    }
+    return json_take_text(
+        json_pack("{s:I, s:I, s:I, s:s, s:o, s:s, s:I, s:b}", "task",
+                  (json_int_t)task->id, "attempt", (json_int_t)task->attempt, "stage",
+                  (json_int_t)task->stage, "sql", task->sql, "inputs", inputs, "output",
+                  task->output, "partitions", (json_int_t)task->partitions, "hashed",
+                  task->hashed),
+        json, err);
+}
+
+static shoal_status decode_input(const json_t *segments, struct task_input *input,
+                                 struct shoal_error *err) {
+    size_t count = json_array_size(segments);
+    if (!json_is_array(segments) || count > MANY) {
+        return shoal_fail(err, SHOAL_CORRUPT, "a task's input is not a list of segments");
+    }
+    input->segments = calloc(count + 1, sizeof *input->segments);
+    if (input->segments == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    for (size_t s = 0; s < count; s++) {
+        const json_t *item = json_array_get(segments, s);
+        const char *path = json_string_value(json_array_get(item, 0));
+        json_int_t partition = json_integer_value(json_array_get(item, 1));
+        if (path == NULL || partition < -1 || partition > INT32_MAX) {
+            return shoal_fail(err, SHOAL_CORRUPT,
+                              "a task's segment has no path or partition");
+        }
+        input->segments[s].path = strdup(path);
+        input->segments[s].partition = (int32_t)partition;
+        if (input->segments[s].path == NULL) {
+            return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+        }
+        input->count++;
+    }
+    return SHOAL_OK;
+}
+
+shoal_status task_decode(const char *json, size_t size, struct task **out,
+                         struct shoal_error *err) {
+    json_t *root = NULL;
+    json_t *inputs = NULL;
+    uint64_t attempt = 0, stage = 0, partitions = 0;
+    struct task *task = calloc(1, sizeof *task);
+    *out = NULL;
+    if (task == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    shoal_status status = json_parse_object(json, size, &root, err);
+    if (status == SHOAL_OK)
+        status = json_get_count(root, "task", INT64_MAX, &task->id, err);
+    if (status == SHOAL_OK)
+        status = json_get_count(root, "attempt", UINT32_MAX, &attempt, err);
+    if (status == SHOAL_OK)
+        status = json_get_count(root, "stage", UINT32_MAX, &stage, err);
+    if (status == SHOAL_OK)
+        status = json_get_count(root, "partitions", MANY, &partitions, err);
+    if (status == SHOAL_OK) status = json_get_string(root, "sql", &task->sql, err);
+    if (status == SHOAL_OK) status = json_get_string(root, "output", &task->output, err);
+    if (status == SHOAL_OK) status = json_get_array(root, "inputs", MANY, &inputs, err);
+    if (status == SHOAL_OK && partitions == 0) {
+        status = shoal_fail(err, SHOAL_CORRUPT, "a task has no output partition");
+    }
+    if (status == SHOAL_OK) {
+        task->attempt = (uint32_t)attempt;
+        task->stage = (uint32_t)stage;
+        task->partitions = (uint32_t)partitions;
+        task->hashed = json_is_true(json_object_get(root, "hashed"));
+        task->inputs = calloc(json_array_size(inputs) + 1, sizeof *task->inputs);
+        if (task->inputs == NULL) status = shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    }
+    for (size_t i = 0; status == SHOAL_OK && i < json_array_size(inputs); i++) {
+        task->input_count++;
+        status = decode_input(json_array_get(inputs, i), &task->inputs[i], err);
+    }
+    json_decref(root);
+    if (status == SHOAL_OK) {
+        *out = task;
+    } else {
+        task_free(task);
+    }
+    return status;
+}
+
+shoal_status task_output_encode(uint64_t id, uint32_t attempt,
+                                const struct task_output *output, char **json,
+                                struct shoal_error *err) {
+    json_t *files = json_array();
+    for (size_t f = 0; f < output->count; f++) {
+        // Only the partitions that have rows: most have none when P is large.
+        json_t *parts = json_array();
+        for (uint32_t p = 0; p < output->partitions; p++) {
+            if (output->files[f].rows[p] == 0) continue;
+            json_array_append_new(parts,
+                                  json_pack("[I, I, I]", (json_int_t)p,
+                                            (json_int_t)output->files[f].rows[p],
+                                            (json_int_t)output->files[f].bytes[p]));
+        }
+        json_array_append_new(files, json_pack("{s:s, s:o}", "path",
+                                               output->files[f].path, "parts", parts));
+    }
+    return json_take_text(
+        json_pack("{s:I, s:I, s:I, s:f, s:o}", "task", (json_int_t)id, "attempt",
+                  (json_int_t)attempt, "partitions", (json_int_t)output->partitions,
+                  "seconds", output->seconds, "files", files),
+        json, err);
+}
+
+static shoal_status decode_file(const json_t *item, uint32_t partitions,
+                                struct task_file *file, struct shoal_error *err) {
+    json_t *parts = NULL;
+    shoal_status status = json_get_string(item, "path", &file->path, err);
+    if (status == SHOAL_OK)
+        status = json_get_array(item, "parts", partitions, &parts, err);
+    if (status != SHOAL_OK) return status;
+    file->rows = calloc(partitions, sizeof *file->rows);
+    file->bytes = calloc(partitions, sizeof *file->bytes);
+    if (file->rows == NULL || file->bytes == NULL) {
+        return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    }
+    for (size_t i = 0; i < json_array_size(parts); i++) {
+        const json_t *part = json_array_get(parts, i);
+        json_int_t p = json_integer_value(json_array_get(part, 0));
+        json_int_t rows = json_integer_value(json_array_get(part, 1));
+        json_int_t bytes = json_integer_value(json_array_get(part, 2));
+        if (json_array_size(part) != 3 || p < 0 || p >= (json_int_t)partitions ||
+            rows < 0 || bytes < 0) {
+            return shoal_fail(err, SHOAL_CORRUPT,
+                              "an output's partition is out of range");
+        }
+        file->rows[p] = (uint64_t)rows;
+        file->bytes[p] = (uint64_t)bytes;
+    }
+    return SHOAL_OK;
+}
+
+shoal_status task_output_decode(const char *json, size_t size, uint64_t *id,
+                                uint32_t *attempt, struct task_output *output,
+                                struct shoal_error *err) {
+    json_t *root = NULL;
+    json_t *files = NULL;
+    uint64_t tried = 0, partitions = 0;
+    *output = (struct task_output){0};
+    shoal_status status = json_parse_object(json, size, &root, err);
+    if (status == SHOAL_OK) status = json_get_count(root, "task", INT64_MAX, id, err);
+    if (status == SHOAL_OK)
+        status = json_get_count(root, "attempt", UINT32_MAX, &tried, err);
+    if (status == SHOAL_OK)
+        status = json_get_count(root, "partitions", MANY, &partitions, err);
+    if (status == SHOAL_OK) status = json_get_array(root, "files", MANY, &files, err);
+    if (status == SHOAL_OK) {
+        *attempt = (uint32_t)tried;
+        output->partitions = (uint32_t)partitions;
+        output->seconds = json_number_value(json_object_get(root, "seconds"));
+        output->files = calloc(json_array_size(files) + 1, sizeof *output->files);
+        if (output->files == NULL) status = shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    }
+    for (size_t f = 0; status == SHOAL_OK && f < json_array_size(files); f++) {
+        output->count++;
+        status = decode_file(json_array_get(files, f), output->partitions,
+                             &output->files[f], err);
+    }
+    json_decref(root);
+    if (status != SHOAL_OK) task_output_free(output);
+    return status;
+}

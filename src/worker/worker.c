@@ -1,0 +1,289 @@
+// A worker answers at once, whatever its tasks do: the main thread only reads frames,
+// starts and interrupts; each slot has a thread that runs one task at a time and sends
+// its result. When the driver goes away the worker does: its connection closes, and where
+// the kernel can tell, it is killed with its parent.
+#include "worker/worker.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/frame.h"
+#include "base/json.h"
+#include "shoal/version.h"
+
+struct slot {
+    struct worker *worker;
+    uint32_t number;
+    pthread_t thread;
+    bool started;
+    struct task *task;  // what it runs or is about to; NULL when free
+    bool cancelled;
+};
+
+struct worker {
+    int fd;
+    const struct executor_ops *ops;
+    struct executor *executor;
+    struct slot *slots;
+    uint32_t slot_count;
+    pthread_mutex_t mutex;  // guards the slots' task and cancelled, and leaving
+    pthread_cond_t wake;
+    bool leaving;
+    pthread_mutex_t send_mutex;
+};
+
+// @locks send_mutex
+static bool send_text(struct worker *worker, enum frame_type type, const char *text) {
+    struct shoal_error err;
+    pthread_mutex_lock(&worker->send_mutex);
+    shoal_status status = frame_send(worker->fd, type, text, strlen(text), &err);
+    pthread_mutex_unlock(&worker->send_mutex);
+    return status == SHOAL_OK;
+}
+
+static char *failure_text(const struct task *task, const struct shoal_error *why) {
+    struct shoal_error err;
+    char *text = NULL;
+    json_t *message = json_string(why->message);
+    if (message == NULL) message = json_string("the message is not valid UTF-8");
+    json_take_text(
+        json_pack("{s:I, s:I, s:i, s:b, s:o}", "task", (json_int_t)task->id, "attempt",
+                  (json_int_t)task->attempt, "status", (int)why->status, "retriable",
+                  why->retriable, "message", message),
+        &text, &err);
+    return text;
+}
+
+// Runs the task; *text becomes the payload of the frame that answers it.
+static enum frame_type run_task(struct slot *slot, const struct task *task,
+                                bool cancelled, char **text) {
+    struct worker *worker = slot->worker;
+    struct task_output output = {0};
+    struct shoal_error err = {0};
+    shoal_status status =
+        cancelled ? shoal_fail(&err, SHOAL_CANCELLED, "cancelled before it ran")
+                  : worker->ops->run(worker->executor, slot->number, task, &output, &err);
+    if (status == SHOAL_OK) {
+        status = task_output_encode(task->id, task->attempt, &output, text, &err);
+        task_output_free(&output);
+    }
+    if (status == SHOAL_OK) return FRAME_DONE;
+    *text = failure_text(task, &err);
+    return FRAME_FAILED;
+}
+
+static void *slot_main(void *argument) {
+    struct slot *slot = argument;
+    struct worker *worker = slot->worker;
+    pthread_mutex_lock(&worker->mutex);
+    while (!worker->leaving) {
+        if (slot->task == NULL) {
+            pthread_cond_wait(&worker->wake, &worker->mutex);
+            continue;
+        }
+        struct task *task = slot->task;
+        bool cancelled = slot->cancelled;
+        pthread_mutex_unlock(&worker->mutex);
+        char *text = NULL;
+        enum frame_type type = run_task(slot, task, cancelled, &text);
+        task_free(task);
+        // The slot is free before the driver hears of it: its next task finds it so.
+        pthread_mutex_lock(&worker->mutex);
+        slot->task = NULL;
+        slot->cancelled = false;
+        pthread_mutex_unlock(&worker->mutex);
+        if (text != NULL) send_text(worker, type, text);
+        free(text);
+        pthread_mutex_lock(&worker->mutex);
+    }
+    pthread_mutex_unlock(&worker->mutex);
+    return NULL;
+}
+
+static shoal_status take_task(struct worker *worker, const char *payload, size_t size,
+                              struct shoal_error *err) {
+    struct task *task = NULL;
+    shoal_status status = task_decode(payload, size, &task, err);
+    if (status != SHOAL_OK) return status;
+    pthread_mutex_lock(&worker->mutex);
+    for (uint32_t i = 0; task != NULL && i < worker->slot_count; i++) {
+        if (worker->slots[i].task != NULL) continue;
+        worker->slots[i].task = task;
+        task = NULL;
+    }
+    pthread_cond_broadcast(&worker->wake);
+    pthread_mutex_unlock(&worker->mutex);
+    if (task == NULL) return SHOAL_OK;
+    task_free(task);
+    return shoal_fail(err, SHOAL_CORRUPT, "protocol error: more tasks than slots");
+}
+
+static shoal_status cancel_task(struct worker *worker, const char *payload, size_t size,
+                                struct shoal_error *err) {
+    json_t *root = NULL;
+    uint64_t id = 0, attempt = 0;
+    shoal_status status = json_parse_object(payload, size, &root, err);
+    if (status == SHOAL_OK) status = json_get_count(root, "task", INT64_MAX, &id, err);
+    if (status == SHOAL_OK)
+        status = json_get_count(root, "attempt", UINT32_MAX, &attempt, err);
+    json_decref(root);
+    if (status != SHOAL_OK) return status;
+    pthread_mutex_lock(&worker->mutex);
+    for (uint32_t i = 0; i < worker->slot_count; i++) {
+        struct slot *slot = &worker->slots[i];
+        if (slot->task == NULL || slot->task->id != id || slot->task->attempt != attempt)
+            continue;
+        slot->cancelled = true;
+        worker->ops->interrupt(worker->executor, i);
+    }
+    pthread_mutex_unlock(&worker->mutex);
+    return SHOAL_OK;
+}
+
+static void interrupt_all(struct worker *worker) {
+    pthread_mutex_lock(&worker->mutex);
+    worker->leaving = true;
+    for (uint32_t i = 0; i < worker->slot_count; i++) {
+        if (worker->slots[i].task != NULL) worker->ops->interrupt(worker->executor, i);
+    }
+    pthread_cond_broadcast(&worker->wake);
+    pthread_mutex_unlock(&worker->mutex);
+}
+
+static shoal_status open_executor(struct worker *worker, const char *payload, size_t size,
+                                  struct shoal_error *err) {
+    json_t *root = NULL;
+    uint64_t threads = 0, memory = 0;
+    shoal_status status = json_parse_object(payload, size, &root, err);
+    if (status == SHOAL_OK) status = json_get_count(root, "threads", 4096, &threads, err);
+    if (status == SHOAL_OK)
+        status = json_get_count(root, "memory", INT64_MAX, &memory, err);
+    struct executor_options options = {
+        .threads = (uint32_t)threads,
+        .memory_bytes = memory,
+        .temp_dir = json_string_value(json_object_get(root, "temp_dir")),
+        .init_sql = json_string_value(json_object_get(root, "init_sql"))};
+    if (status == SHOAL_OK && threads == 0) {
+        status = shoal_fail(err, SHOAL_CORRUPT, "a worker needs at least one thread");
+    }
+    if (status == SHOAL_OK) status = worker->ops->open(&options, &worker->executor, err);
+    json_decref(root);
+    if (status != SHOAL_OK) return status;
+    worker->slots = calloc(threads, sizeof *worker->slots);
+    if (worker->slots == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    for (uint32_t i = 0; i < threads; i++) {
+        struct slot *slot = &worker->slots[i];
+        slot->worker = worker;
+        slot->number = i;
+        worker->slot_count++;
+        if (pthread_create(&slot->thread, NULL, slot_main, slot) != 0) {
+            return shoal_fail(err, SHOAL_IO, "cannot start a task thread: %s",
+                              strerror(errno));
+        }
+        slot->started = true;
+    }
+    return SHOAL_OK;
+}
+
+static bool greet(struct worker *worker, shoal_status status,
+                  const struct shoal_error *why) {
+    struct shoal_error err;
+    char *text = NULL;
+    json_t *hello =
+        json_pack("{s:i, s:s, s:s, s:i}", "protocol", WORKER_PROTOCOL, "shoal",
+                  SHOAL_VERSION, "engine", worker->ops->version(), "pid", (int)getpid());
+    if (status != SHOAL_OK)
+        json_object_set_new(hello, "error", json_string(why->message));
+    bool ok = json_take_text(hello, &text, &err) == SHOAL_OK &&
+              send_text(worker, FRAME_HELLO, text);
+    free(text);
+    return ok;
+}
+
+// Returns false when the worker should leave.
+static bool take_frame(struct worker *worker, enum frame_type type, const char *payload,
+                       size_t size) {
+    struct shoal_error err = {0};
+    shoal_status status = SHOAL_OK;
+    switch (type) {
+        case FRAME_HELLO:
+            if (worker->executor != NULL) return false;
+            status = open_executor(worker, payload, size, &err);
+            return greet(worker, status, &err) && status == SHOAL_OK;
+        case FRAME_RUN:
+            status = worker->executor == NULL ? SHOAL_CORRUPT
+                                              : take_task(worker, payload, size, &err);
+            break;
+        case FRAME_CANCEL:
+            status = worker->executor == NULL ? SHOAL_CORRUPT
+                                              : cancel_task(worker, payload, size, &err);
+            break;
+        default:  // bye, or what a driver never sends
+            return false;
+    }
+    if (status != SHOAL_OK) fprintf(stderr, "shoal worker: %s\n", err.message);
+    return status == SHOAL_OK;
+}
+
+int worker_serve(int fd, const struct executor_ops *ops) {
+    struct worker worker = {.fd = fd, .ops = ops};
+    struct frame_reader reader = {0};
+    struct shoal_error err;
+    pthread_mutex_init(&worker.mutex, NULL);
+    pthread_mutex_init(&worker.send_mutex, NULL);
+    pthread_cond_init(&worker.wake, NULL);
+    bool stay = true;
+    while (stay) {
+        struct pollfd poller = {.fd = fd, .events = POLLIN};
+        int ready = poll(&poller, 1, 1000);
+        if (ready < 0 && errno != EINTR) break;
+        if (ready == 0) {
+            stay = send_text(&worker, FRAME_HEARTBEAT, "");
+            continue;
+        }
+        bool closed = false;
+        if (frame_receive(&reader, fd, &closed, &err) != SHOAL_OK || closed) stay = false;
+        for (;;) {
+            bool found = false;
+            enum frame_type type;
+            const char *payload = NULL;
+            size_t size = 0;
+            if (frame_next(&reader, &found, &type, &payload, &size, &err) != SHOAL_OK) {
+                stay = false;
+            }
+            if (!found || !stay) break;
+            stay = take_frame(&worker, type, payload, size);
+        }
+    }
+    interrupt_all(&worker);
+    for (uint32_t i = 0; i < worker.slot_count; i++) {
+        if (worker.slots[i].started) pthread_join(worker.slots[i].thread, NULL);
+        task_free(worker.slots[i].task);
+    }
+    if (worker.executor != NULL) worker.ops->close(worker.executor);
+    free(worker.slots);
+    frame_reader_free(&reader);
+    pthread_cond_destroy(&worker.wake);
+    pthread_mutex_destroy(&worker.mutex);
+    pthread_mutex_destroy(&worker.send_mutex);
+    return 0;
+}
+
+int worker_main(int argc, char **argv) {
+    char *end = NULL;
+    long fd = argc == 3 && strcmp(argv[1], "--fd") == 0 ? strtol(argv[2], &end, 10) : -1;
+    if (fd < 3 || end == NULL || *end != '\0') {
+        fprintf(stderr, "shoal worker is started by shoal itself: shoal worker --fd N\n");
+        return 2;
+    }
+    prctl(PR_SET_PDEATHSIG, SIGKILL);  // a driver that is gone already closed the socket
+    signal(SIGINT, SIG_IGN);           // a terminal's Ctrl-C: the driver decides
+    return worker_serve((int)fd, &duck_executor);
+}

@@ -1,0 +1,265 @@
+// The local engine with real worker processes whose executor is a stand-in: this program
+// is its own worker. Workers run tasks, die, are replaced, are cancelled, and never stay.
+#include "engine/engine.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "support/harness.h"
+#include "worker/worker.h"
+
+// ---- the stand-in: the task's SQL is what to do
+
+struct executor {
+    atomic_bool interrupted[64];
+};
+
+static shoal_status fake_open(const struct executor_options *options,
+                              struct executor **executor, struct shoal_error *err) {
+    if (options->init_sql != NULL && strcmp(options->init_sql, "bad") == 0) {
+        return shoal_fail(err, SHOAL_USER, "the init file is bad");
+    }
+    *executor = calloc(1, sizeof **executor);
+    return *executor == NULL ? SHOAL_NOMEM : SHOAL_OK;
+}
+
+static shoal_status fake_run(struct executor *executor, uint32_t slot,
+                             const struct task *task, struct task_output *output,
+                             struct shoal_error *err) {
+    atomic_store(&executor->interrupted[slot], false);
+    if (strcmp(task->sql, "fail") == 0) {
+        return shoal_fail(err, SHOAL_USER, "task %d failed as told", (int)task->id);
+    }
+    if (strcmp(task->sql, "die") == 0) {
+        fprintf(stderr, "last words\n");
+        raise(SIGKILL);
+    }
+    while (strcmp(task->sql, "sleep") == 0) {
+        struct timespec nap = {0, 5000000};
+        nanosleep(&nap, NULL);
+        if (atomic_load(&executor->interrupted[slot])) {
+            return shoal_fail(err, SHOAL_CANCELLED, "interrupted");
+        }
+    }
+    output->partitions = task->partitions;
+    output->files = calloc(1, sizeof *output->files);
+    output->count = 1;
+    output->files[0].path = strdup(task->output);
+    output->files[0].rows = calloc(task->partitions, sizeof(uint64_t));
+    output->files[0].bytes = calloc(task->partitions, sizeof(uint64_t));
+    output->files[0].rows[task->id % task->partitions] = task->id;
+    return SHOAL_OK;
+}
+
+static void fake_interrupt(struct executor *executor, uint32_t slot) {
+    atomic_store(&executor->interrupted[slot], true);
+}
+
+static void fake_close(struct executor *executor) {
+    free(executor);
+}
+
+static const char *fake_version(void) {
+    return getenv("FAKE_VERSION") ? getenv("FAKE_VERSION") : "v1";
+}
+
+static const struct executor_ops fake = {.open = fake_open,
+                                         .run = fake_run,
+                                         .interrupt = fake_interrupt,
+                                         .close = fake_close,
+                                         .version = fake_version};
+
+// ---- the tests
+
+static char program[4096];
+
+static struct engine *open_engine(uint32_t workers, uint32_t threads,
+                                  const char *init_sql) {
+    struct shoal_error err;
+    struct engine *engine = NULL;
+    struct engine_options options = {
+        .workers = workers,
+        .program = program,
+        .engine_version = "v1",
+        .worker = {.threads = threads, .init_sql = init_sql}};
+    if (engine_local_open(&options, &engine, &err) != SHOAL_OK)
+        fail_msg("%s", err.message);
+    return engine;
+}
+
+static struct engine_event wait_for(struct engine *engine, enum engine_event_kind kind) {
+    struct engine_event event;
+    struct shoal_error err;
+    for (int i = 0; i < 1000; i++) {
+        if (engine->ops->poll(engine, 20, &event, &err) != SHOAL_OK)
+            fail_msg("%s", err.message);
+        if (event.kind == kind) return event;
+        if (event.kind != ENGINE_NOTHING && event.kind != ENGINE_UP) break;
+    }
+    fail_msg("event %d came instead of %d: %s", (int)event.kind, (int)kind,
+             event.error.message);
+    return event;
+}
+
+static void run_task(struct engine *engine, uint32_t worker, uint64_t id,
+                     const char *sql) {
+    struct shoal_error err;
+    char sql_copy[16];
+    char output[] = "/nowhere";
+    (void)snprintf(sql_copy, sizeof sql_copy, "%s", sql);
+    struct task task = {
+        .id = id, .attempt = 7, .sql = sql_copy, .output = output, .partitions = 4};
+    assert_int_equal(engine->ops->run(engine, worker, &task, &err), SHOAL_OK);
+}
+
+static size_t open_files(void) {
+    size_t count = 0;
+    DIR *folder = opendir("/proc/self/fd");
+    while (readdir(folder) != NULL) count++;
+    closedir(folder);
+    return count;
+}
+
+static void nothing_is_left(size_t files_before) {
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+    assert_int_equal(errno, ECHILD);
+    assert_int_equal(open_files(), files_before);
+}
+
+static void tasks_run_on_all_workers(void **state) {
+    (void)state;
+    size_t files = open_files();
+    struct engine *engine = open_engine(3, 2, NULL);
+    uint32_t workers[3];
+    for (int i = 0; i < 3; i++) workers[i] = wait_for(engine, ENGINE_UP).worker;
+    bool seen[60] = {false};
+    for (uint64_t id = 0; id < 60; id += 6) {
+        for (uint64_t k = 0; k < 6; k++) run_task(engine, workers[k % 3], id + k, "ok");
+        for (uint64_t k = 0; k < 6; k++) {
+            struct engine_event event = wait_for(engine, ENGINE_DONE);
+            assert_int_equal(event.attempt, 7);
+            assert_true(event.task < 60 && !seen[event.task]);
+            seen[event.task] = true;
+            assert_int_equal(event.output.files[0].rows[event.task % 4], event.task);
+            task_output_free(&event.output);
+        }
+    }
+    engine->ops->close(engine);
+    nothing_is_left(files);
+}
+
+static void a_failure_brings_its_message(void **state) {
+    (void)state;
+    struct engine *engine = open_engine(1, 1, NULL);
+    uint32_t worker = wait_for(engine, ENGINE_UP).worker;
+    run_task(engine, worker, 42, "fail");
+    struct engine_event event = wait_for(engine, ENGINE_FAILED);
+    assert_int_equal(event.task, 42);
+    assert_int_equal(event.error.status, SHOAL_USER);
+    assert_false(event.error.retriable);
+    assert_string_equal(event.error.message, "task 42 failed as told");
+    engine->ops->close(engine);
+}
+
+static void a_dead_worker_is_replaced(void **state) {
+    (void)state;
+    size_t files = open_files();
+    struct engine *engine = open_engine(1, 1, NULL);
+    uint32_t worker = wait_for(engine, ENGINE_UP).worker;
+    run_task(engine, worker, 1, "die");
+    struct engine_event event = wait_for(engine, ENGINE_DOWN);
+    assert_int_equal(event.worker, worker);
+    assert_non_null(strstr(event.error.message, "signal 9"));
+    assert_non_null(strstr(event.error.message, "last words"));
+    uint32_t next = wait_for(engine, ENGINE_UP).worker;
+    assert_int_not_equal(next, worker);
+    run_task(engine, next, 2, "ok");
+    event = wait_for(engine, ENGINE_DONE);
+    task_output_free(&event.output);
+    engine->ops->close(engine);
+    nothing_is_left(files);
+}
+
+static void replacements_end(void **state) {
+    (void)state;
+    struct engine *engine = open_engine(1, 1, NULL);
+    struct engine_event event;
+    struct shoal_error err;
+    shoal_status status = SHOAL_OK;
+    int deaths = 0;
+    while (deaths < 20) {
+        status = engine->ops->poll(engine, 1000, &event, &err);
+        if (status != SHOAL_OK) break;
+        if (event.kind == ENGINE_UP) run_task(engine, event.worker, 1, "die");
+        if (event.kind == ENGINE_DOWN) deaths++;
+    }
+    assert_int_equal(status, SHOAL_LOST);
+    assert_int_equal(deaths, 5);
+    assert_non_null(strstr(err.message, "no worker is left"));
+    engine->ops->close(engine);
+}
+
+static void cancel_stops_a_task_within_a_second(void **state) {
+    (void)state;
+    struct engine *engine = open_engine(1, 2, NULL);
+    uint32_t worker = wait_for(engine, ENGINE_UP).worker;
+    run_task(engine, worker, 5, "sleep");
+    struct engine_event event;
+    struct shoal_error err;
+    struct timespec start, end;
+    assert_int_equal(engine->ops->poll(engine, 100, &event, &err), SHOAL_OK);
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    engine->ops->cancel(engine, worker, 5, 7);
+    event = wait_for(engine, ENGINE_FAILED);
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    assert_int_equal(event.error.status, SHOAL_CANCELLED);
+    assert_true(end.tv_sec - start.tv_sec <= 1);
+    // A running task does not keep close from ending the worker.
+    run_task(engine, worker, 6, "sleep");
+    engine->ops->close(engine);
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+}
+
+static void expect_refusal(const char *init_sql, const char *part) {
+    struct engine *engine = open_engine(1, 1, init_sql);
+    struct engine_event event;
+    struct shoal_error err;
+    shoal_status status = SHOAL_OK;
+    for (int i = 0; i < 500 && status == SHOAL_OK; i++) {
+        status = engine->ops->poll(engine, 20, &event, &err);
+    }
+    assert_int_not_equal(status, SHOAL_OK);
+    if (strstr(err.message, part) == NULL) fail_msg("%s", err.message);
+    engine->ops->close(engine);
+}
+
+static void another_version_is_refused(void **state) {
+    (void)state;
+    setenv("FAKE_VERSION", "v2", 1);
+    expect_refusal(NULL, "DuckDB v2");
+    unsetenv("FAKE_VERSION");
+    expect_refusal("bad", "the init file is bad");
+}
+
+int main(int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "worker") == 0) return worker_serve(3, &fake);
+    ssize_t size = readlink("/proc/self/exe", program, sizeof program - 1);
+    program[size > 0 ? size : 0] = '\0';
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tasks_run_on_all_workers),
+        cmocka_unit_test(a_failure_brings_its_message),
+        cmocka_unit_test(a_dead_worker_is_replaced),
+        cmocka_unit_test(replacements_end),
+        cmocka_unit_test(cancel_stops_a_task_within_a_second),
+        cmocka_unit_test(another_version_is_refused),
+    };
+    return cmocka_run_group_tests_name("engine", tests, NULL, NULL);
+}
