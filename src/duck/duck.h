@@ -43,9 +43,15 @@ shoal_status duck_run(struct duck_conn *conn, const char *sql, struct shoal_erro
 shoal_status duck_scalar(struct duck_conn *conn, const char *sql, char **value,
                          struct shoal_error *err);
 
-// Splits a text into statements. Each is malloc'd; *count of them.
-shoal_status duck_split(struct duck_conn *conn, const char *sql, char ***statements,
-                        size_t *count, struct shoal_error *err);
+// Splits a text into its statements, without semicolons; blank ones are dropped. Quotes,
+// dollar quotes and comments are understood. Free with duck_split_free.
+shoal_status duck_split(const char *sql, char ***statements, size_t *count,
+                        struct shoal_error *err);
+void duck_split_free(char **statements, size_t count);
+// The first word of a statement, past comments and opening parentheses.
+const char *duck_first_word(const char *sql);
+// Does the statement read only (SELECT, FROM, WITH, VALUES)?
+bool duck_is_select(const char *sql);
 
 // Materialised result as text cells, for the few small internal queries and the output.
 shoal_status duck_query(struct duck_conn *conn, const char *sql,

@@ -41,15 +41,6 @@ static bool add_chunk(struct duck_result *result, duckdb_data_chunk chunk) {
     return true;
 }
 
-static bool is_select(const char *sql) {
-    while (*sql == ' ' || *sql == '\n' || *sql == '\t' || *sql == '(') sql++;
-    static const char *const words[] = {"select", "from", "with", "values", NULL};
-    for (int i = 0; words[i] != NULL; i++) {
-        if (strncasecmp(sql, words[i], strlen(words[i])) == 0) return true;
-    }
-    return false;
-}
-
 static shoal_status fail(duckdb_result *result, struct shoal_error *err) {
     const char *message = duckdb_result_error(result);
     shoal_status status = SHOAL_USER;
@@ -102,7 +93,7 @@ shoal_status duck_query(struct duck_conn *conn, const char *sql,
     shoal_status status = SHOAL_OK;
     struct schema schema = {0};
     struct text text = {0};
-    bool select = is_select(sql);
+    bool select = duck_is_select(sql);
     if (select) {
         // Types by binding, cells by casting: two cheap steps instead of one by hand.
         status = duck_describe(conn, sql, &schema, err);

@@ -8,34 +8,35 @@
 #include <stdio.h>
 
 #include "base/status.h"
-#include "dist/stages.h"
 
 enum result_format { FORMAT_TABLE, FORMAT_CSV, FORMAT_JSON };
 
 struct session_options {
-    uint32_t workers;        // 0: embedded
-    uint32_t threads;        // per worker, or of the embedded engine; 0: default
-    uint32_t partitions;     // 0: chosen from workers * threads
-    int64_t broadcast_rows;  // -1 never; see plan_options
+    uint32_t workers;     // 0: embedded
+    uint32_t threads;     // of each worker (default 1), or of the embedded engine (all)
+    uint32_t partitions;  // of hash exchanges; 0: 4 for each thread of a worker
+    int64_t broadcast_rows;  // at or below: broadcast; -1: never
     const char *db;          // attached read-only; may be NULL
-    const char *init_sql;    // text of --init; may be NULL
-    const char *temp_dir;    // spool and spill; NULL: $TMPDIR or /tmp
+    const char *init_sql;    // run first, here and in workers; may be NULL
+    const char *temp_dir;    // block files and spill; NULL: $TMPDIR or /tmp
     const char *program;     // this program, for workers
     bool progress;           // draw on stderr
-    volatile sig_atomic_t *cancelled;
+    const volatile sig_atomic_t *cancelled;
 };
 
+// One thread uses a session at a time, except session_interrupt.
 struct session;
 
 shoal_status session_open(const struct session_options *options, struct session **session,
                           struct shoal_error *err);
-// Runs one statement and writes its rows to out.
+// Runs one statement and writes its rows, if it gives any, to out.
 shoal_status session_query(struct session *session, const char *sql,
                            enum result_format format, FILE *out, struct shoal_error *err);
-// Writes the distributed plan (or why there is none); analyze also runs it.
+// Writes the distributed plan, or why there is none; analyze also runs it.
 shoal_status session_explain(struct session *session, const char *sql, bool analyze,
                              bool json, FILE *out, struct shoal_error *err);
-struct duck_conn *session_conn(struct session *session);
-void session_close(struct session *session);  // stops workers, removes the spool
+// Stops the statement that runs; any thread. options.cancelled should be set before.
+void session_interrupt(struct session *session);
+void session_close(struct session *session);  // stops workers, removes temporary files
 
 #endif

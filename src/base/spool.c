@@ -1,0 +1,110 @@
+#include "base/spool.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/text.h"
+
+#define PREFIX "shoal-"
+
+static int remove_one(const char *path, const struct stat *stat, int kind,
+                      struct FTW *place) {
+    (void)stat;
+    (void)kind;
+    (void)place;
+    (void)remove(path);
+    return 0;
+}
+
+void spool_remove_tree(const char *path) {
+    nftw(path, remove_one, 32, FTW_DEPTH | FTW_PHYS);
+}
+
+// The lock of a folder, or -1 when someone lives in it.
+static int take_lock(const char *path) {
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+    close(fd);
+    return -1;
+}
+
+static void sweep(const char *parent) {
+    DIR *folder = opendir(parent);
+    if (folder == NULL) return;
+    for (struct dirent *entry = readdir(folder); entry != NULL; entry = readdir(folder)) {
+        // Exactly what mkdtemp made here, not what a user called shoal-something.
+        if (strncmp(entry->d_name, PREFIX, strlen(PREFIX)) != 0 ||
+            strlen(entry->d_name) != strlen(PREFIX) + 6) {
+            continue;
+        }
+        struct text path = {0};
+        struct text mark = {0};
+        struct stat stat_of;
+        text_printf(&path, "%s/%s", parent, entry->d_name);
+        text_printf(&mark, "%s/.shoal-spool", path.data ? path.data : "");
+        if (!path.failed && !mark.failed && lstat(mark.data, &stat_of) == 0 &&
+            stat_of.st_uid == geteuid()) {
+            int lock = take_lock(path.data);
+            if (lock >= 0) {
+                spool_remove_tree(path.data);
+                close(lock);
+            }
+        }
+        text_free(&path);
+        text_free(&mark);
+    }
+    closedir(folder);
+}
+
+static shoal_status mark_folder(const char *path, struct shoal_error *err) {
+    struct text mark = {0};
+    text_printf(&mark, "%s/.shoal-spool", path);
+    int fd =
+        mark.failed ? -1 : open(mark.data, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
+    text_free(&mark);
+    if (fd < 0)
+        return shoal_fail(err, SHOAL_IO, "cannot write to %s: %s", path, strerror(errno));
+    close(fd);
+    return SHOAL_OK;
+}
+
+shoal_status spool_open(struct spool *spool, const char *parent,
+                        struct shoal_error *err) {
+    struct text path = {0};
+    *spool = (struct spool){.lock = -1};
+    if (parent == NULL) parent = getenv("TMPDIR");
+    if (parent == NULL || *parent == '\0') parent = "/tmp";
+    sweep(parent);
+    text_printf(&path, "%s/" PREFIX "XXXXXX", parent);
+    spool->path = text_take(&path);
+    if (spool->path == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    if (mkdtemp(spool->path) == NULL) {
+        shoal_status status =
+            shoal_fail(err, SHOAL_IO,
+                       "cannot make a folder for temporary files in %s: %s; "
+                       "choose another with --temp-dir",
+                       parent, strerror(errno));
+        free(spool->path);
+        spool->path = NULL;
+        return status;
+    }
+    spool->lock = take_lock(spool->path);
+    shoal_status status = mark_folder(spool->path, err);
+    if (status != SHOAL_OK) spool_close(spool);
+    return status;
+}
+
+void spool_close(struct spool *spool) {
+    if (spool->path != NULL) spool_remove_tree(spool->path);
+    if (spool->lock >= 0) close(spool->lock);
+    free(spool->path);
+    *spool = (struct spool){.lock = -1};
+}

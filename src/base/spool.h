@@ -1,0 +1,20 @@
+// A folder of this process's temporary files, gone when it is closed. One that a killed
+// process left behind is removed by the next process that opens one beside it: each holds
+// a lock on its folder for as long as it lives.
+#ifndef SHOAL_BASE_SPOOL_H
+#define SHOAL_BASE_SPOOL_H
+
+#include "base/status.h"
+
+struct spool {
+    char *path;  // NULL while closed
+    int lock;
+};
+
+// Makes <parent>/shoal-XXXXXX. parent NULL: $TMPDIR, else /tmp.
+shoal_status spool_open(struct spool *spool, const char *parent, struct shoal_error *err);
+void spool_close(struct spool *spool);
+// Removes a folder and what is in it; what can't be removed stays.
+void spool_remove_tree(const char *path);
+
+#endif

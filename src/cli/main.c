@@ -1,0 +1,238 @@
+// The program: read the command line, open a session, run its statements in order.
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "cli/options.h"
+#include "duck/duck.h"
+#include "shoal/version.h"
+#include "worker/worker.h"
+
+static volatile sig_atomic_t cancelled;
+static struct session *running;  // guarded by running_mutex
+static pthread_mutex_t running_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+static int exit_code(shoal_status status) {
+    switch (status) {
+        case SHOAL_OK:
+            return 0;
+        case SHOAL_USER:
+        case SHOAL_UNSUPPORTED:
+            return 1;
+        case SHOAL_USAGE:
+            return 2;
+        case SHOAL_IO:
+        case SHOAL_NOMEM:
+        case SHOAL_CORRUPT:
+            return 3;
+        case SHOAL_LOST:
+            return 4;
+        case SHOAL_CANCELLED:
+            return 130;
+        case SHOAL_INTERNAL:
+            break;
+    }
+    return 5;
+}
+
+// Signals are taken by this thread alone, so that nothing happens in a handler. After the
+// first it goes on interrupting: a statement that starts just now must end too.
+static void *take_signals(void *argument) {
+    sigset_t *signals = argument;
+    int signal_number = 0;
+    while (sigwait(signals, &signal_number) != 0) {
+    }
+    cancelled = 1;
+    for (;;) {
+        struct timespec nap = {0, 50000000};
+        pthread_mutex_lock(&running_mutex);
+        if (running != NULL) session_interrupt(running);
+        pthread_mutex_unlock(&running_mutex);
+        nanosleep(&nap, NULL);
+    }
+    return NULL;
+}
+
+static shoal_status start_signal_thread(struct shoal_error *err) {
+    static sigset_t signals;
+    pthread_t thread;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGINT);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    int failed = pthread_create(&thread, NULL, take_signals, &signals);
+    if (failed != 0) {
+        return shoal_fail(err, SHOAL_IO, "cannot start a thread: %s", strerror(failed));
+    }
+    pthread_detach(thread);
+    return SHOAL_OK;
+}
+
+static shoal_status read_file(const char *path, char **content, struct shoal_error *err) {
+    FILE *file = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
+    struct text text = {0};
+    char bytes[16384];
+    size_t got = 0;
+    *content = NULL;
+    if (file == NULL) {
+        return shoal_fail(err, SHOAL_USAGE, "cannot open %s: %s", path, strerror(errno));
+    }
+    while ((got = fread(bytes, 1, sizeof bytes, file)) > 0)
+        text_append_bytes(&text, bytes, got);
+    bool failed = ferror(file);
+    int why = errno;
+    if (file != stdin) fclose(file);
+    *content = text_take(&text);
+    if (failed || *content == NULL) {
+        free(*content);
+        *content = NULL;
+        return shoal_fail(err, SHOAL_IO, "cannot read %s: %s", path,
+                          failed ? strerror(why) : "out of memory");
+    }
+    return SHOAL_OK;
+}
+
+// Where rows go: standard output, or a file beside the wanted one that is renamed to it
+// when all went well.
+struct sink {
+    FILE *file;
+    char *part;
+    const char *path;
+};
+
+static shoal_status sink_open(struct sink *sink, const char *path,
+                              struct shoal_error *err) {
+    struct text part = {0};
+    *sink = (struct sink){.file = stdout, .path = path};
+    if (path == NULL) return SHOAL_OK;
+    text_printf(&part, "%s.part-%d", path, (int)getpid());
+    sink->part = text_take(&part);
+    sink->file = sink->part == NULL ? NULL : fopen(sink->part, "wxe");
+    if (sink->file != NULL) return SHOAL_OK;
+    free(sink->part);
+    sink->part = NULL;
+    return shoal_fail(err, SHOAL_IO, "cannot write %s: %s", path, strerror(errno));
+}
+
+static shoal_status sink_close(struct sink *sink, shoal_status status,
+                               struct shoal_error *err) {
+    if (sink->part == NULL) return status;
+    bool ok = fclose(sink->file) == 0;
+    if (status == SHOAL_OK && (!ok || rename(sink->part, sink->path) != 0)) {
+        status =
+            shoal_fail(err, SHOAL_IO, "cannot write %s: %s", sink->path, strerror(errno));
+    }
+    if (status != SHOAL_OK) unlink(sink->part);
+    free(sink->part);
+    return status;
+}
+
+static shoal_status run_statements(const struct cli_options *options, bool explain,
+                                   struct session *session, const char *text, FILE *out,
+                                   struct shoal_error *err) {
+    char **statements = NULL;
+    size_t count = 0;
+    shoal_status status = duck_split(text, &statements, &count, err);
+    if (status == SHOAL_OK && count == 0) {
+        status = shoal_fail(err, SHOAL_USAGE, "the query is empty");
+    }
+    for (size_t i = 0; status == SHOAL_OK && i < count; i++) {
+        if (cancelled) {
+            status = shoal_fail(err, SHOAL_CANCELLED, "cancelled");
+        } else if (!explain) {
+            status = session_query(session, statements[i], options->format, out, err);
+        } else if (duck_is_select(statements[i])) {
+            status = session_explain(session, statements[i], options->analyze,
+                                     options->format == FORMAT_JSON, out, err);
+        } else {
+            // CREATE VIEW and the like before the query that is explained.
+            status = session_query(session, statements[i], options->format, out, err);
+        }
+    }
+    duck_split_free(statements, count);
+    return status;
+}
+
+static shoal_status run_command(struct cli_options *options, bool explain,
+                                struct shoal_error *err) {
+    char program[4096];
+    char *text = NULL;
+    char *init = NULL;
+    struct session *session = NULL;
+    struct sink sink = {0};
+    ssize_t size = readlink("/proc/self/exe", program, sizeof program - 1);
+    program[size > 0 ? size : 0] = '\0';
+    options->session.program = program;
+    options->session.cancelled = &cancelled;
+    options->session.progress = !options->quiet && isatty(STDERR_FILENO);
+    if (explain && options->session.workers == 0) options->session.workers = 2;
+    shoal_status status = start_signal_thread(err);
+    if (status == SHOAL_OK && options->query_file != NULL) {
+        status = read_file(options->query_file, &text, err);
+    }
+    if (status == SHOAL_OK && options->init_file != NULL) {
+        status = read_file(options->init_file, &init, err);
+        options->session.init_sql = init;
+    }
+    if (status == SHOAL_OK) status = sink_open(&sink, options->output, err);
+    if (status == SHOAL_OK) {
+        status = session_open(&options->session, &session, err);
+        pthread_mutex_lock(&running_mutex);
+        running = session;
+        pthread_mutex_unlock(&running_mutex);
+        if (status == SHOAL_OK) {
+            status = run_statements(options, explain, session,
+                                    text ? text : options->query, sink.file, err);
+        }
+        pthread_mutex_lock(&running_mutex);
+        running = NULL;
+        pthread_mutex_unlock(&running_mutex);
+        session_close(session);
+        status = sink_close(&sink, status, err);
+    }
+    free(text);
+    free(init);
+    return status;
+}
+
+int main(int argc, char **argv) {
+    const char *command = argc > 1 ? argv[1] : "";
+    struct cli_options options;
+    struct shoal_error err = {0};
+    if (strcmp(command, "worker") == 0) return worker_main(argc - 1, argv + 1);
+    if (strcmp(command, "--version") == 0) {
+        printf("shoal %s (DuckDB %s)\n", SHOAL_VERSION, duck_version());
+        return 0;
+    }
+    if (strcmp(command, "--help") == 0 || strcmp(command, "-h") == 0) {
+        cli_help(stdout);
+        return 0;
+    }
+    bool explain = strcmp(command, "explain") == 0;
+    shoal_status status = SHOAL_OK;
+    if (!explain && strcmp(command, "sql") != 0) {
+        status = shoal_fail(&err, SHOAL_USAGE,
+                            *command ? "unknown command %s" : "no command%s", command);
+    } else {
+        status = cli_options_read(&options, explain, argc - 1, argv + 1, &err);
+    }
+    if (status == SHOAL_OK && options.help) {
+        cli_help(stdout);
+        return 0;
+    }
+    if (status == SHOAL_OK) status = run_command(&options, explain, &err);
+    if (status != SHOAL_OK) {
+        fprintf(stderr, "shoal: %s\n", err.message);
+        if (status == SHOAL_USAGE) fputs("shoal: see shoal --help\n", stderr);
+    }
+    return exit_code(status);
+}

@@ -1,0 +1,190 @@
+#include "cli/options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BROADCAST_ROWS 500000
+
+enum option_code {
+    OPTION_WORKERS = 256,
+    OPTION_THREADS,
+    OPTION_PARTITIONS,
+    OPTION_BROADCAST,
+    OPTION_DB,
+    OPTION_INIT,
+    OPTION_TEMP_DIR,
+    OPTION_FORMAT,
+    OPTION_ANALYZE,
+    OPTION_QUIET,
+};
+
+static shoal_status read_number(const char *name, const char *text, long least, long most,
+                                long *value, struct shoal_error *err) {
+    char *end = NULL;
+    errno = 0;
+    *value = strtol(text, &end, 10);
+    if (errno == 0 && end != text && *end == '\0' && *value >= least && *value <= most) {
+        return SHOAL_OK;
+    }
+    return shoal_fail(err, SHOAL_USAGE, "--%s %s: give a whole number from %ld to %ld",
+                      name, text, least, most);
+}
+
+static shoal_status read_format(const char *text, bool explain,
+                                enum result_format *format, struct shoal_error *err) {
+    if (strcmp(text, explain ? "text" : "table") == 0) {
+        *format = FORMAT_TABLE;
+    } else if (strcmp(text, "csv") == 0 && !explain) {
+        *format = FORMAT_CSV;
+    } else if (strcmp(text, "json") == 0) {
+        *format = FORMAT_JSON;
+    } else {
+        return shoal_fail(err, SHOAL_USAGE, "--format %s: choose %s", text,
+                          explain ? "text or json" : "table, csv or json");
+    }
+    return SHOAL_OK;
+}
+
+static shoal_status read_one(struct cli_options *options, bool explain, int option,
+                             int index, char **argv, struct shoal_error *err) {
+    struct session_options *session = &options->session;
+    long number = 0;
+    shoal_status status = SHOAL_OK;
+    switch (option) {
+        case OPTION_WORKERS:
+            status = read_number("workers", optarg, 1, 1024, &number, err);
+            session->workers = (uint32_t)number;
+            break;
+        case OPTION_THREADS:
+            status = read_number("threads", optarg, 1, 1024, &number, err);
+            session->threads = (uint32_t)number;
+            break;
+        case OPTION_PARTITIONS:
+            status = read_number("partitions", optarg, 1, 65536, &number, err);
+            session->partitions = (uint32_t)number;
+            break;
+        case OPTION_BROADCAST:
+            status = read_number("broadcast-rows", optarg, -1, 1L << 60, &number, err);
+            session->broadcast_rows = number;
+            break;
+        case OPTION_DB:
+            session->db = optarg;
+            break;
+        case OPTION_INIT:
+            options->init_file = optarg;
+            break;
+        case OPTION_TEMP_DIR:
+            session->temp_dir = optarg;
+            break;
+        case OPTION_FORMAT:
+            status = read_format(optarg, explain, &options->format, err);
+            break;
+        case OPTION_ANALYZE:
+            if (!explain)
+                return shoal_fail(err, SHOAL_USAGE, "--analyze goes with explain");
+            options->analyze = true;
+            break;
+        case OPTION_QUIET:
+            options->quiet = true;
+            break;
+        case 'f':
+            options->query_file = optarg;
+            break;
+        case 'o':
+            options->output = optarg;
+            break;
+        case 'h':
+            options->help = true;
+            break;
+        default:
+            status =
+                shoal_fail(err, SHOAL_USAGE,
+                           "%s: unknown option, or its value is missing", argv[index]);
+            break;
+    }
+    return status;
+}
+
+shoal_status cli_options_read(struct cli_options *options, bool explain, int argc,
+                              char **argv, struct shoal_error *err) {
+    static const struct option known[] = {
+        {"workers", required_argument, NULL, OPTION_WORKERS},
+        {"threads", required_argument, NULL, OPTION_THREADS},
+        {"partitions", required_argument, NULL, OPTION_PARTITIONS},
+        {"broadcast-rows", required_argument, NULL, OPTION_BROADCAST},
+        {"db", required_argument, NULL, OPTION_DB},
+        {"init", required_argument, NULL, OPTION_INIT},
+        {"temp-dir", required_argument, NULL, OPTION_TEMP_DIR},
+        {"format", required_argument, NULL, OPTION_FORMAT},
+        {"analyze", no_argument, NULL, OPTION_ANALYZE},
+        {"quiet", no_argument, NULL, OPTION_QUIET},
+        {"file", required_argument, NULL, 'f'},
+        {"output", required_argument, NULL, 'o'},
+        {"help", no_argument, NULL, 'h'},
+        {NULL, 0, NULL, 0}};
+    *options = (struct cli_options){.session = {.broadcast_rows = BROADCAST_ROWS}};
+    opterr = 0;
+    optind = 1;
+    for (;;) {
+        int index = optind;
+        int option = getopt_long(argc, argv, "f:o:h", known, NULL);
+        if (option == -1) break;
+        shoal_status status = read_one(options, explain, option, index, argv, err);
+        if (status != SHOAL_OK) return status;
+    }
+    if (options->help) return SHOAL_OK;
+    int left = argc - optind;
+    if (left > 1) {
+        return shoal_fail(err, SHOAL_USAGE,
+                          "more than one query: quote it ('%s' is the second)",
+                          argv[optind + 1]);
+    }
+    if (left == 1 && options->query_file != NULL) {
+        return shoal_fail(err, SHOAL_USAGE, "give a query or -f FILE, not both");
+    }
+    if (left == 1 && strcmp(argv[optind], "-") == 0) {
+        options->query_file = "-";
+    } else if (left == 1) {
+        options->query = argv[optind];
+    } else if (options->query_file == NULL) {
+        return shoal_fail(err, SHOAL_USAGE,
+                          "no query: give one, or -f FILE, or - for standard input");
+    }
+    return SHOAL_OK;
+}
+
+void cli_help(FILE *out) {
+    fputs(
+        "shoal: SQL on files, in this process or over workers\n"
+        "\n"
+        "  shoal sql     [QUERY | -f FILE | -] [options]   run statements, print rows\n"
+        "  shoal explain [QUERY | -f FILE | -] [options]   show the distributed plan\n"
+        "  shoal --version\n"
+        "\n"
+        "Where it runs\n"
+        "  --workers N         on N worker processes; without it: in this process\n"
+        "  --threads T         threads of each worker (1), or of this process (all "
+        "cores)\n"
+        "  --partitions P      of a shuffle (4 for each thread of a worker)\n"
+        "  --broadcast-rows N  send a join's side of at most N estimated rows to every\n"
+        "                      task instead of shuffling both (500000); -1: never\n"
+        "  --temp-dir DIR      for block files and spill ($TMPDIR, or /tmp)\n"
+        "What it reads\n"
+        "  files by name       FROM 'logs/*.parquet'\n"
+        "  --db FILE           a DuckDB database, attached read-only\n"
+        "  --init FILE         statements to run first: CREATE VIEW, MACRO, SET\n"
+        "What it prints\n"
+        "  --format F          table, csv or json; for explain: text or json\n"
+        "  -o, --output PATH   to a file: all of it, or none\n"
+        "  --analyze           explain: also run it, and show rows and bytes of each "
+        "stage\n"
+        "  --quiet             no progress on the terminal\n"
+        "\n"
+        "Exit codes\n"
+        "  0 done   1 the query or its data is at fault   2 wrong options\n"
+        "  3 files, memory, a corrupt block   4 workers lost   5 a defect in shoal\n"
+        "  130 cancelled\n",
+        out);
+}

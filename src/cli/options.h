@@ -1,0 +1,24 @@
+// The command line, read into one struct.
+#ifndef SHOAL_CLI_OPTIONS_H
+#define SHOAL_CLI_OPTIONS_H
+
+#include "query/query.h"
+
+struct cli_options {
+    struct session_options session;
+    enum result_format format;
+    const char *query;       // the text itself
+    const char *query_file;  // "-": standard input
+    const char *init_file;
+    const char *output;  // NULL: standard output
+    bool analyze;
+    bool quiet;
+    bool help;
+};
+
+// argv[0] is the command's name. SHOAL_USAGE says which option is wrong, and why.
+shoal_status cli_options_read(struct cli_options *options, bool explain, int argc,
+                              char **argv, struct shoal_error *err);
+void cli_help(FILE *out);
+
+#endif

@@ -1,0 +1,116 @@
+// Splitting a text into statements: a scanner that knows what may hide a semicolon.
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "duck/duck.h"
+
+static const char *skip_quoted(const char *at, char quote, bool escapes) {
+    for (at++; *at; at++) {
+        if (escapes && *at == '\\' && at[1]) {
+            at++;
+        } else if (*at == quote) {
+            if (at[1] != quote) return at + 1;
+            at++;
+        }
+    }
+    return at;
+}
+
+static bool word_char(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           c == '_';
+}
+
+// $$ ... $$ or $tag$ ... $tag$; at itself when it is neither.
+static const char *skip_dollar(const char *at) {
+    size_t tag = 1;
+    while (word_char(at[tag])) tag++;
+    if (at[tag] != '$') return at + 1;
+    tag++;
+    for (const char *end = at + tag; *end; end++) {
+        if (strncmp(end, at, tag) == 0) return end + tag;
+    }
+    return at + strlen(at);
+}
+
+// Past the next token, comment or character; *blank stays true over space and comments.
+static const char *step(const char *start, const char *at, bool *blank) {
+    if (at[0] == '-' && at[1] == '-') return at + strcspn(at, "\n");
+    if (at[0] == '/' && at[1] == '*') {
+        const char *end = strstr(at + 2, "*/");
+        return end ? end + 2 : at + strlen(at);
+    }
+    if (strchr(" \t\r\n", *at)) return at + 1;
+    *blank = false;
+    if (*at == '\'') {
+        bool escapes = at > start && (at[-1] == 'e' || at[-1] == 'E') &&
+                       (at - 1 == start || !word_char(at[-2]));
+        return skip_quoted(at, '\'', escapes);
+    }
+    if (*at == '"') return skip_quoted(at, '"', false);
+    if (*at == '$' && (at == start || !word_char(at[-1]))) return skip_dollar(at);
+    return at + 1;
+}
+
+shoal_status duck_split(const char *sql, char ***statements, size_t *count,
+                        struct shoal_error *err) {
+    const char *start = sql;
+    const char *at = sql;
+    bool blank = true;
+    *statements = NULL;
+    *count = 0;
+    for (;;) {
+        if (*at != '\0' && *at != ';') {
+            at = step(start, at, &blank);
+            continue;
+        }
+        if (!blank) {
+            char **grown = realloc(*statements, (*count + 1) * sizeof *grown);
+            if (grown != NULL) {
+                *statements = grown;
+                grown[*count] = strndup(start, (size_t)(at - start));
+            }
+            if (grown == NULL || grown[*count] == NULL) {
+                duck_split_free(*statements, *count);
+                *statements = NULL;
+                *count = 0;
+                return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+            }
+            (*count)++;
+        }
+        if (*at == '\0') return SHOAL_OK;
+        start = ++at;
+        blank = true;
+    }
+}
+
+void duck_split_free(char **statements, size_t count) {
+    for (size_t i = 0; i < count; i++) free(statements[i]);
+    free(statements);
+}
+
+const char *duck_first_word(const char *sql) {
+    const char *at = sql;
+    bool blank = true;
+    for (;;) {
+        const char *next = *at == '\0' ? at : step(sql, at, &blank);
+        if (!blank && *at == '(') {
+            blank = true;
+        } else if (!blank || *at == '\0') {
+            return at;
+        }
+        at = next;
+    }
+}
+
+bool duck_is_select(const char *sql) {
+    static const char *const words[] = {"select", "from", "with", "values", NULL};
+    const char *first = duck_first_word(sql);
+    for (int i = 0; words[i] != NULL; i++) {
+        size_t length = strlen(words[i]);
+        if (strncasecmp(first, words[i], length) == 0 && !word_char(first[length]))
+            return true;
+    }
+    return false;
+}

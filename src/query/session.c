@@ -1,0 +1,191 @@
+// A session: an embedded DuckDB, and workers when a query is distributed. What can't be
+// distributed runs embedded, and EXPLAIN says why: no query fails for being
+// undistributable.
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "query/session.h"
+
+static bool starts_with(const char *sql, const char *word) {
+    return strncasecmp(duck_first_word(sql), word, strlen(word)) == 0;
+}
+
+static bool starts_with_any(const char *sql, const char *const *words) {
+    for (; *words != NULL; words++) {
+        if (starts_with(sql, *words)) return true;
+    }
+    return false;
+}
+
+static bool gives_rows(const char *sql) {
+    static const char *const words[] = {"describe",  "show",   "explain", "desc ",
+                                        "summarize", "pragma", "call",    NULL};
+    return duck_is_select(sql) || starts_with_any(sql, words);
+}
+
+// Workers must see what changes names or answers: settings, views and macros.
+static bool changes_workers(const char *sql) {
+    static const char *const words[] = {"set ", "reset ", "create", "drop",
+                                        "use ", "load ",  NULL};
+    return starts_with_any(sql, words);
+}
+
+static shoal_status prepare_session(struct session *session, struct shoal_error *err) {
+    const struct session_options *options = &session->options;
+    struct text *sql = &session->worker_sql;
+    if (options->db != NULL) {
+        text_append(sql, "ATTACH ");
+        text_append_literal(sql, options->db);
+        text_append(sql, " AS shoal_db (READ_ONLY); USE shoal_db;\n");
+    }
+    if (options->init_sql != NULL) {
+        text_append(sql, options->init_sql);
+        text_append(sql, "\n;\n");
+    }
+    if (sql->failed) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    return sql->data == NULL ? SHOAL_OK : duck_run(session->conn, sql->data, err);
+}
+
+shoal_status session_open(const struct session_options *options, struct session **out,
+                          struct shoal_error *err) {
+    *out = NULL;
+    struct session *session = calloc(1, sizeof *session);
+    if (session == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    session->options = *options;
+    session->spool.lock = -1;
+    bool distributed = options->workers > 0;
+    if (distributed && options->threads == 0) session->options.threads = 1;
+    // With workers the driver plans and runs the last stage, with as many threads as they
+    // have together.
+    uint32_t threads =
+        distributed ? options->workers * session->options.threads : options->threads;
+    struct duck_options duck = {.threads = (int)threads, .temp_dir = options->temp_dir};
+    shoal_status status = duck_open(&session->duck, &duck, err);
+    if (status == SHOAL_OK) status = duck_connect(session->duck, &session->conn, err);
+    if (status == SHOAL_OK) status = prepare_session(session, err);
+    if (status != SHOAL_OK) {
+        session_close(session);
+        return status;
+    }
+    *out = session;
+    return SHOAL_OK;
+}
+
+void session_close(struct session *session) {
+    if (session == NULL) return;
+    session_stop_workers(session);
+    duck_disconnect(session->conn);
+    duck_close(session->duck);
+    text_free(&session->worker_sql);
+    free(session->up);
+    free(session);
+}
+
+void session_interrupt(struct session *session) {
+    duck_interrupt(session->conn);
+}
+
+static shoal_status plan(struct session *session, const char *sql, struct stages **stages,
+                         struct shoal_error *err) {
+    struct plan_options options = {.broadcast_rows = session->options.broadcast_rows};
+    return stages_plan(session->conn, sql, &options, stages, err);
+}
+
+static shoal_status run_embedded(struct session *session, const char *sql,
+                                 struct duck_result **result, struct shoal_error *err) {
+    shoal_status status = duck_query(session->conn, sql, result, err);
+    if (status == SHOAL_OK && changes_workers(sql)) {
+        text_append(&session->worker_sql, sql);
+        text_append(&session->worker_sql, "\n;\n");
+        session_stop_workers(session);  // the next query's workers start in the new state
+    }
+    return status;
+}
+
+shoal_status session_query(struct session *session, const char *sql,
+                           enum result_format format, FILE *out,
+                           struct shoal_error *err) {
+    struct stages *stages = NULL;
+    struct duck_result *result = NULL;
+    shoal_status status = SHOAL_UNSUPPORTED;
+    if (session->options.workers > 0 && duck_is_select(sql)) {
+        status = plan(session, sql, &stages, err);
+    }
+    if (status == SHOAL_OK) {
+        status = run_stages(session, stages, NULL, &result, err);
+    } else if (status == SHOAL_UNSUPPORTED) {
+        status = run_embedded(session, sql, &result, err);
+    }
+    if (status == SHOAL_OK && gives_rows(sql)) {
+        status = format_result(result, format, out, err);
+    }
+    duck_result_free(result);
+    stages_free(stages);
+    if (session->options.cancelled != NULL && *session->options.cancelled) {
+        status = shoal_fail(err, SHOAL_CANCELLED, "cancelled");
+    }
+    return status;
+}
+
+static shoal_status explain_stages(struct session *session, const struct stages *stages,
+                                   bool analyze, bool json, FILE *out,
+                                   struct shoal_error *err) {
+    struct stage_stats *stats = calloc(stages->count, sizeof *stats);
+    struct duck_result *result = NULL;
+    struct text text = {0};
+    char *plan_json = NULL;
+    shoal_status status = SHOAL_OK;
+    if (stats == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    if (analyze) status = run_stages(session, stages, stats, &result, err);
+    if (status == SHOAL_OK && json) {
+        status = stages_explain_json(stages, &plan_json, err);
+        if (status == SHOAL_OK) fprintf(out, "%s\n", plan_json);
+    } else if (status == SHOAL_OK) {
+        stages_explain(stages, &text);
+        for (size_t s = 0; analyze && s < stages->count; s++) {
+            text_printf(&text,
+                        "Ran stage %zu: %llu tasks, %llu rows, %llu bytes, "
+                        "%.3f task seconds\n",
+                        s, (unsigned long long)stats[s].tasks,
+                        (unsigned long long)stats[s].rows,
+                        (unsigned long long)stats[s].bytes, stats[s].seconds);
+        }
+        if (text.failed) status = shoal_fail(err, SHOAL_NOMEM, "out of memory");
+        if (status == SHOAL_OK) fputs(text.data, out);
+    }
+    free(plan_json);
+    text_free(&text);
+    duck_result_free(result);
+    free(stats);
+    return status;
+}
+
+static void explain_embedded(const char *reason, bool json, FILE *out) {
+    if (!json) {
+        fprintf(out, "Runs embedded, in one process: %s\n", reason);
+        return;
+    }
+    json_t *why = json_pack("{s:b, s:s}", "embedded", 1, "reason", reason);
+    json_dumpf(why, out, JSON_INDENT(2));
+    fputc('\n', out);
+    json_decref(why);
+}
+
+shoal_status session_explain(struct session *session, const char *sql, bool analyze,
+                             bool json, FILE *out, struct shoal_error *err) {
+    struct stages *stages = NULL;
+    shoal_status status = duck_is_select(sql)
+                              ? plan(session, sql, &stages, err)
+                              : shoal_fail(err, SHOAL_UNSUPPORTED,
+                                           "only SELECT statements are distributed");
+    if (status == SHOAL_UNSUPPORTED) {
+        explain_embedded(err->message, json, out);
+        return SHOAL_OK;
+    }
+    if (status == SHOAL_OK)
+        status = explain_stages(session, stages, analyze, json, out, err);
+    stages_free(stages);
+    return status;
+}

@@ -1,0 +1,55 @@
+// Internal to src/query: the session, and what runs and shows a distributed query.
+#ifndef SHOAL_QUERY_SESSION_H
+#define SHOAL_QUERY_SESSION_H
+
+#include "base/spool.h"
+#include "base/text.h"
+#include "dist/stages.h"
+#include "duck/duck.h"
+#include "engine/engine.h"
+#include "query/query.h"
+#include "sched/sched.h"
+
+struct session {
+    struct session_options options;
+    struct duck *duck;
+    struct duck_conn *conn;
+    struct engine *engine;  // NULL until a query needs it, and again after a failure
+    uint32_t *up;           // numbers of the workers that are up
+    size_t up_count;
+    struct spool spool;      // open while there is an engine
+    struct text worker_sql;  // what brings a new worker to this session's state
+    uint64_t next_task;
+    uint32_t next_query;
+    bool blocks_registered;
+};
+
+// What a stage took, for EXPLAIN ANALYZE.
+struct stage_stats {
+    uint64_t tasks, rows, bytes;
+    double seconds;  // summed over its tasks
+};
+
+// run.c: runs all stages but the last on workers, the last here. stats may be NULL, else
+// [stages->count]. The result is to be freed with duck_result_free.
+shoal_status run_stages(struct session *session, const struct stages *stages,
+                        struct stage_stats *stats, struct duck_result **result,
+                        struct shoal_error *err);
+void session_stop_workers(struct session *session);
+
+// format.c
+shoal_status format_result(const struct duck_result *result, enum result_format format,
+                           FILE *out, struct shoal_error *err);
+
+// progress.c: a line on stderr, drawn at most ten times a second.
+struct progress {
+    bool enabled;
+    bool drawn;
+    double started, last;
+    uint64_t rows, bytes;
+};
+void progress_start(struct progress *progress, bool enabled, double now);
+void progress_draw(struct progress *progress, const struct sched *sched, double now);
+void progress_end(struct progress *progress);
+
+#endif
