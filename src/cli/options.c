@@ -128,9 +128,9 @@ shoal_status cli_options_read(struct cli_options *options, bool explain, int arg
     opterr = 0;
     optind = 1;
     for (;;) {
-        int index = optind;
         int option = getopt_long(argc, argv, "f:o:h", known, NULL);
         if (option == -1) break;
+        int index = optind - 1;  // of what was just read
         shoal_status status = read_one(options, explain, option, index, argv, err);
         if (status != SHOAL_OK) return status;
     }

@@ -1,0 +1,105 @@
+#!/usr/bin/env bash
+# Bad input and lost workers: a clear message, the documented exit code, nothing left.
+# shellcheck source=test/support/lib.sh
+source "$(dirname "$0")/../support/lib.sh"
+
+"$SHOAL" sql "
+COPY (SELECT i AS k, 'v' || i AS s FROM range(300000) r(i)) TO '$work/t.parquet';
+COPY (SELECT i AS k, CASE i WHEN 1234 THEN 'seven' ELSE '7' END AS s
+    FROM range(200000) r(i)) TO '$work/bad.parquet'"
+head -c 5000 "$work/t.parquet" >"$work/cut.parquet"
+mkdir "$work/empty"
+
+# fails CODE TEXT ARGS...: exit code and a part of the message.
+fails() {
+    local code=$1 text=$2 got=0
+    shift 2
+    "$SHOAL" "$@" >"$work/out" 2>"$work/err" || got=$?
+    [ "$got" = "$code" ] && grep -qF -- "$text" "$work/err" && nothing_left && return
+    printf 'exit code %s instead of %s, and the message was:\n' "$got" "$code"
+    cat "$work/err"
+    return 1
+}
+for where in "" "--workers 2 --temp-dir $spool"; do
+    read -ra options <<<"$where"
+    check "syntax error $where" fails 1 'LINE 1' sql "SELEC 1" "${options[@]}"
+    check "unknown table $where" fails 1 'nosuch' sql "FROM nosuch" "${options[@]}"
+    check "unknown column $where" fails 1 'nocol' \
+        sql "SELECT nocol FROM '$work/t.parquet'" "${options[@]}"
+    check "missing file $where" fails 1 'none.parquet' \
+        sql "FROM '$work/none.parquet'" "${options[@]}"
+    check "no match $where" fails 1 'empty/*.parquet' \
+        sql "FROM '$work/empty/*.parquet'" "${options[@]}"
+    check "truncated file $where" fails 1 'cut.parquet' \
+        sql "SELECT count(*) FROM '$work/cut.parquet'" "${options[@]}"
+    check "a value that does not cast $where" fails 1 'seven' \
+        sql "SELECT sum(s::INTEGER) FROM '$work/bad.parquet'" "${options[@]}"
+done
+check "the stage's SQL is named" fails 1 'in stage 0, task' \
+    sql "SELECT sum(s::INTEGER) FROM '$work/bad.parquet'" --workers 2 --temp-dir "$spool"
+check "workers 0" fails 2 '--workers 0' sql "SELECT 1" --workers 0
+check "no number" fails 2 '--threads two' sql "SELECT 1" --threads two
+check "unknown option" fails 2 '--frobnicate' sql "SELECT 1" --frobnicate
+check "no query" fails 2 'no query' sql
+check "no spool" fails 3 '/proc/nowhere' \
+    sql "SELECT count(*) FROM '$work/t.parquet' GROUP BY k" --workers 2 --temp-dir /proc/nowhere
+check "an output that can't be written" fails 3 '/proc/out' sql "SELECT 1" -o /proc/out
+
+# A worker that is killed is replaced, and the answer is still right.
+killed_worker() {
+    cat >"$work/slow.sql" <<SQL
+SELECT count(*) FROM '$work/t.parquet' a JOIN '$work/t.parquet' b ON a.k % 2000 = b.k % 2000;
+SQL
+    "$SHOAL" sql -f "$work/slow.sql" --format csv --workers 2 --temp-dir "$spool" \
+        >"$work/killed" 2>"$work/err" &
+    local driver=$! worker="" tries=0
+    while [ -z "$worker" ] && [ "$tries" -lt 500 ]; do
+        worker=$(pgrep -P "$driver" -f 'worker --fd' | head -n 1 || true)
+        tries=$((tries + 1))
+        sleep 0.01
+    done
+    [ -n "$worker" ] && kill -9 "$worker"
+    wait "$driver" || return 1
+    grep -q '^45000000$' "$work/killed" && grep -q 'signal 9' "$work/err" && nothing_left
+}
+check "a killed worker" killed_worker
+
+# Ctrl-C ends a distributed and an embedded query within a second, with code 130.
+cancelled() {
+    "$SHOAL" sql "SELECT count(*) FROM '$work/t.parquet' a, '$work/t.parquet' b
+        WHERE (a.k * 7919 + b.k) % 1000003 = 3" --temp-dir "$spool" "$@" >/dev/null 2>"$work/err" &
+    local driver=$! got=0 start end
+    sleep 0.7
+    start=$(date +%s%N)
+    kill -INT "$driver"
+    wait "$driver" || got=$?
+    end=$(date +%s%N)
+    [ "$got" = 130 ] && [ $(((end - start) / 1000000)) -lt 1500 ] && nothing_left && return
+    printf 'code %s after %s ms\n' "$got" $(((end - start) / 1000000))
+    cat "$work/err"
+    return 1
+}
+check "cancel, embedded" cancelled
+check "cancel, two workers" cancelled --workers 2 --broadcast-rows -1
+no_workers() { ! pgrep -f "worker --fd 3" -s 0 >/dev/null; }
+check "no worker is left" no_workers
+
+# What a killed driver left is removed by the next run.
+killed_driver() {
+    "$SHOAL" sql "SELECT count(*) FROM '$work/t.parquet' a, '$work/t.parquet' b
+        WHERE (a.k * 7919 + b.k) % 1000003 = 3" --workers 2 --temp-dir "$spool" 2>/dev/null &
+    local driver=$!
+    local tries=0
+    while [ -z "$(ls -A "$spool")" ] && [ "$tries" -lt 500 ]; do
+        tries=$((tries + 1))
+        sleep 0.01
+    done
+    kill -9 "$driver"
+    wait "$driver" || true
+    [ -n "$(ls -A "$spool")" ] || return 1
+    "$SHOAL" sql "SELECT count(*) FROM '$work/t.parquet'" --workers 2 --temp-dir "$spool" >/dev/null
+    "$SHOAL" sql "SELECT k FROM '$work/t.parquet' LIMIT 1" --workers 2 --temp-dir "$spool" >/dev/null
+    nothing_left
+}
+check "a killed driver's spool is swept" killed_driver
+finish

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# TPC-H's 22 queries over workers give what the embedded engine gives, in every
+# configuration, and none falls back. SCALE: the scale factor (0.02 in ./dev test).
+# shellcheck source=test/support/lib.sh
+source "$(dirname "$0")/../support/lib.sh"
+tpch_init "${SCALE:-0.02}"
+tpch_queries
+
+for broadcast in -1 1000000000; do
+    for workers in 1 2 4; do
+        for partitions in 1 7 64; do
+            [ "$partitions" = 64 ] && [ "$workers" != 2 ] && [ -z "${SCALE:-}" ] && continue
+            check "workers=$workers partitions=$partitions broadcast=$broadcast" \
+                same "$work/tpch.sql" "$work/init.sql" ordered --workers "$workers" \
+                --partitions "$partitions" --broadcast-rows "$broadcast"
+        done
+    done
+done
+check "two threads a worker" same "$work/tpch.sql" "$work/init.sql" ordered \
+    --workers 2 --threads 2
+none_embedded() {
+    "$SHOAL" explain --init "$work/init.sql" -f "$work/tpch.sql" >"$work/plans"
+    ! grep -i embedded "$work/plans" && [ "$(grep -c 'result, in the driver' "$work/plans")" = 22 ]
+}
+check "all 22 are distributed" none_embedded
+check "nothing is left" nothing_left
+finish

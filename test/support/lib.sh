@@ -1,0 +1,66 @@
+# shellcheck shell=bash
+# What the script tests share: a work folder that goes away, and counted checks.
+# SHOAL is the program under test, set by CTest.
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+: "${SHOAL:=$root/build/shoal}"
+work=$(mktemp -d)
+spool=$work/spool
+mkdir "$spool"
+trap 'rm -rf "$work"' EXIT
+failures=0
+checks=0
+
+# check NAME COMMAND...: the command must succeed.
+check() {
+    local name=$1
+    shift
+    checks=$((checks + 1))
+    "$@" || {
+        failures=$((failures + 1))
+        printf 'FAILED: %s\n' "$name"
+    }
+}
+
+finish() {
+    printf '%d passed, %d failed\n' $((checks - failures)) "$failures"
+    [ "$failures" -eq 0 ]
+}
+
+# tpch_init SCALE: makes TPC-H tables as Parquet and $work/init.sql with a view for each.
+tpch_init() {
+    local table
+    "$root/third_party/venv/bin/tpchgen-cli" parquet -s "$1" --output-dir "$work/tpch" >/dev/null
+    for table in customer lineitem nation orders part partsupp region supplier; do
+        printf "CREATE VIEW %s AS FROM '%s/tpch/%s.parquet';\n" "$table" "$work" "$table"
+    done >"$work/init.sql"
+}
+
+# tpch_queries: all 22 in one file, in order.
+tpch_queries() {
+    local file
+    for file in "$root"/test/sql/tpch/q*.sql; do
+        cat "$file"
+        echo ';'
+    done >"$work/tpch.sql"
+}
+
+# same FILE INIT ordered|unordered OPTIONS...: distributed as embedded.
+same() {
+    local file=$1 init=$2 order=$3
+    shift 3
+    if [ ! -f "$work/expected.$(basename "$file")" ]; then
+        "$SHOAL" sql --init "$init" -f "$file" --format json >"$work/expected.$(basename "$file")"
+    fi
+    "$SHOAL" sql --init "$init" -f "$file" --format json --temp-dir "$spool" "$@" \
+        >"$work/actual" || return 1
+    python3 "$root/test/support/same_answer.py" "$work/expected.$(basename "$file")" \
+        "$work/actual" "$order"
+}
+
+nothing_left() {
+    [ -z "$(ls -A "$spool")" ] || {
+        ls -A "$spool"
+        return 1
+    }
+}
