@@ -5,7 +5,7 @@
 
 bool column_reserve(struct column_buffer *buffer, size_t size) {
     size_t need = buffer->size + size;
-    if (need <= buffer->capacity) return true;
+    if (buffer->data != NULL && need <= buffer->capacity) return true;
     size_t capacity = buffer->capacity ? buffer->capacity : 256;
     while (capacity < need) capacity *= 2;
     uint8_t *data = realloc(buffer->data, capacity);

@@ -34,12 +34,28 @@ static const char *skip_dollar(const char *at) {
     return at + strlen(at);
 }
 
+// DuckDB's block comments nest, as PostgreSQL's do.
+static const char *skip_comment(const char *at) {
+    size_t depth = 0;
+    while (*at) {
+        if (at[0] == '/' && at[1] == '*') {
+            depth++;
+            at += 2;
+        } else if (at[0] == '*' && at[1] == '/') {
+            at += 2;
+            if (--depth == 0) return at;
+        } else {
+            at++;
+        }
+    }
+    return at;
+}
+
 // Past the next token, comment or character; *blank stays true over space and comments.
 static const char *step(const char *start, const char *at, bool *blank) {
     if (at[0] == '-' && at[1] == '-') return at + strcspn(at, "\n");
     if (at[0] == '/' && at[1] == '*') {
-        const char *end = strstr(at + 2, "*/");
-        return end ? end + 2 : at + strlen(at);
+        return skip_comment(at);
     }
     if (strchr(" \t\r\n", *at)) return at + 1;
     *blank = false;

@@ -32,20 +32,60 @@ static bool changes_workers(const char *sql) {
     return starts_with_any(sql, words);
 }
 
+// A worker runs this state on one connection before it opens the others, so a setting has
+// to be global there. The few that can't be stay as they are.
+static void keep_for_workers(struct session *session, const char *sql) {
+    struct text global = {0};
+    struct shoal_error ignored;
+    const char *first = duck_first_word(sql);
+    bool reset = starts_with(sql, "reset ");
+    if (reset || starts_with(sql, "set ")) {
+        const char *name = first + (reset ? 6 : 4);
+        name += strspn(name, " \t\r\n");
+        static const char *const scopes[] = {"global ", "session ", "local ", NULL};
+        if (starts_with_any(name, scopes)) name += strcspn(name, " ");
+        text_printf(&global, "%s GLOBAL %s", reset ? "RESET" : "SET", name);
+        if (!global.failed &&
+            duck_run(session->conn, global.data, &ignored) == SHOAL_OK) {
+            sql = global.data;
+        }
+    }
+    text_append(&session->worker_sql, sql);
+    text_append(&session->worker_sql, "\n;\n");
+    text_free(&global);
+}
+
+static shoal_status run_init(struct session *session, struct shoal_error *err) {
+    char **statements = NULL;
+    size_t count = 0;
+    shoal_status status = duck_split(session->options.init_sql, &statements, &count, err);
+    for (size_t i = 0; status == SHOAL_OK && i < count; i++) {
+        status = duck_run(session->conn, statements[i], err);
+        if (status == SHOAL_OK && changes_workers(statements[i])) {
+            keep_for_workers(session, statements[i]);
+        }
+    }
+    duck_split_free(statements, count);
+    return status;
+}
+
 static shoal_status prepare_session(struct session *session, struct shoal_error *err) {
     const struct session_options *options = &session->options;
     struct text *sql = &session->worker_sql;
+    shoal_status status = SHOAL_OK;
     if (options->db != NULL) {
         text_append(sql, "ATTACH ");
         text_append_literal(sql, options->db);
-        text_append(sql, " AS shoal_db (READ_ONLY); USE shoal_db;\n");
+        text_append(sql,
+                    " AS shoal_db (READ_ONLY); "
+                    "SET search_path='memory.main,shoal_db.main';\n");
+        if (!sql->failed) status = duck_run(session->conn, sql->data, err);
     }
-    if (options->init_sql != NULL) {
-        text_append(sql, options->init_sql);
-        text_append(sql, "\n;\n");
+    if (status == SHOAL_OK && options->init_sql != NULL) status = run_init(session, err);
+    if (status == SHOAL_OK && sql->failed) {
+        status = shoal_fail(err, SHOAL_NOMEM, "out of memory");
     }
-    if (sql->failed) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
-    return sql->data == NULL ? SHOAL_OK : duck_run(session->conn, sql->data, err);
+    return status;
 }
 
 shoal_status session_open(const struct session_options *options, struct session **out,
@@ -97,8 +137,7 @@ static shoal_status run_embedded(struct session *session, const char *sql,
                                  struct duck_result **result, struct shoal_error *err) {
     shoal_status status = duck_query(session->conn, sql, result, err);
     if (status == SHOAL_OK && changes_workers(sql)) {
-        text_append(&session->worker_sql, sql);
-        text_append(&session->worker_sql, "\n;\n");
+        keep_for_workers(session, sql);
         session_stop_workers(session);  // the next query's workers start in the new state
     }
     return status;

@@ -1,0 +1,234 @@
+// DuckDB's door: results as text, errors by kind, statements, syntax trees.
+#include "duck/duck.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "support/harness.h"
+
+static struct duck *duck;
+static struct duck_conn *conn;
+
+static int set_up(void **state) {
+    (void)state;
+    struct shoal_error err;
+    struct duck_options options = {.threads = 2};
+    if (duck_open(&duck, &options, &err) != SHOAL_OK) return -1;
+    return duck_connect(duck, &conn, &err) == SHOAL_OK ? 0 : -1;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    duck_disconnect(conn);
+    duck_close(duck);
+    return 0;
+}
+
+static struct duck_result *query(const char *sql) {
+    struct shoal_error err;
+    struct duck_result *result = NULL;
+    if (duck_query(conn, sql, &result, &err) != SHOAL_OK) fail_msg("%s", err.message);
+    return result;
+}
+
+static void cells_are_duckdbs_own_text(void **state) {
+    (void)state;
+    static const struct {
+        const char *sql, *type, *text;
+    } cases[] = {
+        {"SELECT 12.50::DECIMAL(5,2)", "DECIMAL(5,2)", "12.50"},
+        {"SELECT -170141183460469231731687303715884105728", "HUGEINT",
+         "-170141183460469231731687303715884105728"},
+        {"SELECT [1, NULL]", "INTEGER[]", "[1, NULL]"},
+        {"SELECT {'a': 1, 'b': [DATE '2024-02-29']}", "STRUCT(a INTEGER, b DATE[])",
+         "{'a': 1, 'b': [2024-02-29]}"},
+        {"SELECT MAP {'k': 0.5}", "MAP(VARCHAR, DECIMAL(2,1))", "{k=0.5}"},
+        {"SELECT '\\xAB'::BLOB", "BLOB", "\\xAB"},
+        {"SELECT INTERVAL '1 month 2 days'", "INTERVAL", "1 month 2 days"},
+        {"SELECT 'nan'::DOUBLE", "DOUBLE", "nan"},
+        {"SELECT ''", "VARCHAR", ""},
+        {"SELECT NULL::VARCHAR", "VARCHAR", NULL},
+        {"-- a comment\n(VALUES (7))", "INTEGER", "7"},
+        {"FROM (SELECT true)", "BOOLEAN", "true"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct duck_result *result = query(cases[i].sql);
+        assert_int_equal(duck_result_rows(result), 1);
+        assert_string_equal(duck_result_type(result, 0), cases[i].type);
+        const char *text = duck_result_text(result, 0, 0);
+        if (cases[i].text == NULL) {
+            assert_null(text);
+        } else {
+            assert_string_equal(text, cases[i].text);
+        }
+        duck_result_free(result);
+    }
+}
+
+static void order_and_names_survive(void **state) {
+    (void)state;
+    struct duck_result *result = query(
+        "SELECT i AS a, i AS a, 'x' AS \"b \"\"c\" FROM range(5000) r(i) "
+        "ORDER BY i DESC");
+    assert_int_equal(duck_result_columns(result), 3);
+    assert_int_equal(duck_result_rows(result), 5000);
+    assert_string_equal(duck_result_name(result, 2), "b \"c");
+    assert_string_equal(duck_result_text(result, 0, 0), "4999");
+    assert_string_equal(duck_result_text(result, 1, 4999), "0");
+    duck_result_free(result);
+}
+
+static void errors_keep_their_kind(void **state) {
+    (void)state;
+    struct shoal_error err;
+    assert_int_equal(duck_run(conn, "SELEC 1", &err), SHOAL_USER);
+    assert_non_null(strstr(err.message, "SELEC"));
+    assert_false(err.retriable);
+    assert_int_equal(duck_run(conn, "SELECT 'x'::INTEGER", &err), SHOAL_USER);
+    assert_non_null(strstr(err.message, "'x'"));
+    struct duck_result *result = NULL;
+    assert_int_equal(duck_query(conn, "SELECT * FROM nowhere", &result, &err),
+                     SHOAL_USER);
+    assert_null(result);
+    assert_non_null(strstr(err.message, "nowhere"));
+}
+
+static void *interrupt_soon(void *done) {
+    while (!__atomic_load_n((bool *)done, __ATOMIC_ACQUIRE)) {
+        usleep(20000);
+        duck_interrupt(conn);
+    }
+    return NULL;
+}
+
+static void an_interrupt_is_a_cancel(void **state) {
+    (void)state;
+    bool done = false;
+    pthread_t thread;
+    struct shoal_error err;
+    assert_int_equal(pthread_create(&thread, NULL, interrupt_soon, &done), 0);
+    shoal_status status = duck_run(
+        conn,
+        "SELECT sum(hash(a.range + b.range)) FROM range(1000000) a, range(1000000) b",
+        &err);
+    __atomic_store_n(&done, true, __ATOMIC_RELEASE);
+    pthread_join(thread, NULL);
+    assert_int_equal(status, SHOAL_CANCELLED);
+    assert_int_equal(duck_run(conn, "SELECT 1", &err), SHOAL_OK);
+}
+
+static void scalars(void **state) {
+    (void)state;
+    struct shoal_error err;
+    char *value = NULL;
+    assert_int_equal(duck_scalar(conn, "SELECT 40 + 2", &value, &err), SHOAL_OK);
+    assert_string_equal(value, "42");
+    free(value);
+    assert_int_equal(duck_scalar(conn, "SELECT 1 WHERE false", &value, &err), SHOAL_OK);
+    assert_null(value);
+}
+
+static void describe_binds_without_running(void **state) {
+    (void)state;
+    struct shoal_error err;
+    struct schema schema = {0};
+    assert_int_equal(
+        duck_describe(conn, "SELECT error('ran')::INTEGER AS a, [1.5] AS \"B\"", &schema,
+                      &err),
+        SHOAL_OK);
+    assert_int_equal(schema.count, 2);
+    assert_string_equal(schema.columns[0].name, "a");
+    assert_string_equal(schema.columns[0].type, "INTEGER");
+    assert_string_equal(schema.columns[1].name, "B");
+    assert_string_equal(schema.columns[1].type, "DECIMAL(2,1)[]");
+    schema_free(&schema);
+}
+
+static void statements_are_split_where_duckdb_would(void **state) {
+    (void)state;
+    static const char text[] =
+        "SELECT 'a;''b'; -- c; d\n"
+        "SELECT \"x;\"\"y\" /* ; */ FROM t;;\n"
+        "SELECT $$a;b$$, $t$ $$; $t$; SELECT e'\\';', $1 ; /* only ; this */";
+    static const char *const wanted[] = {"'a;''b'", "/* ; */ FROM t", "$t$ $$; $t$",
+                                         "e'\\';', $1"};
+    struct shoal_error err;
+    char **statements = NULL;
+    size_t count = 0;
+    assert_int_equal(duck_split(text, &statements, &count, &err), SHOAL_OK);
+    assert_int_equal(count, 4);
+    for (size_t i = 0; i < count; i++) {
+        assert_non_null(strstr(statements[i], wanted[i]));
+    }
+    duck_split_free(statements, count);
+    assert_int_equal(duck_split(" ; -- nothing\n;", &statements, &count, &err), SHOAL_OK);
+    assert_int_equal(count, 0);
+    duck_split_free(statements, count);
+}
+
+static void block_comments_nest(void **state) {
+    (void)state;
+    struct shoal_error err;
+    char **statements = NULL;
+    size_t count = 0;
+    static const char text[] = "SELECT 1 /* a /* b */ ; c */ + 1; SELECT 3";
+    struct duck_result *result = NULL;
+    bool nested =
+        duck_query(conn, "SELECT 1 /* a /* b */ + 1 */", &result, &err) == SHOAL_OK;
+    duck_result_free(result);
+    assert_int_equal(duck_split(text, &statements, &count, &err), SHOAL_OK);
+    assert_int_equal(count, nested ? 2 : 3);
+    duck_split_free(statements, count);
+}
+
+static void a_syntax_tree_goes_there_and_back(void **state) {
+    (void)state;
+    struct shoal_error err;
+    char *json = NULL;
+    char *sql = NULL;
+    assert_int_equal(duck_parse(conn, "SELECT 1 + 41 AS x", &json, &err), SHOAL_OK);
+    assert_int_equal(duck_deparse(conn, json, &sql, &err), SHOAL_OK);
+    struct duck_result *result = query(sql);
+    assert_string_equal(duck_result_name(result, 0), "x");
+    assert_string_equal(duck_result_text(result, 0, 0), "42");
+    duck_result_free(result);
+    free(json);
+    free(sql);
+}
+
+static void canonical_sql_has_macros_and_variables_expanded(void **state) {
+    (void)state;
+    struct shoal_error err;
+    char *sql = NULL;
+    assert_int_equal(
+        duck_run(conn, "CREATE MACRO twice(a) AS a * 2; SET VARIABLE v = 21", &err),
+        SHOAL_OK);
+    assert_int_equal(
+        duck_canonical(conn, "SELECT twice(i + getvariable('v')) FROM range(3) r(i)",
+                       &sql, &err),
+        SHOAL_OK);
+    assert_non_null(strstr(sql, "range"));
+    assert_null(strstr(sql, "\"twice\"("));
+    assert_non_null(strstr(sql, "21"));
+    free(sql);
+    assert_int_equal(duck_canonical(conn, "SELECT * FROM nowhere", &sql, &err),
+                     SHOAL_USER);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(cells_are_duckdbs_own_text),
+        cmocka_unit_test(order_and_names_survive),
+        cmocka_unit_test(errors_keep_their_kind),
+        cmocka_unit_test(an_interrupt_is_a_cancel),
+        cmocka_unit_test(scalars),
+        cmocka_unit_test(describe_binds_without_running),
+        cmocka_unit_test(statements_are_split_where_duckdb_would),
+        cmocka_unit_test(block_comments_nest),
+        cmocka_unit_test(a_syntax_tree_goes_there_and_back),
+        cmocka_unit_test(canonical_sql_has_macros_and_variables_expanded),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
