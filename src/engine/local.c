@@ -194,13 +194,11 @@ static shoal_status lose(struct local *local, struct child *child, const char *k
                          struct shoal_error *err) {
     struct shoal_error why;
     uint32_t number = child->number;
-    bool was_up = child->up;
     bury(child, known, &why);
-    if (was_up) {
-        struct engine_event *event = push(local, ENGINE_DOWN, number);
-        if (event == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
-        event->error = why;
-    }
+    // Also of one that never came up: whoever killed it should see that in the log.
+    struct engine_event *event = push(local, ENGINE_DOWN, number);
+    if (event == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    event->error = why;
     if (local->replacements_left == 0) {
         for (size_t i = 0; i < local->count; i++) {
             if (local->children[i].fd >= 0) return SHOAL_OK;
