@@ -214,6 +214,7 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
     }
     json_object_set(partial, "group_expressions", local_groups);
     json_object_set(partial, "group_sets", sets);
+    json_object_set_new(partial, AGGREGATE_STEP, json_string("partial"));
 
     bool keyed = json_array_size(groups) > 0;
     uint32_t exchange;
@@ -257,6 +258,7 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
         tree_select(trees, finalise(&split, json_object_get(node, "select_list")),
                     received->tree, NULL);
     json_object_set(final, "group_expressions", final_groups);
+    json_object_set_new(final, AGGREGATE_STEP, json_string("final"));
     if (keyed) {
         json_t *all = json_array();
         for (i = 0; i < json_array_size(final_groups); i++) {

@@ -61,7 +61,7 @@ static bool drives(enum leaf_kind kind) {
 
 // One thing cuts a stage into tasks: one scan or split, or co-partitioned inputs, or
 // nothing.
-static shoal_status check_drivers(struct planner *planner, const struct stage *stage) {
+static shoal_status check_drivers(struct planner *planner, struct stage *stage) {
     size_t scans = 0, partitions = 0;
     for (size_t i = 0; i < stage->leaf_count; i++) {
         if (!drives(stage->leaves[i].kind)) continue;
@@ -71,6 +71,9 @@ static shoal_status check_drivers(struct planner *planner, const struct stage *s
             scans++;
         }
     }
+    // One hash table of a broadcast side for all threads of a worker; partitions are many
+    // and small, a thread each.
+    stage->wide = partitions == 0;
     bool ok = stage->single
                   ? scans + partitions == 0
                   : (scans == 1 && partitions == 0) || (scans == 0 && partitions > 0);
@@ -78,95 +81,6 @@ static shoal_status check_drivers(struct planner *planner, const struct stage *s
     return shoal_fail(planner->err, SHOAL_UNSUPPORTED,
                       "stage %u would be cut by %zu scans and %zu partitioned inputs",
                       stage->id, scans, partitions);
-}
-
-static bool has_type(const json_t *node, const char *field, const char *value) {
-    size_t i;
-    const char *name;
-    json_t *child;
-    if (json_is_array(node)) {
-        json_array_foreach((json_t *)node, i, child) {
-            if (has_type(child, field, value)) return true;
-        }
-    } else if (json_is_object(node)) {
-        if (tree_is(node, field, value)) return true;
-        json_object_foreach((json_t *)node, name, child) {
-            if (has_type(child, field, value)) return true;
-        }
-    }
-    return false;
-}
-
-// What the stage does, innermost last, in Spark's words.
-static void summarise(struct planner *planner, const json_t *node, int depth,
-                      const struct stage *stage, struct text *out) {
-    char pad[64];
-    int width = depth * 2 < 60 ? depth * 2 : 60;
-    memset(pad, ' ', (size_t)width);
-    pad[width] = '\0';
-    size_t i;
-    json_t *child;
-    if (tree_is(node, "type", "SELECT_NODE")) {
-        json_t *modifiers = json_object_get(node, "modifiers");
-        json_array_foreach(modifiers, i, child) {
-            const char *type = tree_text(child, "type");
-            text_printf(out, "%s%s\n", pad,
-                        strncmp(type, "ORDER", 5) == 0      ? "Sort"
-                        : strncmp(type, "DISTINCT", 8) == 0 ? "Deduplicate"
-                                                            : "Limit");
-        }
-        json_t *list = tree_own(&planner->trees, json_array());
-        tree_aggregates(&planner->trees, json_object_get(node, "select_list"), list);
-        json_t *groups = json_object_get(node, "group_expressions");
-        if (json_array_size(groups) > 0) {
-            char *keys = keys_text(planner, groups);
-            text_printf(out, "%sHashAggregate keys=[%s]\n", pad, keys ? keys : "");
-            free(keys);
-        } else if (json_array_size(list) > 0) {
-            text_printf(out, "%sAggregate\n", pad);
-        }
-        if (has_type(json_object_get(node, "select_list"), "class", "WINDOW")) {
-            text_printf(out, "%sWindow\n", pad);
-        }
-        if (json_is_object(json_object_get(node, "where_clause"))) {
-            json_t *where = tree_own(
-                &planner->trees, json_pack("[O]", json_object_get(node, "where_clause")));
-            char *filter = keys_text(planner, where);
-            text_printf(out, "%sFilter %.120s\n", pad, filter ? filter : "");
-            free(filter);
-        }
-        summarise(planner, json_object_get(node, "from_table"), depth + 1, stage, out);
-    } else if (tree_is(node, "type", "SET_OPERATION_NODE")) {
-        text_printf(out, "%s%s%s\n", pad, tree_text(node, "setop_type"),
-                    json_is_true(json_object_get(node, "setop_all")) ? " ALL" : "");
-        json_array_foreach(json_object_get(node, "children"), i, child) {
-            summarise(planner, child, depth + 1, stage, out);
-        }
-    } else if (tree_is(node, "type", "SUBQUERY")) {
-        summarise(planner, json_object_get(json_object_get(node, "subquery"), "node"),
-                  depth, stage, out);
-    } else if (tree_is(node, "type", "JOIN")) {
-        text_printf(out, "%sJoin %s\n", pad, tree_text(node, "join_type"));
-        summarise(planner, json_object_get(node, "left"), depth + 1, stage, out);
-        summarise(planner, json_object_get(node, "right"), depth + 1, stage, out);
-    } else if (leaf_index(node) != SIZE_MAX) {
-        for (i = 0; i < stage->leaf_count; i++) {
-            const struct stage_leaf *leaf = &stage->leaves[i];
-            if (strcmp(leaf->placeholder, tree_text(node, "table_name")) != 0) continue;
-            if (leaf->kind == LEAF_SCAN || leaf->kind == LEAF_SCAN_ALL) {
-                text_printf(out, "%sScan %s%s, %zu file%s\n", pad, leaf->scan_call,
-                            leaf->kind == LEAF_SCAN_ALL ? " read whole by each task" : "",
-                            leaf->file_count, leaf->file_count == 1 ? "" : "s");
-            } else {
-                text_printf(out, "%sRead exchange %u %s\n", pad, leaf->exchange,
-                            leaf->kind == LEAF_PARTITION ? "by partition"
-                            : leaf->kind == LEAF_SPLIT   ? "in splits"
-                                                         : "whole");
-            }
-        }
-    } else if (!tree_is(node, "type", "EMPTY")) {
-        text_printf(out, "%sValues\n", pad);
-    }
 }
 
 static shoal_status bind_stage(struct planner *planner, struct stages *stages,
@@ -248,7 +162,7 @@ static shoal_status bind_stage(struct planner *planner, struct stages *stages,
         }
     }
     struct text summary = {0};
-    summarise(planner, draft->node, 0, stage, &summary);
+    summarise_stage(planner, draft->node, stage, &summary);
     stage->summary = text_take(&summary);
     return stage->summary == NULL ? no_memory(planner) : SHOAL_OK;
 }

@@ -18,8 +18,10 @@ void stages_explain(const struct stages *stages, struct text *out) {
             text_printf(out, "Stage %u -> exchange %u: %s", stage->id, exchange->id,
                         kinds[exchange->kind]);
             if (exchange->keys != NULL) text_printf(out, " keys=[%s]", exchange->keys);
-            text_printf(out, ", %s, about %llu rows in\n",
-                        stage->single ? "one task" : "parallel",
+            text_printf(out, ", %s, about %llu rows\n",
+                        stage->single ? "one task"
+                        : stage->wide ? "wide tasks"
+                                      : "narrow tasks",
                         (unsigned long long)stage->estimated_rows);
         }
         const char *line = stage->summary;
@@ -49,9 +51,10 @@ shoal_status stages_explain_json(const struct stages *stages, char **json,
                            ? json_pack("{s:s}", "scan", leaf->scan_call)
                            : json_pack("{s:i}", "exchange", (int)leaf->exchange));
         }
-        json_t *item = json_pack("{s:i, s:b, s:s, s:s, s:o}", "stage", (int)stage->id,
-                                 "single", stage->single, "operators", stage->summary,
-                                 "sql", stage->sql, "reads", reads);
+        json_t *item =
+            json_pack("{s:i, s:b, s:b, s:s, s:s, s:o}", "stage", (int)stage->id, "single",
+                      stage->single, "wide", stage->wide, "operators", stage->summary,
+                      "sql", stage->sql, "reads", reads);
         if (stage->exchange != UINT32_MAX) {
             const struct exchange *exchange = &stages->exchanges[stage->exchange];
             json_object_set_new(
@@ -65,7 +68,8 @@ shoal_status stages_explain_json(const struct stages *stages, char **json,
     for (size_t i = 0; i < stages->note_count; i++) {
         json_array_append_new(notes, json_string(stages->notes[i]));
     }
-    json_t *root = json_pack("{s:o, s:o}", "stages", list, "notes", notes);
+    json_t *root = json_pack("{s:o, s:o, s:f}", "stages", list, "notes", notes,
+                             "planning_ms", stages->plan_seconds * 1000);
     *json = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     json_decref(root);
     return *json ? SHOAL_OK : shoal_fail(err, SHOAL_NOMEM, "out of memory in EXPLAIN");

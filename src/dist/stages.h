@@ -53,6 +53,7 @@ struct stage {
     struct stage_leaf *leaves;
     size_t leaf_count;
     bool single;           // one task only
+    bool wide;             // a task uses all threads of a worker, not one
     bool hashed;           // first output column is the partition hash
     uint32_t exchange;     // that it feeds; UINT32_MAX for the result stage
     struct schema schema;  // of the output, without the hash column

@@ -101,7 +101,8 @@ static shoal_status plan_tasks(struct run *run, struct shoal_error *err) {
         } else if (leaf->kind == LEAF_SCAN) {
             status = cut_scan(run, leaf, to, err);
         } else {
-            to->tasks = leaf->kind == LEAF_PARTITION ? run->partitions : run->slots;
+            to->tasks = leaf->kind == LEAF_PARTITION ? run->partitions
+                                                     : run->session->options.workers;
         }
         if (status != SHOAL_OK) return status;
         to->first_task = run->session->next_task;
@@ -118,7 +119,7 @@ static shoal_status plan_tasks(struct run *run, struct shoal_error *err) {
             }
             if (reads) deps[count++] = d;
         }
-        uint32_t id = sched_add_stage(run->sched, to->tasks, deps, count);
+        uint32_t id = sched_add_stage(run->sched, to->tasks, stage->wide, deps, count);
         free(deps);
         if (id == UINT32_MAX) return no_memory(err);
     }

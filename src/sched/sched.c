@@ -23,6 +23,8 @@
 //  done.
 //  - A stage's bit is set exactly when it is ready and has a waiting task.
 //  - A worker is in the heap exactly when it has a free slot.
+//  - A wide task runs alone on its worker. While one waits for an idle worker no later
+//    stage starts a task, so it waits no longer than the tasks that run already.
 //  - Once the query has failed no task starts, and the error never changes.
 //
 // Retries go before fresh tasks of their stage, so that a hopeless task stops the query
@@ -49,7 +51,8 @@ struct task {
     uint32_t attempts;    // started so far: the running one is attempts - 1
     uint32_t failures;    // by the task's own fault
     uint32_t deaths;      // workers that died while running it
-    uint32_t worker;      // slot in workers[] while running
+    uint32_t worker;      // record in workers[] while running
+    uint32_t width;       // slots it holds while running
     uint32_t avoid;       // number of the worker where it last failed, NIL for none
     uint32_t prev, next;  // in its worker's running list; next also in the retry FIFO
     enum task_state state;
@@ -62,6 +65,7 @@ struct stage {
     uint32_t undone_deps;
     uint32_t retry_head, retry_tail;
     uint32_t dependents;  // first edge, NIL at the end
+    bool wide;            // a task takes all slots of an idle worker
 };
 
 struct edge {
@@ -70,10 +74,10 @@ struct edge {
 
 struct worker {
     uint32_t number;
-    uint32_t slots, running;
-    uint32_t heap_at;     // NIL when not in the heap
-    uint32_t chain;       // next in its hash bucket, or next free record
-    uint32_t head, tail;  // its running tasks
+    uint32_t slots, running;  // slots it has, and those in use
+    uint32_t heap_at;         // NIL when not in the heap
+    uint32_t chain;           // next in its hash bucket, or next free record
+    uint32_t head, tail;      // its running tasks
 };
 
 struct sched {
@@ -153,8 +157,8 @@ static void stage_update_bit(struct sched *sched, uint32_t id) {
     }
 }
 
-uint32_t sched_add_stage(struct sched *sched, uint32_t tasks, const uint32_t *deps,
-                         size_t ndeps) {
+uint32_t sched_add_stage(struct sched *sched, uint32_t tasks, bool wide,
+                         const uint32_t *deps, size_t ndeps) {
     if (tasks == 0 || tasks > TASKS_MAX - sched->tasks_size) return UINT32_MAX;
     if (ndeps >= NIL - sched->edges_size || sched->stages_size >= NIL - 1)
         return UINT32_MAX;
@@ -180,6 +184,7 @@ uint32_t sched_add_stage(struct sched *sched, uint32_t tasks, const uint32_t *de
     struct stage *stage = &sched->stages[id];
     *stage = (struct stage){.first = (uint32_t)sched->tasks_size,
                             .tasks = tasks,
+                            .wide = wide,
                             .retry_head = NIL,
                             .retry_tail = NIL,
                             .dependents = NIL};
@@ -283,7 +288,7 @@ static void heap_update(struct sched *sched, uint32_t at) {
 
 // The least loaded worker with a free slot other than number `avoid`; NIL when the task
 // should rather wait.
-static uint32_t heap_best(const struct sched *sched, uint32_t avoid) {
+static uint32_t heap_least(const struct sched *sched, uint32_t avoid) {
     uint32_t best = sched->heap[0];
     if (avoid == NIL || sched->workers[best].number != avoid) return best;
     if (sched->heap_size == 1) return sched->usable == 1 ? best : NIL;
@@ -292,6 +297,13 @@ static uint32_t heap_best(const struct sched *sched, uint32_t avoid) {
         best = sched->heap[2];
     }
     return best;
+}
+
+// Where a task may start: a wide one needs a worker that does nothing else.
+static uint32_t heap_best(const struct sched *sched, uint32_t avoid, bool wide) {
+    if (sched->heap_size == 0) return NIL;
+    uint32_t best = heap_least(sched, avoid);
+    return wide && best != NIL && sched->workers[best].running > 0 ? NIL : best;
 }
 
 // Workers
@@ -351,7 +363,8 @@ static void worker_start(struct sched *sched, uint32_t at, uint32_t task_at) {
         sched->tasks[worker->tail].next = task_at;
     }
     worker->tail = task_at;
-    worker->running++;
+    task->width = sched->stages[task->stage].wide ? worker->slots : 1;
+    worker->running += task->width;
     sched->running++;
     heap_update(sched, at);
 }
@@ -365,7 +378,7 @@ static void worker_release(struct sched *sched, uint32_t task_at) {
     *(task->next == NIL ? &worker->tail : &sched->tasks[task->next].prev) = task->prev;
     task->state = TASK_WAITING;
     task->worker = task->prev = task->next = NIL;
-    worker->running--;
+    worker->running -= task->width;
     sched->running--;
     heap_update(sched, at);
 }
@@ -554,7 +567,7 @@ static uint32_t stage_take(struct sched *sched, uint32_t id, uint32_t *worker) {
     uint32_t before = NIL, at = stage->retry_head;
     for (int i = 0; i < RETRY_SCAN && at != NIL; i++) {
         struct task *task = &sched->tasks[at];
-        *worker = heap_best(sched, task->avoid);
+        *worker = heap_best(sched, task->avoid, stage->wide);
         if (*worker != NIL) {
             *(before == NIL ? &stage->retry_head : &sched->tasks[before].next) =
                 task->next;
@@ -565,7 +578,8 @@ static uint32_t stage_take(struct sched *sched, uint32_t id, uint32_t *worker) {
         at = task->next;
     }
     if (stage->fresh == stage->tasks) return NIL;
-    *worker = heap_best(sched, NIL);
+    *worker = heap_best(sched, NIL, stage->wide);
+    if (*worker == NIL) return NIL;
     return stage->first + stage->fresh++;
 }
 
@@ -581,6 +595,8 @@ struct sched_action sched_next(struct sched *sched, double now) {
             uint32_t id = (uint32_t)(w * 64) + (uint32_t)__builtin_ctzll(bits);
             uint32_t worker = NIL;
             uint32_t task_at = stage_take(sched, id, &worker);
+            // Later stages would keep every worker half busy and a wide task waiting.
+            if (task_at == NIL && sched->stages[id].wide) return none;
             if (task_at == NIL) continue;
             sched->waiting--;
             stage_update_bit(sched, id);

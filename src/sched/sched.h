@@ -42,9 +42,10 @@ struct sched_progress {
 struct sched *sched_new(const struct sched_options *options);
 void sched_free(struct sched *sched);
 // A stage with its task count (>= 1) and the stages it must wait for (ids already added).
+// Each task of a wide stage takes all slots of a worker, of a narrow one a single slot.
 // Returns its id, UINT32_MAX when out of memory.
-uint32_t sched_add_stage(struct sched *sched, uint32_t tasks, const uint32_t *deps,
-                         size_t ndeps);
+uint32_t sched_add_stage(struct sched *sched, uint32_t tasks, bool wide,
+                         const uint32_t *deps, size_t ndeps);
 
 void sched_worker_up(struct sched *sched, uint32_t worker, uint32_t slots, double now);
 // The worker is gone: its running tasks are retried elsewhere; blame them for poison.

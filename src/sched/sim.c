@@ -48,6 +48,7 @@ struct sim {
     uint32_t *stage_done;
     uint64_t *stage_fresh;  // never started
     uint64_t slots_free;
+    uint64_t idle;  // workers up that run nothing
     bool cancelled;
 };
 
@@ -133,6 +134,7 @@ static bool worker_up(struct sim *sim) {
     sched_worker_up(sim->sched, (uint32_t)sim->workers_size++, sim->options->slots,
                     sim->now);
     sim->slots_free += sim->options->slots;
+    sim->idle++;
     return true;
 }
 
@@ -149,6 +151,22 @@ static bool task_runs(const struct sim *sim, const struct sim_task *task) {
     return task->running && sim->workers[task->worker].up;
 }
 
+static uint32_t width(const struct sim *sim, uint32_t stage) {
+    return sim->options->stages[stage].wide ? sim->options->slots : 1;
+}
+
+static void take_slots(struct sim *sim, struct sim_worker *worker, uint32_t slots) {
+    if (worker->running == 0) sim->idle--;
+    worker->running += slots;
+    sim->slots_free -= slots;
+}
+
+static void give_slots(struct sim *sim, struct sim_worker *worker, uint32_t slots) {
+    worker->running -= slots;
+    sim->slots_free += slots;
+    if (worker->running == 0) sim->idle++;
+}
+
 // Checks a decision to run and draws what becomes of the attempt.
 static bool start(struct sim *sim, const struct sched_action *action) {
     const struct sim_options *options = sim->options;
@@ -161,11 +179,12 @@ static bool start(struct sim *sim, const struct sched_action *action) {
     }
     struct sim_task *task = &sim->tasks[action->stage][action->task];
     struct sim_worker *worker = &sim->workers[action->worker];
-    const char *wrong = sim->cancelled                      ? "started after the cancel"
-                        : !worker->up                       ? "sent to a dead worker"
-                        : worker->running >= options->slots ? "over the worker's slots"
-                        : task->done                        ? "was done already"
-                        : task_runs(sim, task)              ? "runs already"
+    const char *wrong = sim->cancelled ? "started after the cancel"
+                        : !worker->up  ? "sent to a dead worker"
+                        : worker->running + width(sim, action->stage) > options->slots
+                            ? "over the worker's slots"
+                        : task->done           ? "was done already"
+                        : task_runs(sim, task) ? "runs already"
                         : action->attempt != task->attempts
                             ? "attempt number out of order"
                         : !stage_ready(sim, action->stage) ? "started before its deps"
@@ -177,8 +196,7 @@ static bool start(struct sim *sim, const struct sched_action *action) {
     }
     if (task->attempts == 0) sim->stage_fresh[action->stage]--;
     *task = (struct sim_task){task->attempts + 1, action->worker, true, false};
-    worker->running++;
-    sim->slots_free--;
+    take_slots(sim, worker, width(sim, action->stage));
     double p = draw_unit(sim);
     double seconds = 0.5 + draw_unit(sim);
     if (draw(sim) % 64 == 0) seconds *= 10;  // a straggler
@@ -204,8 +222,7 @@ static void cancel(struct sim *sim, const struct sched_action *action) {
         return;
     }
     task->running = false;
-    sim->workers[action->worker].running--;
-    sim->slots_free++;
+    give_slots(sim, &sim->workers[action->worker], width(sim, action->stage));
 }
 
 // Takes decisions until there are none for now.
@@ -227,10 +244,14 @@ static bool decide(struct sim *sim) {
     }
     if (sim->result->end != SCHED_NONE || sim->slots_free == 0) return true;
     for (uint32_t s = 0; s < sim->options->stages_size; s++) {
-        if (sim->stage_fresh[s] > 0 && stage_ready(sim, s)) {
+        const struct sim_stage *stage = &sim->options->stages[s];
+        if (!stage_ready(sim, s) || sim->stage_done[s] == stage->tasks) continue;
+        bool could_start = !stage->wide || sim->idle > 0;
+        if (sim->stage_fresh[s] > 0 && could_start) {
             violated(sim, "stage %u waits while %llu slots are free", s,
                      (unsigned long long)sim->slots_free);
         }
+        if (stage->wide) break;  // later stages may have to wait for it
     }
     return true;
 }
@@ -262,13 +283,13 @@ static bool happen(struct sim *sim, const struct event *event) {
         sim->result->deaths++;
         worker->up = false;
         sim->slots_free -= sim->options->slots - worker->running;
+        if (worker->running == 0) sim->idle--;
         sched_worker_down(sim->sched, event->worker, sim->now);
         return event_push(sim, (struct event){.time = sim->now + 1 + draw_unit(sim),
                                               .fate = FATE_WORKER_UP});
     }
     task->running = false;
-    worker->running--;
-    sim->slots_free++;
+    give_slots(sim, worker, width(sim, event->stage));
     if (event->fate == FATE_FAIL) {
         sim->result->failures++;
         struct shoal_error why;
@@ -306,7 +327,8 @@ static bool prepare(struct sim *sim) {
         sim->tasks[s] = calloc(stage->tasks, sizeof *sim->tasks[s]);
         if (sim->tasks[s] == NULL) return false;
         sim->stage_fresh[s] = stage->tasks;
-        if (sched_add_stage(sim->sched, stage->tasks, stage->deps, stage->ndeps) != s) {
+        if (sched_add_stage(sim->sched, stage->tasks, stage->wide, stage->deps,
+                            stage->ndeps) != s) {
             return false;
         }
     }

@@ -10,6 +10,7 @@ struct sim_stage {
     uint32_t tasks;
     uint32_t deps[4];
     uint32_t ndeps;
+    bool wide;
 };
 
 struct sim_options {

@@ -45,9 +45,9 @@ static void assert_says(const struct sched *sched, shoal_status status,
 static void stages_run_after_their_deps(void **state) {
     (void)state;
     struct sched *sched = sched_new(NULL);
-    assert_int_equal(sched_add_stage(sched, 2, NULL, 0), 0);
-    assert_int_equal(sched_add_stage(sched, 1, NULL, 0), 1);
-    assert_int_equal(sched_add_stage(sched, 1, (uint32_t[]){0, 1}, 2), 2);
+    assert_int_equal(sched_add_stage(sched, 2, false, NULL, 0), 0);
+    assert_int_equal(sched_add_stage(sched, 1, false, NULL, 0), 1);
+    assert_int_equal(sched_add_stage(sched, 1, false, (uint32_t[]){0, 1}, 2), 2);
     expect(sched, SCHED_NONE);  // no worker yet
     sched_worker_up(sched, 7, 8, 0);
     sched_worker_up(sched, 7, 100, 0);  // up already: ignored
@@ -69,7 +69,7 @@ static void stages_run_after_their_deps(void **state) {
     assert_true(sched_task_done(sched, 0, 1, 0, 0));
     expect_run(sched, 2, 0, 0);
     // A stage that is added late sees which of its deps are done.
-    assert_int_equal(sched_add_stage(sched, 1, (uint32_t[]){1}, 1), 3);
+    assert_int_equal(sched_add_stage(sched, 1, false, (uint32_t[]){1}, 1), 3);
     expect_run(sched, 3, 0, 0);
     assert_true(sched_task_done(sched, 2, 0, 0, 0));
     expect(sched, SCHED_NONE);
@@ -83,17 +83,17 @@ static void stages_run_after_their_deps(void **state) {
 static void bad_stages_are_refused(void **state) {
     (void)state;
     struct sched *sched = sched_new(NULL);
-    assert_int_equal(sched_add_stage(sched, 0, NULL, 0), UINT32_MAX);
-    assert_int_equal(sched_add_stage(sched, UINT32_MAX, NULL, 0), UINT32_MAX);
-    assert_int_equal(sched_add_stage(sched, 1, (uint32_t[]){0}, 1), UINT32_MAX);
-    assert_int_equal(sched_add_stage(sched, 1, NULL, 0), 0);
+    assert_int_equal(sched_add_stage(sched, 0, false, NULL, 0), UINT32_MAX);
+    assert_int_equal(sched_add_stage(sched, UINT32_MAX, false, NULL, 0), UINT32_MAX);
+    assert_int_equal(sched_add_stage(sched, 1, false, (uint32_t[]){0}, 1), UINT32_MAX);
+    assert_int_equal(sched_add_stage(sched, 1, false, NULL, 0), 0);
     sched_free(sched);
 }
 
 static void the_least_loaded_worker_is_next(void **state) {
     (void)state;
     struct sched *sched = sched_new(NULL);
-    assert_int_equal(sched_add_stage(sched, 10, NULL, 0), 0);
+    assert_int_equal(sched_add_stage(sched, 10, false, NULL, 0), 0);
     sched_worker_up(sched, 1, 4, 0);
     sched_worker_up(sched, 2, 2, 0);
     sched_worker_up(sched, 3, 0, 0);  // no slots: never used
@@ -110,7 +110,7 @@ static void the_least_loaded_worker_is_next(void **state) {
 static void a_retry_goes_elsewhere(void **state) {
     (void)state;
     struct sched *sched = sched_new(NULL);
-    assert_int_equal(sched_add_stage(sched, 4, NULL, 0), 0);
+    assert_int_equal(sched_add_stage(sched, 4, false, NULL, 0), 0);
     sched_worker_up(sched, 1, 1, 0);
     sched_worker_up(sched, 2, 1, 0);
     struct sched_action first = expect_run(sched, 0, 0, 0);
@@ -139,7 +139,7 @@ static void too_many_failures_stop_the_query(void **state) {
     (void)state;
     struct sched_options options = {.max_attempts = 2};
     struct sched *sched = sched_new(&options);
-    assert_int_equal(sched_add_stage(sched, 2, NULL, 0), 0);
+    assert_int_equal(sched_add_stage(sched, 2, false, NULL, 0), 0);
     sched_worker_up(sched, 1, 2, 0);
     // A lost worker does not count.
     expect_run(sched, 0, 0, 0);
@@ -165,7 +165,7 @@ static void too_many_failures_stop_the_query(void **state) {
 static void a_user_error_stops_at_once(void **state) {
     (void)state;
     struct sched *sched = sched_new(NULL);
-    assert_int_equal(sched_add_stage(sched, 3, NULL, 0), 0);
+    assert_int_equal(sched_add_stage(sched, 3, false, NULL, 0), 0);
     sched_worker_up(sched, 1, 2, 0);
     struct sched_action action = expect_run(sched, 0, 0, 0);
     expect_run(sched, 0, 1, 0);
@@ -183,8 +183,8 @@ static void a_user_error_stops_at_once(void **state) {
 static void a_task_that_kills_workers_is_poison(void **state) {
     (void)state;
     struct sched *sched = sched_new(NULL);
-    assert_int_equal(sched_add_stage(sched, 1, NULL, 0), 0);
-    assert_int_equal(sched_add_stage(sched, 5, (uint32_t[]){0}, 1), 1);
+    assert_int_equal(sched_add_stage(sched, 1, false, NULL, 0), 0);
+    assert_int_equal(sched_add_stage(sched, 5, false, (uint32_t[]){0}, 1), 1);
     sched_worker_up(sched, 0, 1, 0);
     expect_run(sched, 0, 0, 0);
     assert_true(sched_task_done(sched, 0, 0, 0, 0));
@@ -202,7 +202,7 @@ static void a_task_that_kills_workers_is_poison(void **state) {
 static void stale_reports_are_refused(void **state) {
     (void)state;
     struct sched *sched = sched_new(NULL);
-    assert_int_equal(sched_add_stage(sched, 1, NULL, 0), 0);
+    assert_int_equal(sched_add_stage(sched, 1, false, NULL, 0), 0);
     assert_false(sched_task_done(sched, 0, 0, 0, 0));  // not started
     sched_worker_up(sched, 1, 1, 0);
     sched_worker_up(sched, 2, 1, 0);
@@ -228,7 +228,7 @@ static void stale_reports_are_refused(void **state) {
 static void a_cancel_reaches_every_running_attempt(void **state) {
     (void)state;
     struct sched *sched = sched_new(NULL);
-    assert_int_equal(sched_add_stage(sched, 9, NULL, 0), 0);
+    assert_int_equal(sched_add_stage(sched, 9, false, NULL, 0), 0);
     for (uint32_t w = 0; w < 3; w++) sched_worker_up(sched, w, 2, 0);
     for (uint32_t t = 0; t < 6; t++) expect_run(sched, 0, t, 0);
     sched_worker_down(sched, 2, 0);  // its two tasks have nobody left to cancel them
@@ -249,6 +249,32 @@ static void a_cancel_reaches_every_running_attempt(void **state) {
     sched_free(sched);
 }
 
+// A wide task waits for an idle worker and keeps it for itself; what comes after it in
+// order does not slip past.
+static void a_wide_task_runs_alone(void **state) {
+    (void)state;
+    struct sched *sched = sched_new(NULL);
+    assert_int_equal(sched_add_stage(sched, 1, false, NULL, 0), 0);
+    assert_int_equal(sched_add_stage(sched, 1, true, NULL, 0), 1);
+    assert_int_equal(sched_add_stage(sched, 4, false, NULL, 0), 2);
+    sched_worker_up(sched, 7, 4, 0);
+    struct sched_action action = sched_next(sched, 0);
+    assert_int_equal(action.stage, 0);
+    expect_end(sched, SCHED_NONE);
+    assert_true(sched_task_done(sched, 0, 0, 0, 0));
+    action = sched_next(sched, 0);
+    assert_int_equal(action.stage, 1);
+    expect_end(sched, SCHED_NONE);
+    assert_true(sched_task_done(sched, 1, 0, 0, 0));
+    for (uint32_t i = 0; i < 4; i++) {
+        action = sched_next(sched, 0);
+        assert_int_equal(action.stage, 2);
+        assert_true(sched_task_done(sched, 2, action.task, action.attempt, 0));
+    }
+    expect_end(sched, SCHED_SUCCEEDED);
+    sched_free(sched);
+}
+
 static void sim_ok(const struct sim_options *options, struct sim_result *result) {
     assert_true(sim_run(options, result));
     assert_string_equal(result->violation, "");
@@ -257,7 +283,7 @@ static void sim_ok(const struct sim_options *options, struct sim_result *result)
 static const struct sim_stage six_stages[] = {
     {.tasks = 30000},
     {.tasks = 20000},
-    {.tasks = 25000, .deps = {0}, .ndeps = 1},
+    {.tasks = 25000, .deps = {0}, .ndeps = 1, .wide = true},
     {.tasks = 14999, .deps = {0, 1}, .ndeps = 2},
     {.tasks = 10000, .deps = {2, 3}, .ndeps = 2},
     {.tasks = 1, .deps = {4}, .ndeps = 1},
@@ -309,9 +335,10 @@ static void a_faulty_cluster_can_be_cancelled(void **state) {
 // limits that are met.
 static void small_clusters_end_well_under_many_seeds(void **state) {
     (void)state;
-    static const struct sim_stage stages[] = {{.tasks = 7},
-                                              {.tasks = 1, .deps = {0}, .ndeps = 1},
-                                              {.tasks = 12, .deps = {0, 1}, .ndeps = 2}};
+    static const struct sim_stage stages[] = {
+        {.tasks = 7},
+        {.tasks = 3, .deps = {0}, .ndeps = 1, .wide = true},
+        {.tasks = 12, .deps = {0, 1}, .ndeps = 2}};
     uint32_t succeeded = 0, lost = 0, io = 0;
     for (uint64_t seed = 0; seed < 2000; seed++) {
         struct sim_options options = {.seed = seed,
@@ -363,6 +390,7 @@ int main(void) {
         cmocka_unit_test(a_task_that_kills_workers_is_poison),
         cmocka_unit_test(stale_reports_are_refused),
         cmocka_unit_test(a_cancel_reaches_every_running_attempt),
+        cmocka_unit_test(a_wide_task_runs_alone),
         cmocka_unit_test(a_faulty_cluster_does_every_task_once),
         cmocka_unit_test(a_faulty_cluster_can_be_cancelled),
         cmocka_unit_test(small_clusters_end_well_under_many_seeds),

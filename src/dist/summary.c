@@ -1,0 +1,230 @@
+// What a stage does, for EXPLAIN: its operators from its tree, outermost first, in the
+// words of Spark's plans.
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "dist/planner.h"
+
+#define TEXT_MAX 160  // of one expression
+
+struct summary {
+    struct planner *planner;
+    const struct stage *stage;
+    struct text *out;
+};
+
+static void line_start(struct summary *summary, int depth) {
+    for (int i = 0; i < depth && i < 40; i++) text_append(summary->out, "  ");
+}
+
+// Canonical SQL names every function in full.
+static void shorten(char *text) {
+    static const char prefix[] = "\"system\".main.";
+    for (char *at; (at = strstr(text, prefix)) != NULL;) {
+        memmove(at, at + sizeof prefix - 1, strlen(at + sizeof prefix - 1) + 1);
+    }
+}
+
+// label=[expressions], shortened.
+static void expressions(struct summary *summary, const char *label, json_t *list) {
+    char *text =
+        json_array_size(list) == 0 ? NULL : keys_text(summary->planner, list);
+    if (text == NULL) return;
+    shorten(text);
+    bool cut = strlen(text) > TEXT_MAX;
+    text_printf(summary->out, " %s=[%.*s%s]", label, TEXT_MAX, text, cut ? " ..." : "");
+    free(text);
+}
+
+static bool has_class(const json_t *node, const char *class_name) {
+    size_t i;
+    const char *name;
+    json_t *child;
+    if (json_is_array(node)) {
+        json_array_foreach((json_t *)node, i, child) {
+            if (has_class(child, class_name)) return true;
+        }
+    } else if (json_is_object(node)) {
+        if (tree_is(node, "class", class_name)) return true;
+        json_object_foreach((json_t *)node, name, child) {
+            if (has_class(child, class_name)) return true;
+        }
+    }
+    return false;
+}
+
+static const struct stage_leaf *find_leaf(const struct summary *summary,
+                                          const json_t *item) {
+    for (size_t i = 0; leaf_index(item) != SIZE_MAX && i < summary->stage->leaf_count;
+         i++) {
+        const struct stage_leaf *leaf = &summary->stage->leaves[i];
+        if (strcmp(leaf->placeholder, tree_text(item, "table_name")) == 0) return leaf;
+    }
+    return NULL;
+}
+
+// Does anything below cut its rows into tasks? If not, each task has all of it.
+static bool divided(const struct summary *summary, const json_t *node) {
+    size_t i;
+    const char *name;
+    json_t *child;
+    if (json_is_array(node)) {
+        json_array_foreach((json_t *)node, i, child) {
+            if (divided(summary, child)) return true;
+        }
+    } else if (json_is_object(node)) {
+        const struct stage_leaf *leaf = find_leaf(summary, node);
+        if (leaf != NULL) return leaf->kind != LEAF_ALL && leaf->kind != LEAF_SCAN_ALL;
+        json_object_foreach((json_t *)node, name, child) {
+            if (divided(summary, child)) return true;
+        }
+    }
+    return false;
+}
+
+static int write_modifiers(struct summary *summary, const json_t *node, int depth) {
+    json_t *modifiers = json_object_get(node, "modifiers");
+    json_t *sort = NULL, *limit = NULL, *modifier;
+    size_t i;
+    json_array_foreach(modifiers, i, modifier) {
+        const char *type = tree_text(modifier, "type");
+        if (strncmp(type, "ORDER", 5) == 0) {
+            sort = tree_own(&summary->planner->trees, json_array());
+            size_t o;
+            json_t *order;
+            json_array_foreach(json_object_get(modifier, "orders"), o, order) {
+                json_array_append(sort, json_object_get(order, "expression"));
+            }
+        } else if (strncmp(type, "LIMIT", 5) == 0) {
+            limit = modifier;
+        } else {
+            line_start(summary, depth++);
+            text_append(summary->out, "Deduplicate");
+            expressions(summary, "keys", json_object_get(modifier, "distinct_on_targets"));
+            text_append(summary->out, "\n");
+        }
+    }
+    if (sort == NULL && limit == NULL) return depth;
+    line_start(summary, depth++);
+    text_append(summary->out, sort && limit ? "TopN" : sort ? "Sort" : "Limit");
+    expressions(summary, "keys", sort);
+    static const char *const numbers[] = {"limit", "offset"};
+    for (size_t n = 0; limit != NULL && n < 2; n++) {
+        json_t *value = json_object_get(limit, numbers[n]);
+        if (!json_is_object(value)) continue;
+        expressions(summary, numbers[n],
+                    tree_own(&summary->planner->trees, json_pack("[O]", value)));
+    }
+    text_append(summary->out, "\n");
+    return depth;
+}
+
+static void write_node(struct summary *summary, const json_t *node, int depth);
+
+static void write_select(struct summary *summary, const json_t *node, int depth) {
+    struct trees *trees = &summary->planner->trees;
+    json_t *select = json_object_get(node, "select_list");
+    json_t *groups = json_object_get(node, "group_expressions");
+    json_t *calls = tree_own(trees, json_array());
+    depth = write_modifiers(summary, node, depth);
+    tree_aggregates(trees, select, calls);
+    if (has_class(select, "WINDOW")) {
+        line_start(summary, depth++);
+        text_append(summary->out, "Window\n");
+    } else if (json_array_size(groups) > 0 || json_array_size(calls) > 0) {
+        const char *step = tree_text(node, AGGREGATE_STEP);
+        line_start(summary, depth++);
+        text_printf(summary->out, "HashAggregate%s%s", *step ? " " : "", step);
+        expressions(summary, "keys", groups);
+        if (strcmp(step, "final") != 0) expressions(summary, "functions", calls);
+        text_append(summary->out, "\n");
+    }
+    if (json_is_object(json_object_get(node, "where_clause"))) {
+        line_start(summary, depth++);
+        text_append(summary->out, "Filter");
+        expressions(
+            summary, "condition",
+            tree_own(trees, json_pack("[O]", json_object_get(node, "where_clause"))));
+        text_append(summary->out, "\n");
+    }
+    write_node(summary, json_object_get(node, "from_table"), depth);
+}
+
+static void write_join(struct summary *summary, const json_t *node, int depth) {
+    bool left = divided(summary, json_object_get(node, "left"));
+    bool right = divided(summary, json_object_get(node, "right"));
+    json_t *condition = json_object_get(node, "condition");
+    const char *type = tree_text(node, "join_type");
+    line_start(summary, depth);
+    text_printf(summary->out, "%s %s",
+                left && right   ? "ShuffledJoin"
+                : left != right ? "BroadcastJoin"
+                                : "Join",
+                tree_is(node, "ref_type", "CROSS") ? "CROSS" : type);
+    if (left != right) {
+        text_printf(summary->out, ", %s side broadcast", left ? "right" : "left");
+    }
+    if (json_is_object(condition)) {
+        expressions(summary, "condition",
+                    tree_own(&summary->planner->trees, json_pack("[O]", condition)));
+    }
+    text_append(summary->out, "\n");
+    write_node(summary, json_object_get(node, "left"), depth + 1);
+    write_node(summary, json_object_get(node, "right"), depth + 1);
+}
+
+static void write_leaf(struct summary *summary, const struct stage_leaf *leaf,
+                       int depth) {
+    line_start(summary, depth);
+    if (leaf->scan_call == NULL) {
+        text_printf(summary->out, "Read exchange %u %s\n", leaf->exchange,
+                    leaf->kind == LEAF_PARTITION ? "by partition"
+                    : leaf->kind == LEAF_SPLIT   ? "in splits"
+                                                 : "whole");
+        return;
+    }
+    uint64_t rows = 0;
+    for (size_t i = 0; i < leaf->file_count; i++) rows += leaf->files[i].rows;
+    text_append(summary->out, "Scan ");
+    if (leaf->file_count == 1) {
+        text_append_literal(summary->out, leaf->files[0].path);
+    } else {
+        text_append(summary->out, leaf->scan_call);
+    }
+    text_printf(summary->out, ", %zu file%s, %llu rows%s\n", leaf->file_count,
+                leaf->file_count == 1 ? "" : "s", (unsigned long long)rows,
+                leaf->kind == LEAF_SCAN_ALL ? ", read whole by each task" : "");
+}
+
+static void write_node(struct summary *summary, const json_t *node, int depth) {
+    const struct stage_leaf *leaf = find_leaf(summary, node);
+    size_t i;
+    json_t *child;
+    if (leaf != NULL) {
+        write_leaf(summary, leaf, depth);
+    } else if (tree_is(node, "type", "SELECT_NODE")) {
+        write_select(summary, node, depth);
+    } else if (tree_is(node, "type", "SUBQUERY")) {
+        write_node(summary, json_object_get(json_object_get(node, "subquery"), "node"),
+                   depth);
+    } else if (tree_is(node, "type", "JOIN")) {
+        write_join(summary, node, depth);
+    } else if (tree_is(node, "type", "SET_OPERATION_NODE")) {
+        line_start(summary, depth);
+        text_printf(summary->out, "%s%s\n", tree_text(node, "setop_type"),
+                    json_is_true(json_object_get(node, "setop_all")) ? " ALL" : "");
+        json_array_foreach(json_object_get(node, "children"), i, child) {
+            write_node(summary, child, depth + 1);
+        }
+    } else if (!tree_is(node, "type", "EMPTY")) {
+        line_start(summary, depth);
+        text_append(summary->out, "Values\n");
+    }
+}
+
+void summarise_stage(struct planner *planner, const json_t *node,
+                     const struct stage *stage, struct text *out) {
+    struct summary summary = {.planner = planner, .stage = stage, .out = out};
+    write_node(&summary, node, 0);
+}
