@@ -234,7 +234,7 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
         }
         json_t *none = tree_own(trees, json_object());
         json_array_insert(outer, 0, hash_expression(planner, keys, none));
-        char *text = keys_text(planner, groups);
+        char *text = planner->options->summaries ? keys_text(planner, groups) : NULL;
         exchange = exchange_new(planner, EXCHANGE_HASH, text);
         free(text);
         json_t *sub = tree_subquery(trees, partial, inner, names);

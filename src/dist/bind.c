@@ -161,10 +161,7 @@ static shoal_status bind_stage(struct planner *planner, struct stages *stages,
             }
         }
     }
-    struct text summary = {0};
-    summarise_stage(planner, draft->node, stage, &summary);
-    stage->summary = text_take(&summary);
-    return stage->summary == NULL ? no_memory(planner) : SHOAL_OK;
+    return SHOAL_OK;
 }
 
 shoal_status bind_stages(struct planner *planner, struct stages *stages) {

@@ -194,7 +194,9 @@ struct fragment *exchange_place(struct planner *planner, struct fragment *from,
         json_object_set(node, "modifiers",
                         tree_rename_columns(trees, before->modifiers, from->columns));
     }
-    char *text = kind == EXCHANGE_HASH ? keys_text(planner, keys) : NULL;
+    char *text = kind == EXCHANGE_HASH && planner->options->summaries
+                     ? keys_text(planner, keys)
+                     : NULL;
     uint32_t exchange = exchange_new(planner, kind, text);
     free(text);
     exchange_feed(planner, exchange, node, from, kind == EXCHANGE_HASH);

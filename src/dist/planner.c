@@ -91,7 +91,7 @@ static bool list_files(struct planner *planner, const char *argument,
         argument);
     struct duck_result *result = NULL;
     shoal_status status =
-        duck_query(planner->trees.conn, sql.data, &result, planner->err);
+        duck_query_text(planner->trees.conn, sql.data, &result, planner->err);
     text_free(&sql);
     if (status != SHOAL_OK) return false;
     leaf->files = calloc(duck_result_rows(result) + 1, sizeof *leaf->files);
@@ -107,16 +107,50 @@ static bool list_files(struct planner *planner, const char *argument,
     return leaf->files != NULL;
 }
 
+// The scan's one argument as SQL. Nearly always it is a path: no need to ask DuckDB then.
+static char *scan_argument(struct planner *planner, json_t *expression) {
+    const json_t *inner = expression;
+    if (tree_is(inner, "class", "CAST")) inner = json_object_get(inner, "child");
+    const json_t *literal = json_object_get(inner, "literal");
+    if (tree_is(inner, "class", "CONSTANT") && tree_is(literal, "kind", "STRING")) {
+        struct text text = {0};
+        text_append_literal(&text, tree_text(literal, "text"));
+        return text_take(&text);
+    }
+    return keys_text(planner, tree_own(&planner->trees, json_pack("[O]", expression)));
+}
+
+// Files and schema of a scan; from an earlier scan of the same in this query, if any.
+static bool describe_scan(struct planner *planner, const char *argument,
+                          struct leaf_draft *leaf) {
+    for (struct leaf_draft *other = planner->leaves; other < leaf; other++) {
+        if (other->scan_call == NULL || strcmp(other->scan_call, leaf->scan_call) != 0)
+            continue;
+        leaf->files = calloc(other->file_count + 1, sizeof *leaf->files);
+        for (size_t i = 0; leaf->files != NULL && i < other->file_count; i++) {
+            leaf->files[i] = other->files[i];
+            leaf->files[i].path = strdup(other->files[i].path);
+            leaf->file_count++;
+            if (leaf->files[i].path == NULL) return false;
+        }
+        return leaf->files != NULL && schema_copy(&leaf->schema, &other->schema);
+    }
+    struct text probe = {0};
+    text_printf(&probe, "SELECT * FROM %s", leaf->scan_call);
+    bool ok = !probe.failed && list_files(planner, argument, leaf) &&
+              duck_describe(planner->trees.conn, probe.data, &leaf->schema,
+                            planner->err) == SHOAL_OK;
+    text_free(&probe);
+    return ok;
+}
+
 static struct fragment *plan_scan(struct planner *planner, json_t *item) {
-    struct trees *trees = &planner->trees;
     json_t *arguments = json_object_get(json_object_get(item, "function"), "arguments");
     json_t *first = json_array_get(arguments, 0);
     if (json_array_size(arguments) != 1) {
         return refuse(planner, "read_parquet with options is not planned yet");
     }
-    json_t *list =
-        tree_own(trees, json_pack("[O]", json_object_get(first, "expression")));
-    char *argument = keys_text(planner, list);
+    char *argument = scan_argument(planner, json_object_get(first, "expression"));
     if (argument == NULL) return NULL;
     json_t *table =
         exchange_read(planner, UINT32_MAX, LEAF_SCAN, tree_text(item, "alias"));
@@ -127,13 +161,8 @@ static struct fragment *plan_scan(struct planner *planner, json_t *item) {
     struct leaf_draft *leaf = &planner->leaves[planner->leaf_count - 1];
     struct text call = {0};
     text_printf(&call, "parquet_scan(%s)", argument);
-    struct text probe = {0};
-    text_printf(&probe, "SELECT * FROM %s", call.data ? call.data : "");
     leaf->scan_call = text_take(&call);
-    bool ok =
-        list_files(planner, argument, leaf) &&
-        duck_describe(trees->conn, probe.data, &leaf->schema, planner->err) == SHOAL_OK;
-    text_free(&probe);
+    bool ok = leaf->scan_call != NULL && describe_scan(planner, argument, leaf);
     free(argument);
     if (!ok) return NULL;
     json_object_set(table, "column_name_alias",
@@ -450,18 +479,20 @@ shoal_status stages_plan(struct duck_conn *conn, const char *select,
     char *canonical = NULL;
     *stages = NULL;
     err->status = SHOAL_OK;
-    shoal_status status = trees_init(&planner.trees, conn, err);
-    if (status != SHOAL_OK) goto out;
-    status = duck_describe(conn, select, &names, err);
-    if (status != SHOAL_OK) goto out;
-    status = duck_run(conn, "SET disabled_optimizers='" PLANNING_DISABLED "'", err);
-    if (status != SHOAL_OK) goto out;
-    status = duck_canonical(conn, select, &canonical, err);
+    trees_init(&planner.trees, conn, err);
     struct shoal_error ignored;
+    // The footers are read by DESCRIBE, by EXPLAIN and once a scan: parse them once.
+    shoal_status status = duck_run(conn,
+                                   "SET parquet_metadata_cache=true; "
+                                   "SET disabled_optimizers='" PLANNING_DISABLED "'",
+                                   err);
+    if (status == SHOAL_OK) status = duck_describe(conn, select, &names, err);
+    bool binds = status == SHOAL_OK;
+    if (binds) status = duck_canonical(conn, select, &canonical, err);
     duck_run(conn, "RESET disabled_optimizers", &ignored);
+    if (!binds) goto out;
     if (status != SHOAL_OK) {
-        // The statement binds, or DESCRIBE would have failed: this is a limit of the
-        // export.
+        // The statement binds: this is a limit of the export.
         err->status = status = SHOAL_UNSUPPORTED;
         goto out;
     }
@@ -472,6 +503,11 @@ shoal_status stages_plan(struct duck_conn *conn, const char *select,
         goto out;
     }
     *stages = calloc(1, sizeof **stages);
+    if (planner.trees.functions.status != SHOAL_OK) {
+        *err = planner.trees.functions.error;
+        status = err->status;
+        goto out;
+    }
     if (*stages == NULL || planner.trees.failed) {
         status = shoal_fail(err, SHOAL_NOMEM, "out of memory while planning");
         goto out;
@@ -495,6 +531,7 @@ shoal_status stages_plan(struct duck_conn *conn, const char *select,
     planner.notes = NULL;
     planner.note_count = 0;
     (*stages)->plan_seconds = seconds() - start;
+    if (options->summaries) status = summarise_stages(&planner, *stages);
 out:
     if (status != SHOAL_OK) {
         stages_free(*stages);

@@ -130,9 +130,8 @@ struct fragment *plan_select(struct planner *planner, json_t *node, const char *
 struct fragment *wrap_block(struct planner *planner, json_t *node, const char *alias,
                             json_t *columns, const struct fragment *input, uint64_t rows);
 
-// summary.c: the stage's operators, one a line.
-void summarise_stage(struct planner *planner, const json_t *node,
-                     const struct stage *stage, struct text *out);
+// summary.c: each stage's operators, one a line.
+shoal_status summarise_stages(struct planner *planner, struct stages *stages);
 // On a SELECT node, "partial" or "final" for EXPLAIN; DuckDB ignores what it doesn't
 // know.
 #define AGGREGATE_STEP "shoal_step"

@@ -57,7 +57,7 @@ struct stage {
     bool hashed;           // first output column is the partition hash
     uint32_t exchange;     // that it feeds; UINT32_MAX for the result stage
     struct schema schema;  // of the output, without the hash column
-    char *summary;         // one or more lines for EXPLAIN: operators in Spark's words
+    char *summary;         // lines for EXPLAIN, operators in Spark's words; may be NULL
     uint64_t estimated_rows;
 };
 
@@ -82,6 +82,7 @@ struct stages {
 struct plan_options {
     uint32_t partitions;     // P of hash exchanges
     int64_t broadcast_rows;  // broadcast at or below this many estimated rows; -1: never
+    bool summaries;          // wanted for EXPLAIN: they take time of their own
 };
 
 // Plans one SELECT for workers. SHOAL_UNSUPPORTED with the reason when it cannot be

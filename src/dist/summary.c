@@ -28,8 +28,7 @@ static void shorten(char *text) {
 
 // label=[expressions], shortened.
 static void expressions(struct summary *summary, const char *label, json_t *list) {
-    char *text =
-        json_array_size(list) == 0 ? NULL : keys_text(summary->planner, list);
+    char *text = json_array_size(list) == 0 ? NULL : keys_text(summary->planner, list);
     if (text == NULL) return;
     shorten(text);
     bool cut = strlen(text) > TEXT_MAX;
@@ -101,7 +100,8 @@ static int write_modifiers(struct summary *summary, const json_t *node, int dept
         } else {
             line_start(summary, depth++);
             text_append(summary->out, "Deduplicate");
-            expressions(summary, "keys", json_object_get(modifier, "distinct_on_targets"));
+            expressions(summary, "keys",
+                        json_object_get(modifier, "distinct_on_targets"));
             text_append(summary->out, "\n");
         }
     }
@@ -223,8 +223,16 @@ static void write_node(struct summary *summary, const json_t *node, int depth) {
     }
 }
 
-void summarise_stage(struct planner *planner, const json_t *node,
-                     const struct stage *stage, struct text *out) {
-    struct summary summary = {.planner = planner, .stage = stage, .out = out};
-    write_node(&summary, node, 0);
+shoal_status summarise_stages(struct planner *planner, struct stages *stages) {
+    for (size_t i = 0; i < stages->count; i++) {
+        struct text text = {0};
+        struct summary summary = {
+            .planner = planner, .stage = &stages->stages[i], .out = &text};
+        write_node(&summary, planner->stages[i].node, 0);
+        stages->stages[i].summary = text_take(&text);
+        if (stages->stages[i].summary == NULL) {
+            return shoal_fail(planner->err, SHOAL_NOMEM, "out of memory in EXPLAIN");
+        }
+    }
+    return SHOAL_OK;
 }

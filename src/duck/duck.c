@@ -74,6 +74,8 @@ shoal_status duck_connect(struct duck *duck, struct duck_conn **out,
 
 void duck_disconnect(struct duck_conn *conn) {
     if (conn == NULL) return;
+    duckdb_destroy_prepare(&conn->parse);
+    duckdb_destroy_prepare(&conn->deparse);
     duckdb_disconnect(&conn->conn);
     free(conn);
 }
@@ -114,22 +116,23 @@ shoal_status duck_run(struct duck_conn *conn, const char *sql, struct shoal_erro
 }
 
 // SELECT of one VARCHAR with one VARCHAR parameter; *value is malloc'd.
-static shoal_status call_text(struct duck_conn *conn, const char *sql,
+static shoal_status call_text(struct duck_conn *conn,
+                              duckdb_prepared_statement *statement, const char *sql,
                               const char *argument, char **value,
                               struct shoal_error *err) {
-    duckdb_prepared_statement statement = NULL;
     duckdb_result result;
     *value = NULL;
-    if (duckdb_prepare(conn->conn, sql, &statement) != DuckDBSuccess) {
-        const char *message = duckdb_prepare_error(statement);
+    if (*statement == NULL &&
+        duckdb_prepare(conn->conn, sql, statement) != DuckDBSuccess) {
+        const char *message = duckdb_prepare_error(*statement);
         shoal_status status =
             shoal_fail(err, SHOAL_INTERNAL, "%s", message ? message : sql);
-        duckdb_destroy_prepare(&statement);
+        duckdb_destroy_prepare(statement);
         return status;
     }
-    duckdb_bind_varchar(statement, 1, argument);
+    duckdb_bind_varchar(*statement, 1, argument);
     shoal_status status = SHOAL_OK;
-    if (duckdb_execute_prepared(statement, &result) != DuckDBSuccess) {
+    if (duckdb_execute_prepared(*statement, &result) != DuckDBSuccess) {
         status = fail_from(&result, err);
     } else {
         char *text = duckdb_value_varchar(&result, 0, 0);
@@ -139,20 +142,19 @@ static shoal_status call_text(struct duck_conn *conn, const char *sql,
             status = shoal_fail(err, SHOAL_INTERNAL, "%s gave no value", sql);
     }
     duckdb_destroy_result(&result);
-    duckdb_destroy_prepare(&statement);
     return status;
 }
 
 shoal_status duck_parse(struct duck_conn *conn, const char *select, char **json,
                         struct shoal_error *err) {
-    return call_text(conn, "SELECT json_serialize_sql(CAST(? AS VARCHAR))", select, json,
-                     err);
+    return call_text(conn, &conn->parse, "SELECT json_serialize_sql(CAST(? AS VARCHAR))",
+                     select, json, err);
 }
 
 shoal_status duck_deparse(struct duck_conn *conn, const char *json, char **sql,
                           struct shoal_error *err) {
-    return call_text(conn, "SELECT json_deserialize_sql(CAST(? AS JSON))", json, sql,
-                     err);
+    return call_text(conn, &conn->deparse, "SELECT json_deserialize_sql(CAST(? AS JSON))",
+                     json, sql, err);
 }
 
 shoal_status duck_canonical(struct duck_conn *conn, const char *select, char **sql,

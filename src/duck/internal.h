@@ -13,6 +13,7 @@ struct duck {
 struct duck_conn {
     struct duck *duck;
     duckdb_connection conn;
+    duckdb_prepared_statement parse, deparse;  // prepared at their first use
 };
 
 #endif

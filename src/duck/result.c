@@ -84,8 +84,8 @@ static bool add_all(struct duck_result *out, duckdb_result *raw) {
     return true;
 }
 
-shoal_status duck_query(struct duck_conn *conn, const char *sql,
-                        struct duck_result **result, struct shoal_error *err) {
+static shoal_status query(struct duck_conn *conn, const char *sql, bool typed,
+                          struct duck_result **result, struct shoal_error *err) {
     *result = NULL;
     struct duck_result *out = calloc(1, sizeof *out);
     if (out == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
@@ -96,7 +96,7 @@ shoal_status duck_query(struct duck_conn *conn, const char *sql,
     bool select = duck_is_select(sql);
     if (select) {
         // Types by binding, cells by casting: two cheap steps instead of one by hand.
-        status = duck_describe(conn, sql, &schema, err);
+        if (typed) status = duck_describe(conn, sql, &schema, err);
         if (status != SHOAL_OK) goto out;
         text_append(&text, "SELECT CAST(COLUMNS(*) AS VARCHAR) FROM (");
         text_append(&text, sql);
@@ -127,6 +127,16 @@ out:
     }
     *result = out;
     return status;
+}
+
+shoal_status duck_query(struct duck_conn *conn, const char *sql,
+                        struct duck_result **result, struct shoal_error *err) {
+    return query(conn, sql, true, result, err);
+}
+
+shoal_status duck_query_text(struct duck_conn *conn, const char *select,
+                             struct duck_result **result, struct shoal_error *err) {
+    return query(conn, select, false, result, err);
 }
 
 size_t duck_result_columns(const struct duck_result *result) {

@@ -17,44 +17,18 @@ json_t *tree_copy(struct trees *trees, const json_t *node) {
     return tree_own(trees, json_deep_copy(node));
 }
 
-static shoal_status load_names(struct trees *trees, const char *where, json_t *set,
-                               struct shoal_error *err) {
-    struct text sql = {0};
-    text_printf(&sql, "SELECT DISTINCT function_name FROM duckdb_functions() WHERE %s",
-                where);
-    struct duck_result *result = NULL;
-    shoal_status status = sql.failed ? shoal_fail(err, SHOAL_NOMEM, "out of memory")
-                                     : duck_query(trees->conn, sql.data, &result, err);
-    text_free(&sql);
-    if (status != SHOAL_OK) return status;
-    for (size_t row = 0; row < duck_result_rows(result); row++) {
-        json_object_set_new(set, duck_result_text(result, 0, row), json_true());
-    }
-    duck_result_free(result);
-    return SHOAL_OK;
-}
-
-shoal_status trees_init(struct trees *trees, struct duck_conn *conn,
-                        struct shoal_error *err) {
+void trees_init(struct trees *trees, struct duck_conn *conn, struct shoal_error *err) {
     *trees = (struct trees){.conn = conn,
                             .keep = json_array(),
                             .templates = json_object(),
-                            .aggregates = json_object(),
-                            .volatiles = json_object(),
+                            .functions = {.conn = conn},
                             .err = err};
-    shoal_status status =
-        load_names(trees, "function_type = 'aggregate'", trees->aggregates, err);
-    if (status == SHOAL_OK) {
-        status = load_names(trees, "stability = 'VOLATILE'", trees->volatiles, err);
-    }
-    return status;
 }
 
 void trees_reset(struct trees *trees) {
     json_decref(trees->keep);
     json_decref(trees->templates);
-    json_decref(trees->aggregates);
-    json_decref(trees->volatiles);
+    functions_free(&trees->functions);
     *trees = (struct trees){0};
 }
 
@@ -70,21 +44,48 @@ static void clear_locations(char *text) {
     }
 }
 
-json_t *tree_parse(struct trees *trees, const char *select) {
-    char *text = NULL;
-    if (duck_parse(trees->conn, select, &text, trees->err) != SHOAL_OK) return NULL;
-    clear_locations(text);
-    json_t *root = json_loads(text, 0, NULL);
-    free(text);
+// The statements of a text, as an array.
+static json_t *parse_all(struct trees *trees, const char *text) {
+    char *json = NULL;
+    if (duck_parse(trees->conn, text, &json, trees->err) != SHOAL_OK) return NULL;
+    clear_locations(json);
+    json_t *root = json_loads(json, 0, NULL);
+    free(json);
     if (tree_own(trees, root) == NULL) {
         shoal_fail(trees->err, SHOAL_INTERNAL, "DuckDB's syntax tree is not JSON");
         return NULL;
     }
-    json_t *statement = json_array_get(json_object_get(root, "statements"), 0);
-    json_t *node = json_object_get(statement, "node");
+    return json_object_get(root, "statements");
+}
+
+json_t *tree_parse(struct trees *trees, const char *select) {
+    json_t *statements = parse_all(trees, select);
+    if (statements == NULL) return NULL;
+    json_t *node = json_object_get(json_array_get(statements, 0), "node");
     if (node == NULL)
         shoal_fail(trees->err, SHOAL_INTERNAL, "the syntax tree has no SELECT");
     return node;
+}
+
+// Nearly every plan needs these: one call parses them all.
+#define SELECT_ONE "SELECT 1"
+#define SELECT_SUBQUERY "SELECT 1 FROM (SELECT 1) AS x(c0)"
+#define SELECT_TABLE "SELECT 1 FROM t AS x"
+
+static void load_templates(struct trees *trees) {
+    static const char *const common[] = {
+        SELECT_ONE,         SELECT_SUBQUERY,
+        SELECT_TABLE,       "SELECT hash(1)",
+        "SELECT sum(p.p0)", "SELECT CAST(coalesce(sum(p.p0), 0) AS BIGINT)"};
+    const size_t count = sizeof common / sizeof *common;
+    struct text all = {0};
+    for (size_t i = 0; i < count; i++) text_printf(&all, "%s;", common[i]);
+    json_t *statements = all.failed ? NULL : parse_all(trees, all.data);
+    for (size_t i = 0; i < count && i < json_array_size(statements); i++) {
+        json_object_set(trees->templates, common[i],
+                        json_object_get(json_array_get(statements, i), "node"));
+    }
+    text_free(&all);
 }
 
 char *tree_deparse(struct trees *trees, json_t *select_node, struct shoal_error *err) {
@@ -103,6 +104,7 @@ char *tree_deparse(struct trees *trees, json_t *select_node, struct shoal_error 
 }
 
 json_t *tree_select_template(struct trees *trees, const char *select) {
+    if (json_object_size(trees->templates) == 0) load_templates(trees);
     json_t *node = json_object_get(trees->templates, select);
     if (node == NULL) {
         node = tree_parse(trees, select);
@@ -247,7 +249,7 @@ json_t *tree_aliased(struct trees *trees, const json_t *expression, const char *
 }
 
 json_t *tree_select(struct trees *trees, json_t *list, json_t *from, json_t *where) {
-    json_t *node = tree_select_template(trees, "SELECT 1");
+    json_t *node = tree_select_template(trees, SELECT_ONE);
     json_object_set(node, "select_list", list);
     if (from != NULL) json_object_set(node, "from_table", from);
     if (where != NULL) json_object_set(node, "where_clause", where);
@@ -256,7 +258,7 @@ json_t *tree_select(struct trees *trees, json_t *list, json_t *from, json_t *whe
 
 json_t *tree_subquery(struct trees *trees, json_t *node, const char *alias,
                       json_t *columns) {
-    json_t *select = tree_select_template(trees, "SELECT 1 FROM (SELECT 1) AS x(c0)");
+    json_t *select = tree_select_template(trees, SELECT_SUBQUERY);
     json_t *item = json_object_get(select, "from_table");
     json_object_set(json_object_get(item, "subquery"), "node", node);
     json_object_set_new(item, "alias", json_string(alias));
@@ -265,7 +267,7 @@ json_t *tree_subquery(struct trees *trees, json_t *node, const char *alias,
 }
 
 json_t *tree_table(struct trees *trees, const char *name, const char *alias) {
-    json_t *select = tree_select_template(trees, "SELECT 1 FROM t AS x");
+    json_t *select = tree_select_template(trees, SELECT_TABLE);
     json_t *item = json_object_get(select, "from_table");
     json_object_set_new(item, "table_name", json_string(name));
     json_object_set_new(item, "qualified_name", json_pack("{s:[s]}", "path", name));
@@ -294,7 +296,8 @@ void tree_aggregates(struct trees *trees, json_t *node, json_t *list) {
         json_array_foreach(node, i, value) tree_aggregates(trees, value, list);
     } else if (json_is_object(node)) {
         if (tree_is(node, "class", "FUNCTION") &&
-            json_object_get(trees->aggregates, tree_text(node, "function_name"))) {
+            (functions_kind(&trees->functions, tree_text(node, "function_name")) &
+             FUNCTION_AGGREGATE)) {
             json_array_append(list, node);
             return;
         }
@@ -314,7 +317,7 @@ void tree_windows(json_t *node, json_t *list) {
     }
 }
 
-const char *tree_volatile(const struct trees *trees, const json_t *node) {
+const char *tree_volatile(struct trees *trees, const json_t *node) {
     const char *found = NULL;
     size_t i;
     const char *name;
@@ -325,7 +328,10 @@ const char *tree_volatile(const struct trees *trees, const json_t *node) {
         }
     } else if (json_is_object(node)) {
         const char *function = tree_text(node, "function_name");
-        if (*function && json_object_get(trees->volatiles, function)) return function;
+        if (*function &&
+            (functions_kind(&trees->functions, function) & FUNCTION_VOLATILE)) {
+            return function;
+        }
         json_object_foreach((json_t *)node, name, value) {
             if ((found = tree_volatile(trees, value)) != NULL) return found;
         }

@@ -14,19 +14,18 @@
 
 #include "base/status.h"
 #include "duck/duck.h"
+#include "plan/functions.h"
 
 struct trees {
     struct duck_conn *conn;
-    json_t *keep;        // owns every node
-    json_t *templates;   // SQL text -> parsed node
-    json_t *aggregates;  // set of aggregate function names
-    json_t *volatiles;   // set of volatile function names
+    json_t *keep;       // owns every node
+    json_t *templates;  // SQL text -> parsed node
+    struct functions functions;
     bool failed;
     struct shoal_error *err;
 };
 
-shoal_status trees_init(struct trees *trees, struct duck_conn *conn,
-                        struct shoal_error *err);
+void trees_init(struct trees *trees, struct duck_conn *conn, struct shoal_error *err);
 void trees_reset(struct trees *trees);
 
 // Takes ownership of a new reference and lends it back.
@@ -72,7 +71,7 @@ void tree_conjuncts(json_t *condition, json_t *list);
 void tree_aggregates(struct trees *trees, json_t *node, json_t *list);
 void tree_windows(json_t *node, json_t *list);
 // The first volatile function in node, or NULL.
-const char *tree_volatile(const struct trees *trees, const json_t *node);
+const char *tree_volatile(struct trees *trees, const json_t *node);
 
 // rename.c: gives every FROM item an alias that is unique in the whole tree.
 shoal_status tree_unique_aliases(struct trees *trees, json_t *node,

@@ -127,9 +127,10 @@ void session_interrupt(struct session *session) {
     duck_interrupt(session->conn);
 }
 
-static shoal_status plan(struct session *session, const char *sql, struct stages **stages,
-                         struct shoal_error *err) {
-    struct plan_options options = {.broadcast_rows = session->options.broadcast_rows};
+static shoal_status plan(struct session *session, const char *sql, bool explain,
+                         struct stages **stages, struct shoal_error *err) {
+    struct plan_options options = {.broadcast_rows = session->options.broadcast_rows,
+                                   .summaries = explain};
     return stages_plan(session->conn, sql, &options, stages, err);
 }
 
@@ -150,7 +151,7 @@ shoal_status session_query(struct session *session, const char *sql,
     struct duck_result *result = NULL;
     shoal_status status = SHOAL_UNSUPPORTED;
     if (session->options.workers > 0 && duck_is_select(sql)) {
-        status = plan(session, sql, &stages, err);
+        status = plan(session, sql, false, &stages, err);
     }
     if (status == SHOAL_OK) {
         status = run_stages(session, stages, NULL, &result, err);
@@ -216,7 +217,7 @@ shoal_status session_explain(struct session *session, const char *sql, bool anal
                              bool json, FILE *out, struct shoal_error *err) {
     struct stages *stages = NULL;
     shoal_status status = duck_is_select(sql)
-                              ? plan(session, sql, &stages, err)
+                              ? plan(session, sql, true, &stages, err)
                               : shoal_fail(err, SHOAL_UNSUPPORTED,
                                            "only SELECT statements are distributed");
     if (status == SHOAL_UNSUPPORTED) {
