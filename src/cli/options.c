@@ -5,8 +5,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BROADCAST_ROWS 500000
-
 enum option_code {
     OPTION_WORKERS = 256,
     OPTION_THREADS,
@@ -124,7 +122,7 @@ shoal_status cli_options_read(struct cli_options *options, bool explain, int arg
         {"output", required_argument, NULL, 'o'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0}};
-    *options = (struct cli_options){.session = {.broadcast_rows = BROADCAST_ROWS}};
+    *options = (struct cli_options){.session = {.broadcast_rows = BROADCAST_AUTO}};
     opterr = 0;
     optind = 1;
     for (;;) {
@@ -169,7 +167,8 @@ void cli_help(FILE *out) {
         "cores)\n"
         "  --partitions P      of a shuffle (4 for each thread of a worker)\n"
         "  --broadcast-rows N  send a join's side of at most N estimated rows to every\n"
-        "                      task instead of shuffling both (500000); -1: never\n"
+        "                      task instead of shuffling both; -1: never (default: the\n"
+        "                      cheaper by the estimated rows of both)\n"
         "  --temp-dir DIR      for block files and spill ($TMPDIR, or /tmp)\n"
         "What it reads\n"
         "  files by name       FROM 'logs/*.parquet'\n"

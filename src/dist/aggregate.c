@@ -254,6 +254,7 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
         exchange_read(planner, exchange, keyed ? LEAF_PARTITION : LEAF_ALL, split.alias),
         keyed ? DIST_HASH : DIST_SINGLE, keyed ? from->rows / 3 + 1 : 1);
     if (received == NULL) return NULL;
+    received->kept = from->kept;
     json_t *final =
         tree_select(trees, finalise(&split, json_object_get(node, "select_list")),
                     received->tree, NULL);

@@ -213,6 +213,7 @@ struct fragment *exchange_place(struct planner *planner, struct fragment *from,
     if (to == NULL) return NULL;
     to->aliases = from->aliases;
     to->columns = moved;
+    to->kept = from->kept;
     if (kind == EXCHANGE_HASH) {
         size_t i;
         json_t *expression;

@@ -73,6 +73,25 @@ static void find_keys(struct planner *planner, struct join *join) {
     }
 }
 
+// Most joins are of a key with its references: each row of the larger side finds one of
+// the smaller, unless a filter below has dropped it.
+static uint64_t estimate(const struct join *join, double *kept) {
+    const struct fragment *left = join->left, *right = join->right;
+    if (json_array_size(join->left_keys) == 0 && !join->keeps_left &&
+        !join->keeps_right) {
+        double rows = (double)left->rows * (double)right->rows;
+        *kept = left->kept * right->kept;
+        return rows < 1e15 ? (uint64_t)rows : (uint64_t)1e15;
+    }
+    static const char *const drops[] = {"SEMI", "RIGHT_SEMI", "INNER", NULL};
+    const struct fragment *large = left->rows >= right->rows ? left : right;
+    if (join->keeps_left) large = left;
+    if (join->keeps_right) large = right;
+    double share = one_of(join->type, drops) ? (large == left ? right : left)->kept : 1;
+    *kept = large->kept * share;
+    return (uint64_t)((double)large->rows * share) + 1;
+}
+
 // The joined fragment over what left and right have become.
 static struct fragment *joined(struct planner *planner, struct join *join,
                                enum distribution dist, json_t *key_sets) {
@@ -85,12 +104,11 @@ static struct fragment *joined(struct planner *planner, struct join *join,
     json_object_set(
         tree, "condition",
         tree_rename_columns(trees, json_object_get(join->item, "condition"), columns));
-    uint64_t rows = join->keeps_left                       ? join->left->rows
-                    : join->keeps_right                    ? join->right->rows
-                    : join->left->rows > join->right->rows ? join->left->rows
-                                                           : join->right->rows;
+    double kept = 1;
+    uint64_t rows = estimate(join, &kept);
     struct fragment *out = fragment_new(planner, tree, dist, rows);
     if (out == NULL) return NULL;
+    out->kept = kept;
     static const char *const right_only[] = {"RIGHT_SEMI", "RIGHT_ANTI", NULL};
     static const char *const left_only[] = {"SEMI", "ANTI", "MARK", NULL};
     if (!one_of(join->type, right_only))
@@ -163,6 +181,25 @@ static struct fragment *shuffle_side(struct planner *planner, struct fragment *s
                           EXCHANGE_HASH, keys, NULL);
 }
 
+// Whether sending `side` to every worker moves less than shuffling both. A shuffle writes
+// and reads each row of both sides once; a broadcast side is written once, then read and
+// built into a hash table by each task. Counted in rows, as their widths are not known.
+#define TASKS_A_WORKER 4         // that a scan is cut into
+#define BROADCAST_ALWAYS 50000   // too few rows to think about
+#define BROADCAST_MOST 10000000  // a hash table of this many rows is near a gigabyte
+
+static bool small(const struct planner *planner, const struct fragment *side,
+                  const struct fragment *other) {
+    const struct plan_options *options = planner->options;
+    if (options->broadcast_rows >= 0)
+        return side->rows <= (uint64_t)options->broadcast_rows;
+    if (options->broadcast_rows == BROADCAST_NEVER || side->rows > BROADCAST_MOST)
+        return false;
+    double copies = 1 + 2.0 * TASKS_A_WORKER * (options->workers ? options->workers : 2);
+    double shuffle = 2.0 * ((double)side->rows + (double)other->rows);
+    return side->rows <= BROADCAST_ALWAYS || (double)side->rows * copies < shuffle;
+}
+
 struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) {
     static const char *const known[] = {"INNER",      "CROSS",      "LEFT",   "RIGHT",
                                         "FULL",       "SEMI",       "ANTI",   "MARK",
@@ -216,10 +253,8 @@ struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) 
                      "join without a shuffle: both sides are hashed on its keys");
         return hashed(planner, &join);
     }
-    bool small_right = may_right && planner->options->broadcast_rows >= 0 &&
-                       join.right->rows <= (uint64_t)planner->options->broadcast_rows;
-    bool small_left = may_left && planner->options->broadcast_rows >= 0 &&
-                      join.left->rows <= (uint64_t)planner->options->broadcast_rows;
+    bool small_right = may_right && small(planner, join.right, join.left);
+    bool small_left = may_left && small(planner, join.left, join.right);
     if (!can_hash || r == DIST_SINGLE || l == DIST_SINGLE) {
         small_right = small_right || may_right;
         small_left = small_left || may_left;

@@ -459,6 +459,7 @@ struct fragment *fragment_new(struct planner *planner, json_t *tree,
                                   .key_sets = tree_own(&planner->trees, json_array()),
                                   .dist = dist,
                                   .rows = rows,
+                                  .kept = 1,
                                   .next = planner->fragments};
     planner->fragments = fragment;
     return fragment;

@@ -23,7 +23,8 @@ struct fragment {
     json_t *columns;
     enum distribution dist;
     json_t *key_sets;
-    uint64_t rows;
+    uint64_t rows;          // estimated
+    double kept;            // of the rows there would be without any filter below
     struct fragment *next;  // all of one planner's, to free them
 };
 

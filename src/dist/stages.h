@@ -79,9 +79,12 @@ struct stages {
     double plan_seconds;
 };
 
+#define BROADCAST_NEVER (-1)
+#define BROADCAST_AUTO (-2)
+
 struct plan_options {
-    uint32_t partitions;     // P of hash exchanges
-    int64_t broadcast_rows;  // broadcast at or below this many estimated rows; -1: never
+    uint32_t workers;        // to weigh a broadcast against a shuffle; 0: unknown
+    int64_t broadcast_rows;  // broadcast at or below this many estimated rows, or above
     bool summaries;          // wanted for EXPLAIN: they take time of their own
 };
 

@@ -34,8 +34,9 @@ static int compare(const void *name, const void *item) {
     return strcmp(name, *(const char *const *)item);
 }
 
-#define LISTED(table, name) \
-    (bsearch(name, table, sizeof(table) / sizeof *(table), sizeof *(table), compare) != NULL)
+#define LISTED(table, name)                                                             \
+    (bsearch(name, table, sizeof(table) / sizeof *(table), sizeof *(table), compare) != \
+     NULL)
 
 static shoal_status load(struct functions *functions, struct shoal_error *err) {
     struct duck_result *result = NULL;

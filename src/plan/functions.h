@@ -16,9 +16,11 @@ struct functions {
     struct shoal_error error;
 };
 
-// A set of the kinds above. When the catalog cannot be read, 0 with functions->status set.
+// A set of the kinds above. When the catalog cannot be read, 0 with functions->status
+// set.
 unsigned functions_kind(struct functions *functions, const char *name);
-// The same from the catalog alone, and the names that the table answers for: for its test.
+// The same from the catalog alone, and the names that the table answers for: for its
+// test.
 unsigned functions_catalog_kind(struct functions *functions, const char *name);
 void functions_each_listed(void (*visit)(void *ctx, const char *name), void *ctx);
 void functions_free(struct functions *functions);

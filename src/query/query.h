@@ -8,6 +8,7 @@
 #include <stdio.h>
 
 #include "base/status.h"
+#include "dist/stages.h"
 
 enum result_format { FORMAT_TABLE, FORMAT_CSV, FORMAT_JSON };
 
@@ -15,7 +16,7 @@ struct session_options {
     uint32_t workers;     // 0: embedded
     uint32_t threads;     // of each worker (default 1), or of the embedded engine (all)
     uint32_t partitions;  // of hash exchanges; 0: 4 for each thread of a worker
-    int64_t broadcast_rows;  // at or below: broadcast; -1: never
+    int64_t broadcast_rows;  // at or below: broadcast; BROADCAST_NEVER, BROADCAST_AUTO
     const char *db;          // attached read-only; may be NULL
     const char *init_sql;    // run first, here and in workers; may be NULL
     const char *temp_dir;    // block files and spill; NULL: $TMPDIR or /tmp

@@ -13,8 +13,11 @@
 #include "block/block.h"
 #include "query/session.h"
 
+// A scan's tasks: enough to level out uneven ones and to lose little with a worker, few
+// enough that what each repeats (binding, a broadcast side's hash table) stays small.
+#define TASKS_A_WORKER 4
 #define SPLIT_ROWS_MIN 100000
-#define SPLIT_ROWS_MAX 2000000
+#define SPLIT_ROWS_MAX 20000000
 
 struct split {
     const char *file;
@@ -66,7 +69,7 @@ static shoal_status cut_scan(struct run *run, const struct stage_leaf *leaf,
                              struct stage_run *stage, struct shoal_error *err) {
     uint64_t rows = 0;
     for (size_t i = 0; i < leaf->file_count; i++) rows += leaf->files[i].rows;
-    uint64_t size = rows / (2 * (uint64_t)run->slots) + 1;
+    uint64_t size = rows / (TASKS_A_WORKER * (uint64_t)run->session->options.workers) + 1;
     if (size < SPLIT_ROWS_MIN) size = SPLIT_ROWS_MIN;
     if (size > SPLIT_ROWS_MAX) size = SPLIT_ROWS_MAX;
     size_t count = 0;

@@ -129,7 +129,8 @@ void session_interrupt(struct session *session) {
 
 static shoal_status plan(struct session *session, const char *sql, bool explain,
                          struct stages **stages, struct shoal_error *err) {
-    struct plan_options options = {.broadcast_rows = session->options.broadcast_rows,
+    struct plan_options options = {.workers = session->options.workers,
+                                   .broadcast_rows = session->options.broadcast_rows,
                                    .summaries = explain};
     return stages_plan(session->conn, sql, &options, stages, err);
 }

@@ -49,8 +49,7 @@ static int tear_down(void **state) {
 }
 
 static struct stages *plan(const char *sql, int64_t broadcast_rows) {
-    struct plan_options options = {
-        .partitions = 4, .broadcast_rows = broadcast_rows, .summaries = true};
+    struct plan_options options = {.broadcast_rows = broadcast_rows, .summaries = true};
     struct shoal_error err;
     struct stages *stages = NULL;
     if (stages_plan(conn, sql, &options, &stages, &err) != SHOAL_OK) {
@@ -120,7 +119,7 @@ static void aggregate_without_partial_form_moves_rows(void **state) {
 }
 
 static void refused(const char *sql, const char *reason) {
-    struct plan_options options = {.partitions = 4, .summaries = true};
+    struct plan_options options = {.summaries = true};
     struct shoal_error err;
     struct stages *stages = NULL;
     shoal_status status = stages_plan(conn, sql, &options, &stages, &err);
@@ -144,7 +143,7 @@ static void unknown_relations_are_refused_by_name(void **state) {
 
 static void user_errors_stay_user_errors(void **state) {
     (void)state;
-    struct plan_options options = {.partitions = 4, .summaries = true};
+    struct plan_options options = {.summaries = true};
     struct shoal_error err;
     struct stages *stages = NULL;
     assert_int_equal(stages_plan(conn, "SELECT nope FROM fact", &options, &stages, &err),
