@@ -51,7 +51,8 @@ def measure(command):
 
 
 def planning_ms(init, query):
-    command = [SHOAL, "explain", "--format", "json", "--init", init, "-f", query]
+    command = [SHOAL, "explain", "--format", "json", "--workers", "2"]
+    command += ["--init", init, "-f", query]
     text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return json.loads(text)["planning_ms"]
 

@@ -234,9 +234,7 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
         }
         json_t *none = tree_own(trees, json_object());
         json_array_insert(outer, 0, hash_expression(planner, keys, none));
-        char *text = planner->options->summaries ? keys_text(planner, groups) : NULL;
-        exchange = exchange_new(planner, EXCHANGE_HASH, text);
-        free(text);
+        exchange = exchange_new(planner, EXCHANGE_HASH, groups);
         json_t *sub = tree_subquery(trees, partial, inner, names);
         struct fragment sent = *from;
         sent.rows = from->rows / 3 + 1;

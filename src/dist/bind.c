@@ -170,11 +170,8 @@ shoal_status bind_stages(struct planner *planner, struct stages *stages) {
     if (stages->stages == NULL || stages->exchanges == NULL) return no_memory(planner);
     for (size_t i = 0; i < planner->exchange_count; i++) {
         struct exchange_draft *draft = &planner->exchanges[i];
-        stages->exchanges[i] = (struct exchange){.id = (uint32_t)i,
-                                                 .kind = draft->kind,
-                                                 .partitioned = draft->partitioned,
-                                                 .keys = draft->keys};
-        draft->keys = NULL;
+        stages->exchanges[i] = (struct exchange){
+            .id = (uint32_t)i, .kind = draft->kind, .partitioned = draft->partitioned};
         stages->exchange_count++;
     }
     for (size_t i = 0; i < planner->stage_count; i++) {

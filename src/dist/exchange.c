@@ -99,8 +99,7 @@ char *keys_text(struct planner *planner, json_t *keys) {
     return sql;
 }
 
-uint32_t exchange_new(struct planner *planner, enum exchange_kind kind,
-                      const char *keys) {
+uint32_t exchange_new(struct planner *planner, enum exchange_kind kind, json_t *keys) {
     struct exchange_draft *exchanges =
         realloc(planner->exchanges, (planner->exchange_count + 1) * sizeof *exchanges);
     if (exchanges == NULL) {
@@ -111,7 +110,7 @@ uint32_t exchange_new(struct planner *planner, enum exchange_kind kind,
     exchanges[planner->exchange_count] =
         (struct exchange_draft){.kind = kind,
                                 .partitioned = kind == EXCHANGE_HASH,
-                                .keys = keys ? strdup(keys) : NULL,
+                                .keys = keys,
                                 .like = UINT32_MAX};
     return (uint32_t)planner->exchange_count++;
 }
@@ -194,11 +193,7 @@ struct fragment *exchange_place(struct planner *planner, struct fragment *from,
         json_object_set(node, "modifiers",
                         tree_rename_columns(trees, before->modifiers, from->columns));
     }
-    char *text = kind == EXCHANGE_HASH && planner->options->summaries
-                     ? keys_text(planner, keys)
-                     : NULL;
-    uint32_t exchange = exchange_new(planner, kind, text);
-    free(text);
+    uint32_t exchange = exchange_new(planner, kind, keys);
     exchange_feed(planner, exchange, node, from, kind == EXCHANGE_HASH);
 
     enum leaf_kind reads = kind == EXCHANGE_HASH          ? LEAF_PARTITION

@@ -334,7 +334,7 @@ static struct fragment *plan_set_operation(struct planner *planner, json_t *node
         json_t *empty = tree_own(trees, json_object());
         json_t *sent = tree_own(trees, json_copy(list));
         json_array_insert(sent, 0, hash_expression(planner, keys, empty));
-        uint32_t exchange = exchange_new(planner, EXCHANGE_HASH, "all columns");
+        uint32_t exchange = exchange_new(planner, EXCHANGE_HASH, keys);
         planner->exchanges[exchange].like = like;
         like = exchange;
         exchange_feed(planner, exchange, tree_select(trees, sent, inputs[i]->tree, NULL),
@@ -431,7 +431,6 @@ static void planner_reset(struct planner *planner) {
         schema_free(&leaf->schema);
     }
     free(planner->leaves);
-    for (size_t i = 0; i < planner->exchange_count; i++) free(planner->exchanges[i].keys);
     free(planner->exchanges);
     for (size_t i = 0; i < planner->note_count; i++) free(planner->notes[i]);
     free(planner->notes);
@@ -482,11 +481,8 @@ shoal_status stages_plan(struct duck_conn *conn, const char *select,
     err->status = SHOAL_OK;
     trees_init(&planner.trees, conn, err);
     struct shoal_error ignored;
-    // The footers are read by DESCRIBE, by EXPLAIN and once a scan: parse them once.
-    shoal_status status = duck_run(conn,
-                                   "SET parquet_metadata_cache=true; "
-                                   "SET disabled_optimizers='" PLANNING_DISABLED "'",
-                                   err);
+    shoal_status status =
+        duck_run(conn, "SET disabled_optimizers='" PLANNING_DISABLED "'", err);
     if (status == SHOAL_OK) status = duck_describe(conn, select, &names, err);
     bool binds = status == SHOAL_OK;
     if (binds) status = duck_canonical(conn, select, &canonical, err);

@@ -48,7 +48,7 @@ struct stage_draft {
 struct exchange_draft {
     enum exchange_kind kind;
     bool partitioned;
-    char *keys;
+    json_t *keys;   // expressions; NULL: none
     uint32_t like;  // must bind to the same types as this one; UINT32_MAX: none
 };
 
@@ -102,7 +102,7 @@ json_t *columns_mentioned(struct planner *planner, const json_t *expressions,
 struct fragment *exchange_place(struct planner *planner, struct fragment *from,
                                 json_t *columns, enum exchange_kind kind, json_t *keys,
                                 const struct before_exchange *before);
-uint32_t exchange_new(struct planner *planner, enum exchange_kind kind, const char *keys);
+uint32_t exchange_new(struct planner *planner, enum exchange_kind kind, json_t *keys);
 bool exchange_feed(struct planner *planner, uint32_t exchange, json_t *node,
                    const struct fragment *from, bool hashed);
 // A FROM item that reads the exchange.

@@ -65,7 +65,7 @@ struct exchange {
     uint32_t id;
     enum exchange_kind kind;
     bool partitioned;  // its producers emit a hash
-    char *keys;        // for EXPLAIN
+    char *keys;        // for EXPLAIN; may be NULL
     struct schema schema;
 };
 

@@ -224,6 +224,12 @@ static void write_node(struct summary *summary, const json_t *node, int depth) {
 }
 
 shoal_status summarise_stages(struct planner *planner, struct stages *stages) {
+    for (size_t i = 0; i < stages->exchange_count; i++) {
+        json_t *keys = planner->exchanges[i].keys;
+        if (json_array_size(keys) == 0) continue;
+        stages->exchanges[i].keys = keys_text(planner, keys);
+        if (stages->exchanges[i].keys != NULL) shorten(stages->exchanges[i].keys);
+    }
     for (size_t i = 0; i < stages->count; i++) {
         struct text text = {0};
         struct summary summary = {

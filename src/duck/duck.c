@@ -176,6 +176,20 @@ shoal_status duck_canonical(struct duck_conn *conn, const char *select, char **s
     return SHOAL_OK;
 }
 
+// The place that a message shows is in the user's statement, not after our DESCRIBE.
+static void hide_prefix(char *message, const char *prefix) {
+    const char *line = strstr(message, "LINE 1: ");
+    if (line == NULL) return;
+    size_t length = strlen(prefix);
+    char *at = message + (line - message) + strlen("LINE 1: ");
+    if (strncmp(at, prefix, length) != 0) return;
+    memmove(at, at + length, strlen(at + length) + 1);
+    char *caret = strchr(at, '\n');
+    if (caret != NULL && strspn(caret + 1, " ") >= length) {
+        memmove(caret + 1, caret + 1 + length, strlen(caret + 1 + length) + 1);
+    }
+}
+
 shoal_status duck_describe(struct duck_conn *conn, const char *select,
                            struct schema *schema, struct shoal_error *err) {
     struct text text = {0};
@@ -185,7 +199,10 @@ shoal_status duck_describe(struct duck_conn *conn, const char *select,
     shoal_status status = text.failed ? shoal_fail(err, SHOAL_NOMEM, "out of memory")
                                       : duck_query(conn, text.data, &result, err);
     text_free(&text);
-    if (status != SHOAL_OK) return status;
+    if (status != SHOAL_OK) {
+        hide_prefix(err->message, "DESCRIBE ");
+        return status;
+    }
     for (size_t row = 0; row < duck_result_rows(result); row++) {
         if (!schema_add(schema, duck_result_text(result, 0, row),
                         duck_result_text(result, 1, row))) {

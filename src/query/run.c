@@ -412,7 +412,7 @@ static shoal_status run_result(struct run *run, struct duck_result **result,
     return status;
 }
 
-static shoal_status open_workers(struct session *session, struct shoal_error *err) {
+shoal_status session_start_workers(struct session *session, struct shoal_error *err) {
     if (session->engine != NULL) return SHOAL_OK;
     const struct session_options *options = &session->options;
     shoal_status status = spool_open(&session->spool, options->temp_dir, err);
@@ -445,7 +445,7 @@ static shoal_status prepare(struct run *run, struct shoal_error *err) {
     run->runs[run->stages->count - 1].tasks = 1;
     shoal_status status = plan_tasks(run, err);
     if (status != SHOAL_OK || run->stages->count == 1) return status;
-    status = open_workers(session, err);
+    status = session_start_workers(session, err);
     if (status != SHOAL_OK) return status;
     text_printf(&folder, "%s/q%u", session->spool.path, session->next_query);
     run->folder = text_take(&folder);

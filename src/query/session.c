@@ -104,6 +104,10 @@ shoal_status session_open(const struct session_options *options, struct session 
     struct duck_options duck = {.threads = (int)threads, .temp_dir = options->temp_dir};
     shoal_status status = duck_open(&session->duck, &duck, err);
     if (status == SHOAL_OK) status = duck_connect(session->duck, &session->conn, err);
+    // Views, planning and the last stage read the same Parquet footers: parse them once.
+    if (status == SHOAL_OK && distributed) {
+        status = duck_run(session->conn, "SET parquet_metadata_cache=true", err);
+    }
     if (status == SHOAL_OK) status = prepare_session(session, err);
     if (status != SHOAL_OK) {
         session_close(session);
@@ -152,7 +156,10 @@ shoal_status session_query(struct session *session, const char *sql,
     struct duck_result *result = NULL;
     shoal_status status = SHOAL_UNSUPPORTED;
     if (session->options.workers > 0 && duck_is_select(sql)) {
-        status = plan(session, sql, false, &stages, err);
+        // They start while the query is planned. Without FROM there is nothing for them.
+        status = strcasestr(sql, "from") == NULL ? SHOAL_OK
+                                                 : session_start_workers(session, err);
+        if (status == SHOAL_OK) status = plan(session, sql, false, &stages, err);
     }
     if (status == SHOAL_OK) {
         status = run_stages(session, stages, NULL, &result, err);

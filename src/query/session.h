@@ -35,6 +35,8 @@ struct stage_stats {
 shoal_status run_stages(struct session *session, const struct stages *stages,
                         struct stage_stats *stats, struct duck_result **result,
                         struct shoal_error *err);
+// Returns at once: they come up while something else is done. Nothing when they run.
+shoal_status session_start_workers(struct session *session, struct shoal_error *err);
 void session_stop_workers(struct session *session);
 
 // format.c
