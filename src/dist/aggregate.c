@@ -15,27 +15,62 @@
 #include "base/text.h"
 #include "dist/planner.h"
 
-// How a partial result column p0 (p1) becomes the final value.
+// Aggregates that meet as states: DuckDB exports a partial state as a value of this type,
+// combines such values and finalises them. All take DOUBLEs (canonical SQL has the casts)
+// but approx_count_distinct, whose state is the same for every type.
+
+#define VARIANCE "STRUCT(count UBIGINT, mean DOUBLE, dsquared DOUBLE)"
+#define COVARIANCE "STRUCT(count UBIGINT, meanx DOUBLE, meany DOUBLE, co_moment DOUBLE)"
+#define CORRELATION \
+    "STRUCT(cov_pop " COVARIANCE ", dev_pop_x " VARIANCE ", dev_pop_y " VARIANCE ")"
+#define SLOPE "STRUCT(cov_pop " COVARIANCE ", var_pop " VARIANCE ")"
+#define AVERAGE "STRUCT(sum DOUBLE, count UBIGINT)"
+
+// The one table that says how each aggregate is split: by name and number of arguments.
+// A partial result column p0 (p1) becomes the final value by `final`, or, where there is
+// a state type, by combining states. What is not here, or has DISTINCT or ORDER BY, is
+// aggregated whole, where its group's rows are brought together.
 static const struct split_rule {
     const char *name;
     int arity;
-    const char *partial[2];  // function names; NULL: the same
+    const char *partial[2];  // function names
     const char *final;
+    const char *state;
 } split_rules[] = {
-    {"sum", 1, {"sum"}, "sum(p.p0)"},
-    {"count", 1, {"count"}, "CAST(coalesce(sum(p.p0), 0) AS BIGINT)"},
-    {"count", 0, {"count"}, "CAST(coalesce(sum(p.p0), 0) AS BIGINT)"},
-    {"count_star", 0, {"count_star"}, "CAST(coalesce(sum(p.p0), 0) AS BIGINT)"},
-    {"min", 1, {"min"}, "min(p.p0)"},
-    {"max", 1, {"max"}, "max(p.p0)"},
-    {"bool_and", 1, {"bool_and"}, "bool_and(p.p0)"},
-    {"bool_or", 1, {"bool_or"}, "bool_or(p.p0)"},
-    {"first", 1, {"first"}, "first(p.p0)"},
-    {"any_value", 1, {"any_value"}, "any_value(p.p0)"},
-    {"avg",
+    {"sum", 1, {"sum"}, "sum(p.p0)", NULL},
+    {"count", 1, {"count"}, "CAST(coalesce(sum(p.p0), 0) AS BIGINT)", NULL},
+    {"count", 0, {"count"}, "CAST(coalesce(sum(p.p0), 0) AS BIGINT)", NULL},
+    {"count_star", 0, {"count_star"}, "CAST(coalesce(sum(p.p0), 0) AS BIGINT)", NULL},
+    {"min", 1, {"min"}, "min(p.p0)", NULL},
+    {"max", 1, {"max"}, "max(p.p0)", NULL},
+    {"bool_and", 1, {"bool_and"}, "bool_and(p.p0)", NULL},
+    {"bool_or", 1, {"bool_or"}, "bool_or(p.p0)", NULL},
+    {"bit_and", 1, {"bit_and"}, "bit_and(p.p0)", NULL},
+    {"bit_or", 1, {"bit_or"}, "bit_or(p.p0)", NULL},
+    {"bit_xor", 1, {"bit_xor"}, "bit_xor(p.p0)", NULL},
+    {"first", 1, {"first"}, "first(p.p0)", NULL},
+    {"any_value", 1, {"any_value"}, "any_value(p.p0)", NULL},
+#define AVG "(CAST(sum(p.p0) AS DOUBLE) / CAST(nullif(sum(p.p1), 0) AS DOUBLE))"
+    {"avg", 1, {"sum", "count"}, AVG, NULL},
+    {"mean", 1, {"sum", "count"}, AVG, NULL},
+    {"stddev", 1, {"stddev"}, NULL, VARIANCE},
+    {"stddev_pop", 1, {"stddev_pop"}, NULL, VARIANCE},
+    {"stddev_samp", 1, {"stddev_samp"}, NULL, VARIANCE},
+    {"variance", 1, {"variance"}, NULL, VARIANCE},
+    {"var_pop", 1, {"var_pop"}, NULL, VARIANCE},
+    {"var_samp", 1, {"var_samp"}, NULL, VARIANCE},
+    {"sem", 1, {"sem"}, NULL, VARIANCE},
+    {"covar_pop", 2, {"covar_pop"}, NULL, COVARIANCE},
+    {"covar_samp", 2, {"covar_samp"}, NULL, COVARIANCE},
+    {"corr", 2, {"corr"}, NULL, CORRELATION},
+    {"regr_avgx", 2, {"regr_avgx"}, NULL, AVERAGE},
+    {"regr_avgy", 2, {"regr_avgy"}, NULL, AVERAGE},
+    {"regr_slope", 2, {"regr_slope"}, NULL, SLOPE},
+    {"approx_count_distinct",
      1,
-     {"sum", "count"},
-     "(CAST(sum(p.p0) AS DOUBLE) / CAST(nullif(sum(p.p1), 0) AS DOUBLE))"},
+     {"approx_count_distinct"},
+     NULL,
+     "STRUCT(\"precision\" UTINYINT, registers UTINYINT[])"},
 };
 
 static const struct split_rule *find_rule(const json_t *aggregate) {
@@ -50,6 +85,36 @@ static const struct split_rule *find_rule(const json_t *aggregate) {
         if (strcmp(rule->name, name) == 0 && (size_t)rule->arity == arity) return rule;
     }
     return NULL;
+}
+
+// What a rule's final value is, as SQL over p.p0 and p.p1.
+static json_t *final_expression(struct trees *trees, const struct split_rule *rule) {
+    if (rule->state == NULL) return tree_expression(trees, rule->final);
+    struct text sql = {0};
+    text_append(&sql, "finalize(combine_aggr(to_aggregate_state(p.p0, ");
+    text_append_literal(&sql, rule->name);
+    text_printf(&sql, ", [%s%s])))", "get_type(CAST(NULL AS DOUBLE))",
+                rule->arity == 2 ? ", get_type(CAST(NULL AS DOUBLE))" : "");
+    json_t *final = sql.failed ? NULL : tree_expression(trees, sql.data);
+    text_free(&sql);
+    return final;
+}
+
+// The aggregate call as one of the rule's partial results.
+static json_t *partial_call(struct trees *trees, const struct split_rule *rule, int part,
+                            const json_t *call) {
+    json_t *partial = tree_copy(trees, call);
+    json_object_set_new(partial, "function_name", json_string(rule->partial[part]));
+    json_t *path = json_object_get(json_object_get(partial, "qualified_name"), "path");
+    json_array_set_new(path, json_array_size(path) - 1, json_string(rule->partial[part]));
+    if (rule->state == NULL) return partial;
+    json_object_set_new(partial, "export_state", json_true());
+    struct text sql = {0};
+    text_printf(&sql, "CAST(x AS %s)", rule->state);
+    json_t *cast = sql.failed ? NULL : tree_expression(trees, sql.data);
+    text_free(&sql);
+    json_object_set(cast, "child", partial);
+    return cast;
 }
 
 struct split {
@@ -185,20 +250,14 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
             char slot[24];
             (void)snprintf(name, sizeof name, "a%zu", number++);
             (void)snprintf(slot, sizeof slot, "p\x01p%d", part);
-            json_t *partial = tree_aliased(
-                trees, tree_rename_columns(trees, call, from->columns), name);
-            json_object_set_new(partial, "function_name",
-                                json_string(rule->partial[part]));
-            json_t *path =
-                json_object_get(json_object_get(partial, "qualified_name"), "path");
-            json_array_set_new(path, json_array_size(path) - 1,
-                               json_string(rule->partial[part]));
+            json_t *renamed = tree_rename_columns(trees, call, from->columns);
+            json_t *partial =
+                tree_aliased(trees, partial_call(trees, rule, part, renamed), name);
             json_array_append(list, partial);
             json_object_set_new(names, slot, json_pack("[s, s]", split.alias, name));
         }
-        json_object_set(
-            split.calls, key,
-            tree_rename_columns(trees, tree_expression(trees, rule->final), names));
+        json_object_set(split.calls, key,
+                        tree_rename_columns(trees, final_expression(trees, rule), names));
     }
     if (several_sets) {
         json_t *grouping = tree_expression(trees, "grouping(a)");
