@@ -2,11 +2,31 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 int (*io_fault)(const char *call, const char *path);
+
+// A write whose data a bad disk or cable changed.
+static ssize_t write_flipped(int fd, const void *data, size_t size) {
+    uint8_t *copy = malloc(size);
+    if (copy == NULL) return -1;
+    memcpy(copy, data, size);
+    copy[size / 2] ^= 1;
+    ssize_t wrote = write(fd, copy, size);
+    free(copy);
+    return wrote;
+}
+
+static ssize_t write_some(int fd, const char *path, const void *data, size_t size) {
+    int fault = io_fault == NULL ? 0 : io_fault("write", path);
+    if (fault == IO_FAULT_FLIP) return write_flipped(fd, data, size);
+    if (fault == 0) return write(fd, data, size);
+    errno = fault;
+    return -1;
+}
 
 static bool injected(const char *call, const char *path) {
     int fault = io_fault == NULL ? 0 : io_fault(call, path);
@@ -43,7 +63,7 @@ shoal_status io_write(int fd, const char *path, const void *data, size_t size,
                       struct shoal_error *err) {
     const char *at = data;
     while (size > 0) {
-        ssize_t wrote = injected("write", path) ? -1 : write(fd, at, size);
+        ssize_t wrote = write_some(fd, path, at, size);
         if (wrote < 0 && errno == EINTR) continue;
         if (wrote < 0) return fail("write", path, err);
         at += wrote;

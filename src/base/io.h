@@ -10,7 +10,9 @@
 #include "base/status.h"
 
 // Tests only: called before each file call with its name ("open", "write", "read"); a
-// value other than 0 is the errno that the call then fails with. NULL in production.
+// value other than 0 is the errno that the call then fails with, or IO_FAULT_FLIP. NULL
+// in production.
+#define IO_FAULT_FLIP (-1)  // a write that succeeds with one bit changed
 extern int (*io_fault)(const char *call, const char *path);
 
 shoal_status io_create(const char *path, int *fd, struct shoal_error *err);  // new, 0600

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/text.h"
 #include "cli/options.h"
 #include "duck/duck.h"
@@ -208,6 +209,10 @@ int main(int argc, char **argv) {
     const char *command = argc > 1 ? argv[1] : "";
     struct cli_options options;
     struct shoal_error err = {0};
+    if (fault_from_environment(&err) != SHOAL_OK) {
+        fprintf(stderr, "shoal: %s\n", err.message);
+        return exit_code(err.status);
+    }
     if (strcmp(command, "worker") == 0) return worker_main(argc - 1, argv + 1);
     if (strcmp(command, "--version") == 0) {
         printf("shoal %s (DuckDB %s)\n", SHOAL_VERSION, duck_version());

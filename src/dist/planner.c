@@ -133,15 +133,41 @@ static bool describe_scan(struct planner *planner, const char *argument,
             leaf->file_count++;
             if (leaf->files[i].path == NULL) return false;
         }
-        return leaf->files != NULL && schema_copy(&leaf->schema, &other->schema);
+        return leaf->files != NULL && schema_copy(&leaf->all, &other->all);
     }
     struct text probe = {0};
     text_printf(&probe, "SELECT * FROM %s", leaf->scan_call);
     bool ok = !probe.failed && list_files(planner, argument, leaf) &&
-              duck_describe(planner->trees.conn, probe.data, &leaf->schema,
-                            planner->err) == SHOAL_OK;
+              duck_describe(planner->trees.conn, probe.data, &leaf->all, planner->err) ==
+                  SHOAL_OK;
     text_free(&probe);
     return ok;
+}
+
+// The columns of the scan that the query mentions, with their names in it; the first when
+// it mentions none, for the rows' sake. NULL when out of memory.
+static json_t *prune_scan(struct planner *planner, json_t *item,
+                          struct leaf_draft *leaf) {
+    struct trees *trees = &planner->trees;
+    const char *alias = tree_text(item, "alias");
+    json_t *given = json_object_get(item, "column_name_alias");
+    json_t *names = tree_own(trees, json_array());
+    json_t *whole = tree_column_key(trees, "", alias);  // the row as one value
+    bool all = json_object_get(planner->references, json_string_value(whole)) != NULL;
+    for (int pass = 0; pass < 2 && leaf->schema.count == 0; pass++) {
+        for (size_t i = 0; i < leaf->all.count; i++) {
+            const struct schema_column *column = &leaf->all.columns[i];
+            const char *name = json_string_value(json_array_get(given, i));
+            if (name == NULL) name = column->name;
+            json_t *key = tree_column_key(trees, alias, name);
+            bool used =
+                json_object_get(planner->references, json_string_value(key)) != NULL;
+            if (!used && !all && !(pass == 1 && i == 0)) continue;
+            if (!schema_add(&leaf->schema, column->name, column->type)) return NULL;
+            json_array_append_new(names, json_string(name));
+        }
+    }
+    return names;
 }
 
 static struct fragment *plan_scan(struct planner *planner, json_t *item) {
@@ -164,9 +190,9 @@ static struct fragment *plan_scan(struct planner *planner, json_t *item) {
     leaf->scan_call = text_take(&call);
     bool ok = leaf->scan_call != NULL && describe_scan(planner, argument, leaf);
     free(argument);
-    if (!ok) return NULL;
-    json_object_set(table, "column_name_alias",
-                    json_object_get(item, "column_name_alias"));
+    json_t *names = ok ? prune_scan(planner, item, leaf) : NULL;
+    if (names == NULL) return NULL;
+    json_object_set(table, "column_name_alias", names);
     uint64_t rows = 0;
     for (size_t i = 0; i < leaf->file_count; i++) rows += leaf->files[i].rows;
     return named(planner, table, DIST_RANDOM, rows);
@@ -428,6 +454,7 @@ static void planner_reset(struct planner *planner) {
         for (size_t f = 0; f < leaf->file_count; f++) free(leaf->files[f].path);
         free(leaf->files);
         free(leaf->scan_call);
+        schema_free(&leaf->all);
         schema_free(&leaf->schema);
     }
     free(planner->leaves);

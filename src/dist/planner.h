@@ -32,7 +32,8 @@ struct leaf_draft {
     enum leaf_kind kind;
     uint32_t exchange;
     char *scan_call;
-    struct schema schema;
+    struct schema all;     // columns of a scan
+    struct schema schema;  // those that the query mentions
     struct scan_file *files;
     size_t file_count;
 };

@@ -84,13 +84,25 @@ void duck_interrupt(struct duck_conn *conn) {
     duckdb_interrupt(conn->conn);
 }
 
-static shoal_status fail_from(duckdb_result *result, struct shoal_error *err) {
+#define MARK "shoal status "
+
+const char *duck_mark(const struct shoal_error *err, char *text) {
+    (void)snprintf(text, DUCK_MARKED, MARK "%d: %s", (int)err->status, err->message);
+    return text;
+}
+
+shoal_status duck_fail(duckdb_result *result, struct shoal_error *err) {
     const char *message = duckdb_result_error(result);
     duckdb_error_type type = duckdb_result_error_type(result);
     if (message == NULL) message = "DuckDB gave no reason";
-    // What a function of shoal's own reported inside DuckDB keeps its kind.
-    if (strstr(message, "corrupt block") != NULL) {
-        return shoal_fail(err, SHOAL_CORRUPT, "%s", message);
+    const char *mark = strstr(message, MARK);
+    const char *own = mark == NULL ? NULL : strstr(mark, ": ");
+    if (own != NULL) {
+        // What DuckDB adds after it points into a stage's SQL, which says nothing here.
+        const char *added = strstr(own, "\n\nLINE ");
+        int length = (int)(added ? added - own : (ptrdiff_t)strlen(own)) - 2;
+        long status = strtol(mark + sizeof MARK - 1, NULL, 10);
+        return shoal_fail(err, (shoal_status)status, "%.*s", length, own + 2);
     }
     shoal_status status = SHOAL_USER;
     if (type == DUCKDB_ERROR_INTERRUPT) status = SHOAL_CANCELLED;
@@ -103,7 +115,7 @@ static shoal_status fail_from(duckdb_result *result, struct shoal_error *err) {
 static shoal_status execute(struct duck_conn *conn, const char *sql,
                             duckdb_result *result, struct shoal_error *err) {
     if (duckdb_query(conn->conn, sql, result) == DuckDBSuccess) return SHOAL_OK;
-    shoal_status status = fail_from(result, err);
+    shoal_status status = duck_fail(result, err);
     duckdb_destroy_result(result);
     return status;
 }
@@ -133,7 +145,7 @@ static shoal_status call_text(struct duck_conn *conn,
     duckdb_bind_varchar(*statement, 1, argument);
     shoal_status status = SHOAL_OK;
     if (duckdb_execute_prepared(*statement, &result) != DuckDBSuccess) {
-        status = fail_from(&result, err);
+        status = duck_fail(&result, err);
     } else {
         char *text = duckdb_value_varchar(&result, 0, 0);
         *value = text ? strdup(text) : NULL;

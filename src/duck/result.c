@@ -41,18 +41,6 @@ static bool add_chunk(struct duck_result *result, duckdb_data_chunk chunk) {
     return true;
 }
 
-static shoal_status fail(duckdb_result *result, struct shoal_error *err) {
-    const char *message = duckdb_result_error(result);
-    shoal_status status = SHOAL_USER;
-    if (duckdb_result_error_type(result) == DUCKDB_ERROR_INTERRUPT)
-        status = SHOAL_CANCELLED;
-    if (message != NULL && strstr(message, "corrupt block") != NULL)
-        status = SHOAL_CORRUPT;
-    shoal_fail(err, status, "%s", message ? message : "DuckDB gave no reason");
-    duckdb_destroy_result(result);
-    return status;
-}
-
 static bool copy_names(struct duck_result *out, duckdb_result *raw,
                        const struct schema *schema) {
     out->columns = duckdb_column_count(raw);
@@ -105,7 +93,8 @@ static shoal_status query(struct duck_conn *conn, const char *sql, bool typed,
         text_append(&text, sql);
     }
     if (duckdb_query(conn->conn, text.data, &raw) != DuckDBSuccess) {
-        status = fail(&raw, err);
+        status = duck_fail(&raw, err);
+        duckdb_destroy_result(&raw);
         goto out;
     }
     bool ok = copy_names(out, &raw, &schema);

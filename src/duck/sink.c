@@ -59,7 +59,8 @@ static void on_bind(duckdb_copy_function_bind_info info) {
         shoal_status status = vector_shape(type, &shapes->columns[i], &err);
         duckdb_destroy_logical_type(&type);
         if (status != SHOAL_OK) {
-            duckdb_copy_function_bind_set_error(info, err.message);
+            duckdb_copy_function_bind_set_error(info,
+                                                duck_mark(&err, (char[DUCK_MARKED]){0}));
             free_shapes(shapes);
             return;
         }
@@ -88,7 +89,8 @@ static void on_open(duckdb_copy_function_global_init_info info) {
     open->state = sink->open(duckdb_copy_function_global_init_get_file_path(info),
                              shapes->columns, shapes->count, &err);
     if (open->state == NULL) {
-        duckdb_copy_function_global_init_set_error(info, err.message);
+        duckdb_copy_function_global_init_set_error(
+            info, duck_mark(&err, (char[DUCK_MARKED]){0}));
         free(open);
         return;
     }
@@ -103,14 +105,17 @@ static void on_chunk(duckdb_copy_function_sink_info info, duckdb_data_chunk data
     pthread_mutex_lock(&open->mutex);
     shoal_status status = open->sink->append(open->state, &chunk, &err);
     pthread_mutex_unlock(&open->mutex);
-    if (status != SHOAL_OK) duckdb_copy_function_sink_set_error(info, err.message);
+    if (status != SHOAL_OK)
+        duckdb_copy_function_sink_set_error(info,
+                                            duck_mark(&err, (char[DUCK_MARKED]){0}));
 }
 
 static void on_finish(duckdb_copy_function_finalize_info info) {
     struct shoal_error err;
     struct open_sink *open = duckdb_copy_function_finalize_get_global_state(info);
     if (open->sink->finish(open->state, &err) != SHOAL_OK) {
-        duckdb_copy_function_finalize_set_error(info, err.message);
+        duckdb_copy_function_finalize_set_error(info,
+                                                duck_mark(&err, (char[DUCK_MARKED]){0}));
     }
 }
 

@@ -75,7 +75,7 @@ static void on_bind(duckdb_bind_info info) {
         duckdb_bind_set_cardinality(info, rows, true);
         duckdb_bind_set_bind_data(info, bound, free_bound);
     } else {
-        duckdb_bind_set_error(info, err.message);
+        duckdb_bind_set_error(info, duck_mark(&err, (char[DUCK_MARKED]){0}));
         free(bound);
     }
     for (idx_t i = 0; shapes != NULL && i < shaped; i++) column_free(&shapes[i]);
@@ -127,7 +127,7 @@ static void on_rows(duckdb_function_info info, duckdb_data_chunk output) {
     uint64_t first = 0;
     size_t count = 0;
     if (reader->source->next(reader->state, &columns, &first, &count, &err) != SHOAL_OK) {
-        duckdb_function_set_error(info, err.message);
+        duckdb_function_set_error(info, duck_mark(&err, (char[DUCK_MARKED]){0}));
         return;
     }
     idx_t width = duckdb_data_chunk_get_column_count(output);

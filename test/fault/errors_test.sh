@@ -45,6 +45,27 @@ check "no spool" fails 3 '/proc/nowhere' \
     sql "SELECT count(*) FROM '$work/t.parquet' GROUP BY k" --workers 2 --temp-dir /proc/nowhere
 check "an output that can't be written" fails 3 '/proc/out' sql "SELECT 1" -o /proc/out
 
+# Faults put into the workers' file calls: a full spool, a bad disk, a task that kills
+# whoever runs it. One bad moment is survived, by a retry.
+faulty() {
+    local fault=$1
+    shift
+    SHOAL_FAULT=$fault fails "$@" sql "SELECT k, count(*) FROM '$work/t.parquet' GROUP BY k" \
+        --workers 2 --temp-dir "$spool" && nothing_left
+}
+check "a full spool" faulty write:ENOSPC:1+ 3 'No space left on device; free space there'
+check "a corrupt block" faulty write:FLIP:2 3 "a chunk's checksum differs"
+check "an unreadable block" faulty read:EIO:1+ 3 'Input/output error'
+check "a task that kills workers" faulty write:KILL:1 4 'killed 3 workers'
+check "a malformed fault" faulty nonsense 2 'SHOAL_FAULT=nonsense'
+survives() {
+    SHOAL_FAULT=write:ENOSPC:2 "$SHOAL" sql "SELECT k % 7 AS k, count(*) FROM '$work/t.parquet'
+        GROUP BY 1 ORDER BY 1" --format csv --workers 2 --temp-dir "$spool" >"$work/survived"
+    "$SHOAL" sql "SELECT k % 7 AS k, count(*) FROM '$work/t.parquet' GROUP BY 1 ORDER BY 1" \
+        --format csv | cmp - "$work/survived" && nothing_left
+}
+check "a write that fails once" survives
+
 # A worker that is killed is replaced, and the answer is still right.
 killed_worker() {
     cat >"$work/slow.sql" <<SQL
