@@ -25,10 +25,18 @@ static bool gives_rows(const char *sql) {
     return duck_is_select(sql) || starts_with_any(sql, words);
 }
 
-// Workers must see what changes names or answers: settings, views and macros.
+// What workers must repeat: what a stage's SQL may depend on. Views and macros are no
+// part of it, since canonical SQL has them expanded, and tables stay in this process.
 static bool changes_workers(const char *sql) {
-    static const char *const words[] = {"set ", "reset ", "create", "drop",
-                                        "use ", "load ",  NULL};
+    static const char *const words[] = {"set ",
+                                        "reset ",
+                                        "use ",
+                                        "load ",
+                                        "create type",
+                                        "create or replace type",
+                                        "create secret",
+                                        "create or replace secret",
+                                        NULL};
     return starts_with_any(sql, words);
 }
 
@@ -160,6 +168,8 @@ shoal_status session_query(struct session *session, const char *sql,
         status = strcasestr(sql, "from") == NULL ? SHOAL_OK
                                                  : session_start_workers(session, err);
         if (status == SHOAL_OK) status = plan(session, sql, false, &stages, err);
+        // A defect of the planner must not cost the user an answer.
+        if (status == SHOAL_INTERNAL) status = SHOAL_UNSUPPORTED;
     }
     if (status == SHOAL_OK) {
         status = run_stages(session, stages, NULL, &result, err);
@@ -228,7 +238,7 @@ shoal_status session_explain(struct session *session, const char *sql, bool anal
                               ? plan(session, sql, true, &stages, err)
                               : shoal_fail(err, SHOAL_UNSUPPORTED,
                                            "only SELECT statements are distributed");
-    if (status == SHOAL_UNSUPPORTED) {
+    if (status == SHOAL_UNSUPPORTED || status == SHOAL_INTERNAL) {
         explain_embedded(err->message, json, out);
         return SHOAL_OK;
     }

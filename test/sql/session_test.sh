@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# A session's state over workers: settings reach every slot of every worker, views, macros
+# and tables of the session work beside distributed queries.
+# shellcheck source=test/support/lib.sh
+source "$(dirname "$0")/../support/lib.sh"
+
+"$SHOAL" sql "
+COPY (SELECT i AS k, make_timestamptz(2024, 1, 1 + (i % 300)::INTEGER, 1, 0, 0.0, 'UTC') AS t
+    FROM range(400000) r(i)) TO '$work/t.parquet'"
+
+# both INIT QUERIES...: embedded and distributed print the same.
+both() {
+    local init=$1
+    shift
+    printf '%s\n' "$init" >"$work/init.sql"
+    printf '%s;\n' "$@" >"$work/queries.sql"
+    "$SHOAL" sql --init "$work/init.sql" -f "$work/queries.sql" --format csv >"$work/expected" &&
+        "$SHOAL" sql --init "$work/init.sql" -f "$work/queries.sql" --format csv --workers 2 \
+            --threads 4 --partitions 16 --temp-dir "$spool" >"$work/actual" &&
+        diff "$work/expected" "$work/actual" && nothing_left
+}
+hours="SELECT hour(t) AS h, min(t::VARCHAR), count(*) FROM '$work/t.parquet' GROUP BY h ORDER BY h"
+check "a setting, by statement" both "SELECT 1" "SET TimeZone = 'Asia/Tokyo'" "$hours" \
+    "RESET TimeZone" "$hours"
+check "a setting, by --init" both "SET TimeZone = 'America/New_York';" "$hours"
+check "a macro and a view" both \
+    "CREATE MACRO twice(x) AS x * 2; CREATE VIEW v AS SELECT twice(k) AS k FROM '$work/t.parquet';" \
+    "SELECT k % 5 AS g, sum(twice(k)) FROM v GROUP BY g ORDER BY g"
+check "a table of the session" both \
+    "CREATE TABLE few AS SELECT k FROM '$work/t.parquet' WHERE k < 10; CREATE VIEW w AS FROM few;" \
+    "SELECT sum(k) FROM w" "SELECT count(*), sum(k) FROM '$work/t.parquet'" \
+    "CREATE TEMP TABLE more AS FROM range(5)" "SELECT count(*) FROM more"
+check "an enum type" both "CREATE TYPE odd AS ENUM ('even', 'odd');" \
+    "SELECT (CASE k % 2 WHEN 0 THEN 'even' ELSE 'odd' END)::odd AS o, count(*)
+        FROM '$work/t.parquet' GROUP BY o ORDER BY o"
+
+views_beside_db() {
+    local db=$work/some.db
+    "$SHOAL" sql "ATTACH '$db' AS d; CREATE TABLE d.names AS SELECT i AS k, 'n' || i AS name
+        FROM range(10) r(i)" || return 1
+    printf "CREATE VIEW t AS FROM '%s/t.parquet';" "$work" >"$work/init.sql"
+    "$SHOAL" sql "SELECT name, sum(t.k) FROM t JOIN names n ON t.k % 10 = n.k GROUP BY ALL
+        ORDER BY ALL" --db "$db" --init "$work/init.sql" --format csv >"$work/expected" || return 1
+    "$SHOAL" sql "SELECT name, sum(t.k) FROM t JOIN names n ON t.k % 10 = n.k GROUP BY ALL
+        ORDER BY ALL" --db "$db" --init "$work/init.sql" --format csv --workers 2 \
+        --temp-dir "$spool" | diff "$work/expected" -
+}
+check "views beside --db" views_beside_db
+check "--db is read-only" bash -c "! '$SHOAL' sql 'DROP TABLE names' --db '$work/some.db' 2>/dev/null"
+finish
