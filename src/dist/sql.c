@@ -35,8 +35,25 @@ char *stage_substitute(const struct stage *stage, char *const *leaf_sql) {
     return text_take(&out);
 }
 
-char *stage_scan_sql(const struct stage_leaf *leaf, const char *file, uint64_t first,
-                     uint64_t last) {
+// The values of hive partitions (year=2026/...) stay text until the cast: one file alone
+// could be read as another type than all of them together.
+static void append_files(struct text *out, const struct scan_split *split) {
+    text_append(out, "parquet_scan([");
+    for (size_t i = 0; i < split->count; i++) {
+        text_append(out, i ? ", " : "");
+        text_append_literal(out, split->files[i].path);
+    }
+    text_append(out, "], hive_types_autocast=false");
+    if (split->part) {
+        text_printf(out,
+                    ", file_row_number=true) WHERE file_row_number BETWEEN %llu AND %llu",
+                    (unsigned long long)split->first, (unsigned long long)split->last);
+    } else {
+        text_append(out, ")");
+    }
+}
+
+char *stage_scan_sql(const struct stage_leaf *leaf, const struct scan_split *split) {
     struct text out = {0};
     text_append(&out, "(SELECT ");
     for (size_t i = 0; i < leaf->schema.count; i++) {
@@ -46,15 +63,12 @@ char *stage_scan_sql(const struct stage_leaf *leaf, const char *file, uint64_t f
         text_append_identifier(&out, leaf->schema.columns[i].name);
     }
     text_append(&out, " FROM ");
-    if (file == NULL) {
-        text_printf(&out, "%s)", leaf->scan_call);
+    if (split == NULL) {
+        text_append(&out, leaf->scan_call);
     } else {
-        text_append(&out, "parquet_scan(");
-        text_append_literal(&out, file);
-        text_printf(
-            &out, ", file_row_number=true) WHERE file_row_number BETWEEN %llu AND %llu)",
-            (unsigned long long)first, (unsigned long long)last);
+        append_files(&out, split);
     }
+    text_append(&out, ")");
     return text_take(&out);
 }
 

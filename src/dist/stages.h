@@ -37,6 +37,14 @@ struct scan_file {
     uint64_t bytes;
 };
 
+// What one task reads of a scan: some whole files, or rows [first, last] of one.
+struct scan_split {
+    const struct scan_file *files;
+    size_t count;
+    bool part;
+    uint64_t first, last;
+};
+
 struct stage_leaf {
     enum leaf_kind kind;
     char *placeholder;  // the table name in the stage's SQL text
@@ -98,10 +106,9 @@ void stages_free(struct stages *stages);
 
 // The stage's SQL with each placeholder i replaced by leaf_sql[i].
 char *stage_substitute(const struct stage *stage, char *const *leaf_sql);
-// A scan leaf as SQL: rows [first, last] of file (file NULL: the whole scan), projected
-// by name and cast to the bound schema.
-char *stage_scan_sql(const struct stage_leaf *leaf, const char *file, uint64_t first,
-                     uint64_t last);
+// A scan leaf as SQL for one task (split NULL: all of it), projected by name and cast to
+// the bound schema.
+char *stage_scan_sql(const struct stage_leaf *leaf, const struct scan_split *split);
 // "(SELECT CAST(NULL AS T) AS c, ... WHERE false)", for binding.
 char *stage_empty_sql(const struct schema *schema);
 

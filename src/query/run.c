@@ -18,16 +18,12 @@
 #define TASKS_A_WORKER 4
 #define SPLIT_ROWS_MIN 100000
 #define SPLIT_ROWS_MAX 20000000
-
-struct split {
-    const char *file;
-    uint64_t first, last;
-};
+#define FILES_MAX 1000  // small files packed into one task
 
 struct stage_run {
     uint32_t tasks;
     uint64_t first_task;  // id of task 0
-    struct split *splits;
+    struct scan_split *splits;
     struct task_file *files;  // of accepted attempts
     size_t file_count;
 };
@@ -72,23 +68,36 @@ static shoal_status cut_scan(struct run *run, const struct stage_leaf *leaf,
     uint64_t size = rows / (TASKS_A_WORKER * (uint64_t)run->session->options.workers) + 1;
     if (size < SPLIT_ROWS_MIN) size = SPLIT_ROWS_MIN;
     if (size > SPLIT_ROWS_MAX) size = SPLIT_ROWS_MAX;
-    size_t count = 0;
-    for (size_t i = 0; i < leaf->file_count; i++) {
-        count += leaf->files[i].rows == 0 ? 1 : (leaf->files[i].rows + size - 1) / size;
-    }
-    if (count == 0 || count > UINT32_MAX / 8) {
+    // Each file gives at most its parts, one of them begun in the task before.
+    size_t most = leaf->file_count + 1 + (size_t)(rows / size);
+    if (leaf->file_count == 0 || most > UINT32_MAX / 8) {
         return shoal_fail(err, SHOAL_UNSUPPORTED, "a scan would be cut into %zu tasks",
-                          count);
+                          most);
     }
-    stage->splits = calloc(count, sizeof *stage->splits);
+    stage->splits = calloc(most, sizeof *stage->splits);
     if (stage->splits == NULL) return no_memory(err);
-    for (size_t i = 0; i < leaf->file_count; i++) {
+    for (size_t i = 0; i < leaf->file_count;) {
         const struct scan_file *file = &leaf->files[i];
-        uint64_t at = 0;
-        do {
-            stage->splits[stage->tasks++] = (struct split){file->path, at, at + size - 1};
-            at += size;
-        } while (at < file->rows);
+        if (file->rows > size) {
+            // Equal parts, so that the last is no crumb.
+            uint64_t parts = (file->rows + size - 1) / size;
+            for (uint64_t p = 0; p < parts; p++) {
+                stage->splits[stage->tasks++] =
+                    (struct scan_split){file, 1, true, p * file->rows / parts,
+                                        (p + 1) * file->rows / parts - 1};
+            }
+            i++;
+            continue;
+        }
+        // Small files together, as many as make one task's work.
+        uint64_t packed = 0;
+        size_t first = i;
+        while (i < leaf->file_count && i - first < FILES_MAX &&
+               (i == first || packed + leaf->files[i].rows <= size)) {
+            packed += leaf->files[i++].rows;
+        }
+        stage->splits[stage->tasks++] =
+            (struct scan_split){.files = file, .count = i - first};
     }
     return SHOAL_OK;
 }
@@ -177,10 +186,9 @@ static char *task_sql(const struct run *run, size_t s, uint32_t index, const cha
     for (size_t l = 0; ok && l < stage->leaf_count; l++) {
         const struct stage_leaf *leaf = &stage->leaves[l];
         if (leaf->kind == LEAF_SCAN) {
-            const struct split *split = &state->splits[index];
-            leaves[l] = stage_scan_sql(leaf, split->file, split->first, split->last);
+            leaves[l] = stage_scan_sql(leaf, &state->splits[index]);
         } else if (leaf->kind == LEAF_SCAN_ALL) {
-            leaves[l] = stage_scan_sql(leaf, NULL, 0, 0);
+            leaves[l] = stage_scan_sql(leaf, NULL);
         } else {
             size_t number = (*input_count)++;
             ok = gather_input(run, leaf, index, state->tasks, &inputs[number]);

@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Files as users have them: thousands of small ones, hive folders, columns in another
+# order, other types, no rows at all. What one task reads must bind as all files together.
+# shellcheck source=test/support/lib.sh
+source "$(dirname "$0")/../support/lib.sh"
+
+# like_embedded NAME QUERY: the same rows embedded and over workers, which must run it.
+like_embedded() {
+    local query=$1
+    "$SHOAL" sql "$query" --format csv >"$work/expected" || return 1
+    "$SHOAL" sql "$query" --format csv --workers 2 --temp-dir "$spool" >"$work/actual" || return 1
+    diff "$work/expected" "$work/actual" && nothing_left || return 1
+    "$SHOAL" explain "$query" --workers 2 >"$work/plan"
+    grep -q HashExchange "$work/plan"
+}
+
+"$SHOAL" sql "
+COPY (SELECT i AS k, i % 700 AS part, 'x' || i % 9 AS s FROM range(200000) r(i))
+    TO '$work/small' (FORMAT parquet, PARTITION_BY (part));
+COPY (SELECT i AS k, CASE i % 3 WHEN 0 THEN '007' WHEN 1 THEN '7' ELSE 'abc' END AS code
+    FROM range(400000) r(i)) TO '$work/hive' (FORMAT parquet, PARTITION_BY (code));
+COPY (SELECT i::INTEGER AS a, 'b' || i AS b FROM range(150000) r(i)) TO '$work/mixed1.parquet';
+COPY (SELECT 'b' || i AS b, i::SMALLINT AS a FROM range(3000) r(i)) TO '$work/mixed2.parquet';
+COPY (SELECT 'b' || i AS b, i::INTEGER AS a FROM range(0) r(i)) TO '$work/mixed3.parquet'"
+
+check "many small files" like_embedded \
+    "SELECT s, count(*), sum(k), sum(part) FROM '$work/small/*/*.parquet' GROUP BY s ORDER BY s"
+few_tasks() {
+    "$SHOAL" explain --analyze "SELECT s, count(*) FROM '$work/small/*/*.parquet' GROUP BY s" \
+        --workers 2 --temp-dir "$spool" >"$work/plan"
+    [ "$(sed -n 's/^Ran stage 0: \([0-9]*\) tasks.*/\1/p' "$work/plan")" -le 8 ]
+}
+check "small files share tasks" few_tasks
+check "hive folders whose values look like numbers" like_embedded \
+    "SELECT code, typeof(code), count(*), sum(k) FROM '$work/hive/*/*.parquet' GROUP BY ALL ORDER BY ALL"
+check "columns in another order and of another type" like_embedded \
+    "SELECT a % 10 AS g, count(*), min(b), max(b), any_value(typeof(a)) FROM '$work/mixed*.parquet' GROUP BY g ORDER BY g"
+check "a list of files" like_embedded \
+    "SELECT a % 3 AS g, count(b) FROM read_parquet(['$work/mixed1.parquet', '$work/mixed3.parquet']) GROUP BY g ORDER BY g"
+check "only files without rows" like_embedded \
+    "SELECT a, count(b) FROM '$work/mixed3.parquet' GROUP BY a"
+finish
