@@ -14,23 +14,23 @@ static shoal_status no_memory(struct planner *planner) {
 }
 
 // The leaves that node reads, each once, in order of appearance.
-static bool collect_leaves(const json_t *node, size_t *found, size_t *count,
-                           size_t capacity) {
+static bool collect_leaves(const struct planner *planner, const json_t *node,
+                           size_t *found, size_t *count, size_t capacity) {
     size_t i;
     const char *name;
     json_t *value;
     if (json_is_array(node)) {
         json_array_foreach((json_t *)node, i, value) {
-            if (!collect_leaves(value, found, count, capacity)) return false;
+            if (!collect_leaves(planner, value, found, count, capacity)) return false;
         }
     } else if (json_is_object(node)) {
-        size_t leaf = leaf_index(node);
+        size_t leaf = leaf_index(planner, node);
         if (leaf != SIZE_MAX) {
             if (*count == capacity) return false;
             found[(*count)++] = leaf;
         }
         json_object_foreach((json_t *)node, name, value) {
-            if (!collect_leaves(value, found, count, capacity)) return false;
+            if (!collect_leaves(planner, value, found, count, capacity)) return false;
         }
     }
     return true;
@@ -39,8 +39,8 @@ static bool collect_leaves(const json_t *node, size_t *found, size_t *count,
 static shoal_status copy_leaf(struct planner *planner, size_t index,
                               struct stage_leaf *to) {
     struct leaf_draft *from = &planner->leaves[index];
-    char name[48];
-    (void)snprintf(name, sizeof name, "__leaf_%zu__", index);
+    char name[LEAF_NAME_SIZE];
+    leaf_name(planner, index, name);
     *to = (struct stage_leaf){.kind = from->kind,
                               .exchange = from->exchange,
                               .placeholder = strdup(name),
@@ -103,7 +103,7 @@ static shoal_status bind_stage(struct planner *planner, struct stages *stages,
         return no_memory(planner);
     }
     shoal_status status = SHOAL_OK;
-    if (!collect_leaves(draft->node, found, &count, capacity)) {
+    if (!collect_leaves(planner, draft->node, found, &count, capacity)) {
         status =
             shoal_fail(err, SHOAL_INTERNAL, "a leaf is used twice in stage %zu", index);
     }

@@ -132,12 +132,19 @@ bool exchange_feed(struct planner *planner, uint32_t exchange, json_t *node,
     return true;
 }
 
-size_t leaf_index(const json_t *item) {
+void leaf_name(const struct planner *planner, size_t index, char *name) {
+    (void)snprintf(name, LEAF_NAME_SIZE, "__leaf_%u_%zu__", planner->salt, index);
+}
+
+size_t leaf_index(const struct planner *planner, const json_t *item) {
+    unsigned salt;
     size_t leaf;
     int end = 0;
     const char *name = tree_text(item, "table_name");
-    if (sscanf(name, "__leaf_%zu__%n", &leaf, &end) != 1 || end == 0 || name[end])
+    if (sscanf(name, "__leaf_%u_%zu__%n", &salt, &leaf, &end) != 2 || end == 0 ||
+        name[end] || salt != planner->salt) {
         return SIZE_MAX;
+    }
     return leaf;
 }
 
@@ -151,8 +158,8 @@ json_t *exchange_read(struct planner *planner, uint32_t exchange, enum leaf_kind
     }
     planner->leaves = leaves;
     leaves[planner->leaf_count] = (struct leaf_draft){.kind = kind, .exchange = exchange};
-    char name[48];
-    (void)snprintf(name, sizeof name, "__leaf_%zu__", planner->leaf_count++);
+    char name[LEAF_NAME_SIZE];
+    leaf_name(planner, planner->leaf_count++, name);
     return tree_table(&planner->trees, name, alias);
 }
 
@@ -232,7 +239,7 @@ static struct leaf_draft *driving_leaf(struct planner *planner, const json_t *no
             if ((found = driving_leaf(planner, value)) != NULL) return found;
         }
     } else if (json_is_object(node)) {
-        size_t leaf = leaf_index(node);
+        size_t leaf = leaf_index(planner, node);
         if (leaf < planner->leaf_count && (planner->leaves[leaf].kind == LEAF_SCAN ||
                                            planner->leaves[leaf].kind == LEAF_SPLIT)) {
             return &planner->leaves[leaf];
@@ -253,7 +260,7 @@ struct fragment *to_replicated(struct planner *planner, struct fragment *from,
     struct leaf_draft *leaf =
         from->dist == DIST_RANDOM ? driving_leaf(planner, from->tree) : NULL;
     if (leaf != NULL && leaf->kind == LEAF_SPLIT &&
-        leaf_index(from->tree) < planner->leaf_count) {
+        leaf_index(planner, from->tree) < planner->leaf_count) {
         leaf->kind = LEAF_ALL;
         from->dist = DIST_REPLICATED;
         return from;

@@ -520,6 +520,10 @@ shoal_status stages_plan(struct duck_conn *conn, const char *select,
         err->status = status = SHOAL_UNSUPPORTED;
         goto out;
     }
+    char mark[LEAF_NAME_SIZE];
+    do {
+        (void)snprintf(mark, sizeof mark, "__leaf_%u_", ++planner.salt);
+    } while (strstr(canonical, mark) != NULL);
     json_t *node = tree_parse(&planner.trees, canonical);
     if (node == NULL || !plan_root(&planner, node, &names)) {
         if (err->status == SHOAL_OK) shoal_fail(err, SHOAL_INTERNAL, "planning failed");

@@ -68,6 +68,7 @@ struct planner {
     size_t note_count;
     struct fragment *fragments;
     unsigned next_name;
+    unsigned salt;  // of the leaves' names
 };
 
 // Every function below returns NULL (or false) with planner->err filled when it refuses.
@@ -110,7 +111,10 @@ bool exchange_feed(struct planner *planner, uint32_t exchange, json_t *node,
 json_t *exchange_read(struct planner *planner, uint32_t exchange, enum leaf_kind kind,
                       const char *alias);
 // The number of the leaf that a FROM item is; SIZE_MAX when it is none.
-size_t leaf_index(const json_t *item);
+size_t leaf_index(const struct planner *planner, const json_t *item);
+// The table name that stands for a leaf: one that the query's text does not contain.
+#define LEAF_NAME_SIZE 64
+void leaf_name(const struct planner *planner, size_t index, char *name);
 struct fragment *to_replicated(struct planner *planner, struct fragment *from,
                                const json_t *item);
 struct fragment *to_single(struct planner *planner, struct fragment *from,

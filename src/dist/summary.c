@@ -55,8 +55,7 @@ static bool has_class(const json_t *node, const char *class_name) {
 
 static const struct stage_leaf *find_leaf(const struct summary *summary,
                                           const json_t *item) {
-    for (size_t i = 0; leaf_index(item) != SIZE_MAX && i < summary->stage->leaf_count;
-         i++) {
+    for (size_t i = 0; i < summary->stage->leaf_count; i++) {
         const struct stage_leaf *leaf = &summary->stage->leaves[i];
         if (strcmp(leaf->placeholder, tree_text(item, "table_name")) == 0) return leaf;
     }

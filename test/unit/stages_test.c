@@ -154,10 +154,10 @@ static void user_errors_stay_user_errors(void **state) {
 
 static void a_placeholder_in_the_users_text_is_left_alone(void **state) {
     (void)state;
-    struct stages *stages = plan("SELECT '__leaf_0x' || name FROM dim", -1);
+    struct stages *stages = plan("SELECT '__leaf_1_0__' || name FROM dim", -1);
     char *leaves[] = {"(SELECT 'hit' AS name)"};
     char *sql = stage_substitute(&stages->stages[0], leaves);
-    assert_non_null(strstr(sql, "'__leaf_0x'"));
+    assert_non_null(strstr(sql, "'__leaf_1_0__'"));
     assert_non_null(strstr(sql, "'hit'"));
     free(sql);
     stages_free(stages);
