@@ -83,12 +83,14 @@ static shoal_status check_drivers(struct planner *planner, struct stage *stage) 
                       stage->id, scans, partitions);
 }
 
+// sql becomes the stage's.
 static shoal_status bind_stage(struct planner *planner, struct stages *stages,
-                               size_t index) {
+                               size_t index, char *sql) {
     struct stage_draft *draft = &planner->stages[index];
     struct stage *stage = &stages->stages[index];
     struct shoal_error *err = planner->err;
     *stage = (struct stage){.id = (uint32_t)index,
+                            .sql = sql,
                             .single = draft->dist >= DIST_SINGLE,
                             .hashed = draft->hashed,
                             .exchange = draft->exchange,
@@ -114,8 +116,6 @@ static shoal_status bind_stage(struct planner *planner, struct stages *stages,
     free(found);
     if (status == SHOAL_OK) status = check_drivers(planner, stage);
     if (status != SHOAL_OK) return status;
-    stage->sql = tree_deparse(&planner->trees, draft->node, err);
-    if (stage->sql == NULL) return err->status;
 
     char **empty = calloc(stage->leaf_count + 1, sizeof *empty);
     for (size_t i = 0; empty != NULL && i < stage->leaf_count; i++) {
@@ -164,6 +164,27 @@ static shoal_status bind_stage(struct planner *planner, struct stages *stages,
     return SHOAL_OK;
 }
 
+// The SQL of every stage; planner->stage_count texts for duck_split_free.
+static shoal_status write_stages(struct planner *planner, char ***sql) {
+    json_t *nodes = tree_own(&planner->trees, json_array());
+    size_t count = 0;
+    for (size_t i = 0; i < planner->stage_count; i++) {
+        json_array_append(nodes, planner->stages[i].node);
+    }
+    char *all = tree_deparse_all(&planner->trees, nodes, planner->err);
+    if (all == NULL) return planner->err->status;
+    shoal_status status = duck_split(all, sql, &count, planner->err);
+    free(all);
+    if (status == SHOAL_OK && count != planner->stage_count) {
+        duck_split_free(*sql, count);
+        *sql = NULL;
+        status = shoal_fail(planner->err, SHOAL_INTERNAL,
+                            "%zu stages were written as %zu statements",
+                            planner->stage_count, count);
+    }
+    return status;
+}
+
 shoal_status bind_stages(struct planner *planner, struct stages *stages) {
     stages->stages = calloc(planner->stage_count, sizeof *stages->stages);
     stages->exchanges = calloc(planner->exchange_count + 1, sizeof *stages->exchanges);
@@ -174,11 +195,15 @@ shoal_status bind_stages(struct planner *planner, struct stages *stages) {
             .id = (uint32_t)i, .kind = draft->kind, .partitioned = draft->partitioned};
         stages->exchange_count++;
     }
-    for (size_t i = 0; i < planner->stage_count; i++) {
-        shoal_status status = bind_stage(planner, stages, i);
-        if (status != SHOAL_OK) return status;
+    char **sql = NULL;
+    shoal_status status = write_stages(planner, &sql);
+    for (size_t i = 0; status == SHOAL_OK && i < planner->stage_count; i++) {
+        char *own = sql[i];
+        sql[i] = NULL;
+        status = bind_stage(planner, stages, i, own);
     }
-    return SHOAL_OK;
+    if (sql != NULL) duck_split_free(sql, planner->stage_count);
+    return status;
 }
 
 void stages_free(struct stages *stages) {

@@ -84,11 +84,10 @@ static struct fragment *named(struct planner *planner, json_t *item,
 static bool list_files(struct planner *planner, const char *argument,
                        struct leaf_draft *leaf) {
     struct text sql = {0};
-    text_printf(
-        &sql,
-        "SELECT file_name, num_rows, file_size_bytes FROM parquet_file_metadata(%s) "
-        "ORDER BY 1",
-        argument);
+    text_printf(&sql,
+                "SELECT file_name, num_rows::VARCHAR, file_size_bytes::VARCHAR "
+                "FROM parquet_file_metadata(%s)",
+                argument);
     struct duck_result *result = NULL;
     shoal_status status =
         duck_query_text(planner->trees.conn, sql.data, &result, planner->err);

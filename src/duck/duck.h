@@ -56,14 +56,21 @@ bool duck_is_select(const char *sql);
 // Materialised result as text cells, for the few small internal queries and the output.
 shoal_status duck_query(struct duck_conn *conn, const char *sql,
                         struct duck_result **result, struct shoal_error *err);
-// The same of a SELECT whose types and names don't matter: quicker.
+// The same of a SELECT of VARCHARs whose names don't matter: quicker.
 shoal_status duck_query_text(struct duck_conn *conn, const char *select,
                              struct duck_result **result, struct shoal_error *err);
+// The same without any row yet: each duck_result_next() replaces the rows by the next
+// batch, so that a result of any size takes little memory here. Names and types are there
+// from the start.
+shoal_status duck_query_batches(struct duck_conn *conn, const char *sql,
+                                struct duck_result **result, struct shoal_error *err);
+shoal_status duck_result_next(struct duck_result *result, bool *more,
+                              struct shoal_error *err);
 size_t duck_result_columns(const struct duck_result *result);
 size_t duck_result_rows(const struct duck_result *result);
 const char *duck_result_name(const struct duck_result *result, size_t column);
 const char *duck_result_type(const struct duck_result *result, size_t column);
-// NULL for SQL NULL; the text lives as long as the result.
+// NULL for SQL NULL; the text lives as long as the result, or until the next batch.
 const char *duck_result_text(const struct duck_result *result, size_t column, size_t row);
 void duck_result_free(struct duck_result *result);
 

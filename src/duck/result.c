@@ -12,33 +12,72 @@ struct duck_result {
     size_t columns, rows, capacity;
     char **names;
     char **types;
-    char **cells;  // row-major
+    const char **cells;  // row-major, into blocks
+    char **blocks;
+    size_t block_count;
+    duckdb_result raw;
+    bool open;  // raw has rows that are not in cells yet
+    bool text;  // raw's columns are VARCHARs
 };
 
-static bool add_chunk(struct duck_result *result, duckdb_data_chunk chunk) {
-    idx_t rows = duckdb_data_chunk_get_size(chunk);
+static char *new_block(struct duck_result *result, size_t size) {
+    char **blocks = realloc(result->blocks, (result->block_count + 1) * sizeof *blocks);
+    if (blocks == NULL) return NULL;
+    result->blocks = blocks;
+    char *block = malloc(size + 1);
+    if (block != NULL) blocks[result->block_count++] = block;
+    return block;
+}
+
+static bool reserve_rows(struct duck_result *result, size_t rows) {
     size_t need = (result->rows + rows) * result->columns;
-    if (need > result->capacity) {
-        size_t capacity = need * 2;
-        char **cells = realloc(result->cells, capacity * sizeof *cells);
-        if (cells == NULL) return false;
-        result->cells = cells;
-        result->capacity = capacity;
-    }
-    for (size_t c = 0; c < result->columns; c++) {
-        duckdb_vector vector = duckdb_data_chunk_get_vector(chunk, c);
-        uint64_t *validity = duckdb_vector_get_validity(vector);
-        duckdb_string_t *strings = duckdb_vector_get_data(vector);
-        for (idx_t r = 0; r < rows; r++) {
-            char **cell = &result->cells[(result->rows + r) * result->columns + c];
-            *cell = NULL;
-            if (!duckdb_validity_row_is_valid(validity, r)) continue;
-            *cell = strndup(duckdb_string_t_data(&strings[r]),
-                            duckdb_string_t_length(strings[r]));
-        }
-    }
-    result->rows += rows;
+    if (need <= result->capacity) return true;
+    const char **cells = realloc(result->cells, need * 2 * sizeof *cells);
+    if (cells == NULL) return false;
+    result->cells = cells;
+    result->capacity = need * 2;
     return true;
+}
+
+static void drop_rows(struct duck_result *result) {
+    for (size_t i = 0; i < result->block_count; i++) free(result->blocks[i]);
+    result->block_count = 0;
+    result->rows = 0;
+}
+
+// One column's texts, copied with their NULs into one block.
+static bool add_column(struct duck_result *result, duckdb_vector vector, size_t c,
+                       size_t rows) {
+    uint64_t *validity = duckdb_vector_get_validity(vector);
+    duckdb_string_t *strings = duckdb_vector_get_data(vector);
+    size_t size = 0;
+    for (size_t r = 0; r < rows; r++) {
+        if (!duckdb_validity_row_is_valid(validity, r)) continue;
+        size += duckdb_string_t_length(strings[r]) + 1;
+    }
+    char *at = new_block(result, size);
+    if (at == NULL) return false;
+    for (size_t r = 0; r < rows; r++) {
+        const char **cell = &result->cells[(result->rows + r) * result->columns + c];
+        *cell = NULL;
+        if (!duckdb_validity_row_is_valid(validity, r)) continue;
+        size_t length = duckdb_string_t_length(strings[r]);
+        *cell = at;
+        memcpy(at, duckdb_string_t_data(&strings[r]), length);
+        at[length] = '\0';
+        at += length + 1;
+    }
+    return true;
+}
+
+static bool add_chunk(struct duck_result *result, duckdb_data_chunk chunk) {
+    size_t rows = duckdb_data_chunk_get_size(chunk);
+    bool ok = reserve_rows(result, rows);
+    for (size_t c = 0; ok && c < result->columns; c++) {
+        ok = add_column(result, duckdb_data_chunk_get_vector(chunk, c), c, rows);
+    }
+    if (ok) result->rows += rows;
+    return ok;
 }
 
 static bool copy_names(struct duck_result *out, duckdb_result *raw,
@@ -57,58 +96,81 @@ static bool copy_names(struct duck_result *out, duckdb_result *raw,
     return true;
 }
 
-// Statements that are not SELECTs return few rows; DuckDB makes their text cell by cell.
-static bool add_all(struct duck_result *out, duckdb_result *raw) {
-    out->rows = duckdb_row_count(raw);
-    out->cells = calloc(out->rows * out->columns + 1, sizeof *out->cells);
-    if (out->cells == NULL) return false;
-    for (size_t r = 0; r < out->rows; r++) {
-        for (size_t c = 0; c < out->columns; c++) {
-            char *text = duckdb_value_varchar(raw, c, r);
-            out->cells[r * out->columns + c] = text ? strdup(text) : NULL;
+// Statements that are not SELECTs return few rows; of other types than text DuckDB makes
+// the text cell by cell.
+static bool add_all(struct duck_result *result) {
+    size_t rows = duckdb_row_count(&result->raw);
+    if (!reserve_rows(result, rows)) return false;
+    for (size_t r = 0; r < rows; r++) {
+        for (size_t c = 0; c < result->columns; c++) {
+            char *text = duckdb_value_varchar(&result->raw, c, r);
+            char *copy = text ? new_block(result, strlen(text)) : NULL;
+            if (copy != NULL) memcpy(copy, text, strlen(text) + 1);
+            result->cells[r * result->columns + c] = copy;
             duckdb_free(text);
         }
+    }
+    result->rows = rows;
+    return true;
+}
+
+// Adds raw's next rows to the cells; closes raw when there are none.
+static bool add_next(struct duck_result *result) {
+    bool ok = true;
+    duckdb_data_chunk chunk = result->text ? duckdb_fetch_chunk(result->raw) : NULL;
+    if (chunk != NULL) {
+        ok = add_chunk(result, chunk);
+        duckdb_destroy_data_chunk(&chunk);
+        return ok;
+    }
+    if (!result->text) ok = add_all(result);
+    duckdb_destroy_result(&result->raw);
+    result->open = false;
+    return ok;
+}
+
+static bool all_text(duckdb_result *raw) {
+    for (idx_t c = 0; c < duckdb_column_count(raw); c++) {
+        if (duckdb_column_type(raw, c) != DUCKDB_TYPE_VARCHAR) return false;
     }
     return true;
 }
 
-static shoal_status query(struct duck_conn *conn, const char *sql, bool typed,
-                          struct duck_result **result, struct shoal_error *err) {
-    *result = NULL;
-    struct duck_result *out = calloc(1, sizeof *out);
-    if (out == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
-    duckdb_result raw;
-    shoal_status status = SHOAL_OK;
-    struct schema schema = {0};
+// Runs sql, with its columns cast to text when cast is set.
+static shoal_status start(struct duck_conn *conn, const char *sql, bool cast,
+                          const struct schema *schema, struct duck_result *out,
+                          struct shoal_error *err) {
     struct text text = {0};
-    bool select = duck_is_select(sql);
-    if (select) {
-        // Types by binding, cells by casting: two cheap steps instead of one by hand.
-        if (typed) status = duck_describe(conn, sql, &schema, err);
-        if (status != SHOAL_OK) goto out;
-        text_append(&text, "SELECT CAST(COLUMNS(*) AS VARCHAR) FROM (");
-        text_append(&text, sql);
-        text_append(&text, "\n)");
+    shoal_status status = SHOAL_OK;
+    text_printf(&text, cast ? "SELECT CAST(COLUMNS(*) AS VARCHAR) FROM (%s\n)" : "%s",
+                sql);
+    if (text.failed) {
+        status = shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    } else if (duckdb_query(conn->conn, text.data, &out->raw) != DuckDBSuccess) {
+        status = duck_fail(&out->raw, err);
+        duckdb_destroy_result(&out->raw);
     } else {
-        text_append(&text, sql);
+        out->open = true;
+        out->text = all_text(&out->raw);
+        if (!copy_names(out, &out->raw, schema)) {
+            status = shoal_fail(err, SHOAL_NOMEM, "out of memory for a result");
+        }
     }
-    if (duckdb_query(conn->conn, text.data, &raw) != DuckDBSuccess) {
-        status = duck_fail(&raw, err);
-        duckdb_destroy_result(&raw);
-        goto out;
-    }
-    bool ok = copy_names(out, &raw, &schema);
-    if (ok && !select) ok = add_all(out, &raw);
-    while (ok && select) {
-        duckdb_data_chunk chunk = duckdb_fetch_chunk(raw);
-        if (chunk == NULL) break;
-        ok = add_chunk(out, chunk);
-        duckdb_destroy_data_chunk(&chunk);
-    }
-    duckdb_destroy_result(&raw);
-    if (!ok) status = shoal_fail(err, SHOAL_NOMEM, "out of memory for a result");
-out:
     text_free(&text);
+    return status;
+}
+
+shoal_status duck_query_batches(struct duck_conn *conn, const char *sql,
+                                struct duck_result **result, struct shoal_error *err) {
+    struct schema schema = {0};
+    shoal_status status = SHOAL_OK;
+    struct duck_result *out = calloc(1, sizeof *out);
+    *result = NULL;
+    if (out == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    bool select = duck_is_select(sql);
+    // Types by binding, cells by casting: two cheap steps instead of one by hand.
+    if (select) status = duck_describe(conn, sql, &schema, err);
+    if (status == SHOAL_OK) status = start(conn, sql, select, &schema, out, err);
     schema_free(&schema);
     if (status != SHOAL_OK) {
         duck_result_free(out);
@@ -118,14 +180,41 @@ out:
     return status;
 }
 
+shoal_status duck_result_next(struct duck_result *result, bool *more,
+                              struct shoal_error *err) {
+    drop_rows(result);
+    while (result->open && result->rows == 0) {
+        if (!add_next(result))
+            return shoal_fail(err, SHOAL_NOMEM, "out of memory for a result");
+    }
+    *more = result->rows > 0;
+    return SHOAL_OK;
+}
+
+static shoal_status add_rest(struct duck_result **result, shoal_status status,
+                             struct shoal_error *err) {
+    while (status == SHOAL_OK && (*result)->open) {
+        if (!add_next(*result))
+            status = shoal_fail(err, SHOAL_NOMEM, "out of memory for a result");
+    }
+    if (status != SHOAL_OK) {
+        duck_result_free(*result);
+        *result = NULL;
+    }
+    return status;
+}
+
 shoal_status duck_query(struct duck_conn *conn, const char *sql,
                         struct duck_result **result, struct shoal_error *err) {
-    return query(conn, sql, true, result, err);
+    return add_rest(result, duck_query_batches(conn, sql, result, err), err);
 }
 
 shoal_status duck_query_text(struct duck_conn *conn, const char *select,
                              struct duck_result **result, struct shoal_error *err) {
-    return query(conn, select, false, result, err);
+    struct schema none = {0};
+    *result = calloc(1, sizeof **result);
+    if (*result == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    return add_rest(result, start(conn, select, false, &none, *result, err), err);
 }
 
 size_t duck_result_columns(const struct duck_result *result) {
@@ -151,14 +240,14 @@ const char *duck_result_text(const struct duck_result *result, size_t column,
 
 void duck_result_free(struct duck_result *result) {
     if (result == NULL) return;
-    for (size_t i = 0; result->cells != NULL && i < result->rows * result->columns; i++) {
-        free(result->cells[i]);
-    }
+    if (result->open) duckdb_destroy_result(&result->raw);
+    drop_rows(result);
     for (size_t c = 0; c < result->columns; c++) {
         if (result->names != NULL) free(result->names[c]);
         if (result->types != NULL) free(result->types[c]);
     }
-    free(result->cells);
+    free(result->blocks);
+    free((void *)result->cells);
     free(result->names);
     free(result->types);
     free(result);

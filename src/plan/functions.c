@@ -42,8 +42,9 @@ static shoal_status load(struct functions *functions, struct shoal_error *err) {
     struct duck_result *result = NULL;
     shoal_status status = duck_query_text(
         functions->conn,
-        "SELECT function_name, bool_or(function_type = 'aggregate')::INT, "
-        "bool_or(stability = 'VOLATILE')::INT FROM duckdb_functions() GROUP BY 1",
+        "SELECT function_name, bool_or(function_type = 'aggregate')::INT::VARCHAR, "
+        "bool_or(stability = 'VOLATILE')::INT::VARCHAR FROM duckdb_functions() GROUP BY "
+        "1",
         &result, err);
     if (status != SHOAL_OK) return status;
     functions->kinds = json_object();

@@ -88,10 +88,16 @@ static void load_templates(struct trees *trees) {
     text_free(&all);
 }
 
-char *tree_deparse(struct trees *trees, json_t *select_node, struct shoal_error *err) {
+char *tree_deparse_all(struct trees *trees, json_t *nodes, struct shoal_error *err) {
+    json_t *statements = tree_own(trees, json_array());
+    size_t i;
+    json_t *node;
+    json_array_foreach(nodes, i, node) {
+        json_array_append_new(statements,
+                              json_pack("{s:O, s:[]}", "node", node, "named_param_map"));
+    }
     json_t *root =
-        tree_own(trees, json_pack("{s:b, s:[{s:O, s:[]}]}", "error", 0, "statements",
-                                  "node", select_node, "named_param_map"));
+        tree_own(trees, json_pack("{s:b, s:O}", "error", 0, "statements", statements));
     char *json = root == NULL ? NULL : json_dumps(root, JSON_COMPACT);
     char *sql = NULL;
     if (json == NULL) {
@@ -101,6 +107,11 @@ char *tree_deparse(struct trees *trees, json_t *select_node, struct shoal_error 
     }
     free(json);
     return sql;
+}
+
+char *tree_deparse(struct trees *trees, json_t *select_node, struct shoal_error *err) {
+    json_t *nodes = tree_own(trees, json_pack("[O]", select_node));
+    return tree_deparse_all(trees, nodes, err);
 }
 
 json_t *tree_select_template(struct trees *trees, const char *select) {

@@ -35,6 +35,8 @@ json_t *tree_copy(struct trees *trees, const json_t *node);
 // The SELECT node of a statement; NULL with trees->err set.
 json_t *tree_parse(struct trees *trees, const char *select);
 char *tree_deparse(struct trees *trees, json_t *select_node, struct shoal_error *err);
+// Several SELECT nodes, separated by semicolons: one call costs little more than for one.
+char *tree_deparse_all(struct trees *trees, json_t *nodes, struct shoal_error *err);
 
 // A fresh copy of a parsed template: a whole SELECT node, or the expression after SELECT.
 json_t *tree_select_template(struct trees *trees, const char *select);

@@ -17,6 +17,26 @@ static bool is_number(const char *type) {
     return strncmp(type, "DECIMAL(", 8) == 0 && type[length - 1] == ')';
 }
 
+static shoal_status no_memory(struct shoal_error *err) {
+    return shoal_fail(err, SHOAL_NOMEM, "out of memory for the output");
+}
+
+struct writer {
+    struct duck_result *result;
+    FILE *out;
+    size_t columns;
+};
+
+// The next batch; an output that failed (a full disk, a closed pipe) ends it.
+static shoal_status next(struct writer *writer, bool *more, struct shoal_error *err) {
+    errno = 0;
+    if (ferror(writer->out)) {
+        *more = false;
+        return SHOAL_OK;
+    }
+    return duck_result_next(writer->result, more, err);
+}
+
 // ---- CSV
 
 static void csv_cell(FILE *out, const char *text) {
@@ -34,20 +54,24 @@ static void csv_cell(FILE *out, const char *text) {
     (void)fputc('"', out);
 }
 
-static void write_csv(const struct duck_result *result, FILE *out) {
-    size_t columns = duck_result_columns(result);
-    for (size_t c = 0; c < columns; c++) {
-        if (c > 0) (void)fputc(',', out);
-        csv_cell(out, duck_result_name(result, c));
+static void csv_row(const struct writer *writer, bool names, size_t row) {
+    for (size_t c = 0; c < writer->columns; c++) {
+        if (c > 0) (void)fputc(',', writer->out);
+        csv_cell(writer->out, names ? duck_result_name(writer->result, c)
+                                    : duck_result_text(writer->result, c, row));
     }
-    (void)fputc('\n', out);
-    for (size_t r = 0; r < duck_result_rows(result); r++) {
-        for (size_t c = 0; c < columns; c++) {
-            if (c > 0) (void)fputc(',', out);
-            csv_cell(out, duck_result_text(result, c, r));
-        }
-        (void)fputc('\n', out);
+    (void)fputc('\n', writer->out);
+}
+
+static shoal_status write_csv(struct writer *writer, struct shoal_error *err) {
+    bool more = false;
+    shoal_status status;
+    csv_row(writer, true, 0);
+    while ((status = next(writer, &more, err)) == SHOAL_OK && more) {
+        for (size_t r = 0; r < duck_result_rows(writer->result); r++)
+            csv_row(writer, false, r);
     }
+    return status;
 }
 
 // ---- JSON
@@ -64,30 +88,41 @@ static bool json_cell(FILE *out, const char *text, bool quoted) {
     return ok;
 }
 
-static bool write_json(const struct duck_result *result, FILE *out) {
+static bool json_row(const struct writer *writer, size_t r) {
+    FILE *out = writer->out;
     bool ok = true;
-    size_t columns = duck_result_columns(result);
-    (void)fputc('[', out);
-    for (size_t r = 0; ok && r < duck_result_rows(result); r++) {
-        (void)fputs(r ? ",\n{" : "{", out);
-        for (size_t c = 0; ok && c < columns; c++) {
-            const char *type = duck_result_type(result, c);
-            const char *text = duck_result_text(result, c, r);
-            if (c > 0) (void)fputc(',', out);
-            ok = json_cell(out, duck_result_name(result, c), true);
-            (void)fputc(':', out);
-            if (text == NULL) {
-                (void)fputs("null", out);
-            } else if (strcmp(type, "BOOLEAN") == 0) {
-                (void)fputs(text, out);
-            } else {
-                ok = ok && json_cell(out, text, !is_number(type));
-            }
+    (void)fputc('{', out);
+    for (size_t c = 0; ok && c < writer->columns; c++) {
+        const char *type = duck_result_type(writer->result, c);
+        const char *text = duck_result_text(writer->result, c, r);
+        if (c > 0) (void)fputc(',', out);
+        ok = json_cell(out, duck_result_name(writer->result, c), true);
+        (void)fputc(':', out);
+        if (text == NULL) {
+            (void)fputs("null", out);
+        } else if (strcmp(type, "BOOLEAN") == 0) {
+            (void)fputs(text, out);
+        } else {
+            ok = ok && json_cell(out, text, !is_number(type));
         }
-        (void)fputc('}', out);
     }
-    (void)fputs("]\n", out);
+    (void)fputc('}', out);
     return ok;
+}
+
+static shoal_status write_json(struct writer *writer, struct shoal_error *err) {
+    bool more = false, first = true;
+    shoal_status status;
+    (void)fputc('[', writer->out);
+    while ((status = next(writer, &more, err)) == SHOAL_OK && more) {
+        for (size_t r = 0; r < duck_result_rows(writer->result); r++) {
+            if (!first) (void)fputs(",\n", writer->out);
+            first = false;
+            if (!json_row(writer, r)) return no_memory(err);
+        }
+    }
+    (void)fputs("]\n", writer->out);
+    return status;
 }
 
 // ---- table
@@ -176,56 +211,103 @@ static bool measure(const char *text, size_t *width) {
     return true;
 }
 
-static bool write_table(const struct duck_result *result, FILE *out) {
-    size_t columns = duck_result_columns(result);
-    size_t rows = duck_result_rows(result);
-    size_t *widths = calloc(columns + 1, sizeof *widths);
-    bool ok = widths != NULL;
-    for (size_t c = 0; ok && c < columns; c++) {
-        ok = measure(duck_result_name(result, c), &widths[c]) &&
-             measure(duck_result_type(result, c), &widths[c]);
-        for (size_t r = 0; ok && r < rows; r++) {
-            ok = measure(duck_result_text(result, c, r), &widths[c]);
+// A table's widths are known only once its rows are: it holds the first rows, and of the
+// others the number. Who wants them all wants CSV.
+#define TABLE_ROWS 1000
+
+struct table {
+    char **cells;  // row-major; NULL for SQL NULL
+    size_t rows, total;
+    size_t *widths;
+};
+
+static bool keep_row(const struct writer *writer, struct table *table, size_t r) {
+    size_t at = table->rows++ * writer->columns;
+    for (size_t c = 0; c < writer->columns; c++) {
+        const char *text = duck_result_text(writer->result, c, r);
+        if (text != NULL && (table->cells[at + c] = strdup(text)) == NULL) return false;
+        if (!measure(text, &table->widths[c])) return false;
+    }
+    return true;
+}
+
+static shoal_status keep_rows(struct writer *writer, struct table *table,
+                              struct shoal_error *err) {
+    bool more = false;
+    shoal_status status;
+    while ((status = next(writer, &more, err)) == SHOAL_OK && more) {
+        size_t rows = duck_result_rows(writer->result);
+        table->total += rows;
+        for (size_t r = 0; r < rows && table->rows < TABLE_ROWS; r++) {
+            if (!keep_row(writer, table, r)) return no_memory(err);
         }
     }
-    if (ok) rule(out, widths, columns, "┌", "┬", "┐");
+    return status;
+}
+
+static bool draw_table(const struct writer *writer, const struct table *table) {
+    FILE *out = writer->out;
+    const size_t columns = writer->columns;
+    bool ok = true;
+    rule(out, table->widths, columns, "┌", "┬", "┐");
     for (size_t c = 0; ok && c < columns; c++) {
-        ok = table_cell(out, duck_result_name(result, c), widths[c], CENTRE);
+        ok = table_cell(out, duck_result_name(writer->result, c), table->widths[c],
+                        CENTRE);
     }
     if (ok) (void)fputs("│\n", out);
     for (size_t c = 0; ok && c < columns; c++) {
-        ok = table_cell(out, duck_result_type(result, c), widths[c], CENTRE);
+        ok = table_cell(out, duck_result_type(writer->result, c), table->widths[c],
+                        CENTRE);
     }
     if (ok) (void)fputs("│\n", out);
-    if (ok) rule(out, widths, columns, "├", "┼", "┤");
-    for (size_t r = 0; ok && r < rows; r++) {
+    if (ok) rule(out, table->widths, columns, "├", "┼", "┤");
+    for (size_t r = 0; ok && r < table->rows; r++) {
         for (size_t c = 0; ok && c < columns; c++) {
-            bool number = is_number(duck_result_type(result, c));
-            ok = table_cell(out, duck_result_text(result, c, r), widths[c],
+            bool number = is_number(duck_result_type(writer->result, c));
+            ok = table_cell(out, table->cells[r * columns + c], table->widths[c],
                             number ? RIGHT : LEFT);
         }
         if (ok) (void)fputs("│\n", out);
     }
-    if (ok) rule(out, widths, columns, "└", "┴", "┘");
-    if (ok) (void)fprintf(out, "(%zu row%s)\n", rows, rows == 1 ? "" : "s");
-    free(widths);
+    if (ok) rule(out, table->widths, columns, "└", "┴", "┘");
+    if (ok) (void)fprintf(out, "(%zu row%s", table->total, table->total == 1 ? "" : "s");
+    if (ok && table->total > table->rows) {
+        (void)fprintf(out, ", the first %zu shown; --format csv or json gives all",
+                      table->rows);
+    }
+    if (ok) (void)fputs(")\n", out);
     return ok;
 }
 
-shoal_status format_result(const struct duck_result *result, enum result_format format,
-                           FILE *out, struct shoal_error *err) {
-    bool ok = true;
-    errno = 0;
-    if (format == FORMAT_CSV) {
-        write_csv(result, out);
-    } else if (format == FORMAT_JSON) {
-        ok = write_json(result, out);
-    } else {
-        ok = write_table(result, out);
+static shoal_status write_table(struct writer *writer, struct shoal_error *err) {
+    struct table table = {
+        .cells = calloc(TABLE_ROWS * writer->columns + 1, sizeof(char *)),
+        .widths = calloc(writer->columns + 1, sizeof(size_t))};
+    bool ok = table.cells != NULL && table.widths != NULL;
+    for (size_t c = 0; ok && c < writer->columns; c++) {
+        ok = measure(duck_result_name(writer->result, c), &table.widths[c]) &&
+             measure(duck_result_type(writer->result, c), &table.widths[c]);
     }
-    if (fflush(out) != 0 || ferror(out)) {
+    shoal_status status = ok ? keep_rows(writer, &table, err) : no_memory(err);
+    if (status == SHOAL_OK && !draw_table(writer, &table)) status = no_memory(err);
+    for (size_t i = 0; table.cells != NULL && i < table.rows * writer->columns; i++) {
+        free(table.cells[i]);
+    }
+    free(table.cells);
+    free(table.widths);
+    return status;
+}
+
+shoal_status format_result(struct duck_result *result, enum result_format format,
+                           FILE *out, struct shoal_error *err) {
+    struct writer writer = {result, out, duck_result_columns(result)};
+    errno = 0;
+    shoal_status status = format == FORMAT_CSV    ? write_csv(&writer, err)
+                          : format == FORMAT_JSON ? write_json(&writer, err)
+                                                  : write_table(&writer, err);
+    if (status == SHOAL_OK && (fflush(out) != 0 || ferror(out))) {
         return shoal_fail(err, SHOAL_IO, "cannot write the result: %s",
                           errno ? strerror(errno) : "the output failed");
     }
-    return ok ? SHOAL_OK : shoal_fail(err, SHOAL_NOMEM, "out of memory for the output");
+    return status;
 }

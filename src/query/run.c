@@ -409,10 +409,9 @@ static shoal_status run_result(struct run *run, struct duck_result **result,
         free(inputs[i].segments);
     }
     double start = seconds();
-    if (status == SHOAL_OK) status = duck_query(session->conn, sql, result, err);
+    if (status == SHOAL_OK) status = duck_query_batches(session->conn, sql, result, err);
     if (status == SHOAL_OK && run->stats != NULL) {
-        run->stats[last] = (struct stage_stats){
-            .tasks = 1, .rows = duck_result_rows(*result), .seconds = seconds() - start};
+        run->stats[last] = (struct stage_stats){.tasks = 1, .seconds = seconds() - start};
     }
     block_release_inputs(key);
     free(sql);

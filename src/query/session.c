@@ -149,7 +149,7 @@ static shoal_status plan(struct session *session, const char *sql, bool explain,
 
 static shoal_status run_embedded(struct session *session, const char *sql,
                                  struct duck_result **result, struct shoal_error *err) {
-    shoal_status status = duck_query(session->conn, sql, result, err);
+    shoal_status status = duck_query_batches(session->conn, sql, result, err);
     if (status == SHOAL_OK && changes_workers(sql)) {
         keep_for_workers(session, sql);
         session_stop_workers(session);  // the next query's workers start in the new state
@@ -197,6 +197,10 @@ static shoal_status explain_stages(struct session *session, const struct stages 
     shoal_status status = SHOAL_OK;
     if (stats == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
     if (analyze) status = run_stages(session, stages, stats, &result, err);
+    for (bool more = analyze; status == SHOAL_OK && more;) {
+        status = duck_result_next(result, &more, err);
+        stats[stages->count - 1].rows += duck_result_rows(result);
+    }
     if (status == SHOAL_OK && json) {
         status = stages_explain_json(stages, &plan_json, err);
         if (status == SHOAL_OK) fprintf(out, "%s\n", plan_json);

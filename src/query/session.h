@@ -31,7 +31,7 @@ struct stage_stats {
 };
 
 // run.c: runs all stages but the last on workers, the last here. stats may be NULL, else
-// [stages->count]. The result is to be freed with duck_result_free.
+// [stages->count]. The result has no batch read yet; free it with duck_result_free.
 shoal_status run_stages(struct session *session, const struct stages *stages,
                         struct stage_stats *stats, struct duck_result **result,
                         struct shoal_error *err);
@@ -40,7 +40,8 @@ shoal_status session_start_workers(struct session *session, struct shoal_error *
 void session_stop_workers(struct session *session);
 
 // format.c
-shoal_status format_result(const struct duck_result *result, enum result_format format,
+// Reads the result's batches to the end.
+shoal_status format_result(struct duck_result *result, enum result_format format,
                            FILE *out, struct shoal_error *err);
 
 // progress.c: a line on stderr, drawn at most ten times a second.
