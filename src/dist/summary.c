@@ -81,6 +81,23 @@ static bool divided(const struct summary *summary, const json_t *node) {
     return false;
 }
 
+// The keys of a sort with their directions, as DuckDB writes them.
+static void write_order(struct summary *summary, json_t *order) {
+    struct trees *trees = &summary->planner->trees;
+    json_t *one = tree_own(trees, json_pack("[O]", tree_expression(trees, "1")));
+    json_t *node = tree_select(trees, one, NULL, NULL);
+    json_object_set(node, "modifiers", tree_own(trees, json_pack("[O]", order)));
+    char *text = tree_deparse(trees, node, summary->planner->err);
+    char *keys = text ? strstr(text, "ORDER BY ") : NULL;
+    if (keys != NULL) {
+        keys += strlen("ORDER BY ");
+        shorten(keys);
+        text_printf(summary->out, " keys=[%.*s%s]", TEXT_MAX, keys,
+                    strlen(keys) > TEXT_MAX ? " ..." : "");
+    }
+    free(text);
+}
+
 static int write_modifiers(struct summary *summary, const json_t *node, int depth) {
     json_t *modifiers = json_object_get(node, "modifiers");
     json_t *sort = NULL, *limit = NULL, *modifier;
@@ -88,12 +105,7 @@ static int write_modifiers(struct summary *summary, const json_t *node, int dept
     json_array_foreach(modifiers, i, modifier) {
         const char *type = tree_text(modifier, "type");
         if (strncmp(type, "ORDER", 5) == 0) {
-            sort = tree_own(&summary->planner->trees, json_array());
-            size_t o;
-            json_t *order;
-            json_array_foreach(json_object_get(modifier, "orders"), o, order) {
-                json_array_append(sort, json_object_get(order, "expression"));
-            }
+            sort = modifier;
         } else if (strncmp(type, "LIMIT", 5) == 0) {
             limit = modifier;
         } else {
@@ -107,10 +119,11 @@ static int write_modifiers(struct summary *summary, const json_t *node, int dept
     if (sort == NULL && limit == NULL) return depth;
     line_start(summary, depth++);
     text_append(summary->out, sort && limit ? "TopN" : sort ? "Sort" : "Limit");
-    expressions(summary, "keys", sort);
+    if (sort != NULL) write_order(summary, sort);
     static const char *const numbers[] = {"limit", "offset"};
     for (size_t n = 0; limit != NULL && n < 2; n++) {
         json_t *value = json_object_get(limit, numbers[n]);
+        while (tree_is(value, "class", "CAST")) value = json_object_get(value, "child");
         if (!json_is_object(value)) continue;
         expressions(summary, numbers[n],
                     tree_own(&summary->planner->trees, json_pack("[O]", value)));
