@@ -237,6 +237,7 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
         json_array_append(list, tree_aliased(trees, local, name));
         json_array_append(final_groups, tree_column(trees, split.alias, name));
         json_object_set_new(split.groups, key, json_string(name));
+        planner_named(planner, split.alias, name, group);
         json_array_append_new(split.group_keys, json_string(key));
     }
     size_t number = 0;

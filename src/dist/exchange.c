@@ -186,6 +186,7 @@ struct fragment *exchange_place(struct planner *planner, struct fragment *from,
             tree_aliased(trees, tree_rename_columns(trees, reference, from->columns),
                          column));
         json_object_set_new(moved, key, json_pack("[s, s]", alias, column));
+        planner_named(planner, alias, column, reference);
     }
     if (number == 0) {
         json_array_append(list,

@@ -58,6 +58,23 @@ void planner_note(struct planner *planner, const char *format, ...) {
     if (notes[planner->note_count] != NULL) planner->note_count++;
 }
 
+static void copy_name(void *ctx, const char *key) {
+    json_t *pair = ctx;  // [names, found]
+    json_t *name = json_object_get(json_array_get(pair, 0), key);
+    if (name != NULL) json_array_append(pair, name);
+}
+
+void planner_named(struct planner *planner, const char *alias, const char *column,
+                   const json_t *expression) {
+    if (!tree_is(expression, "class", "COLUMN_REF")) return;
+    json_t *found = tree_own(&planner->trees, json_pack("[O]", planner->names));
+    tree_each_column(expression, copy_name, found);
+    json_t *key = tree_column_key(&planner->trees, alias, column);
+    if (json_array_size(found) == 2) {
+        json_object_set(planner->names, json_string_value(key), json_array_get(found, 1));
+    }
+}
+
 size_t node_width(const json_t *node) {
     if (!tree_is(node, "type", "SELECT_NODE")) {
         return node_width(json_array_get(json_object_get(node, "children"), 0));
@@ -164,6 +181,8 @@ static json_t *prune_scan(struct planner *planner, json_t *item,
             if (!used && !all && !(pass == 1 && i == 0)) continue;
             if (!schema_add(&leaf->schema, column->name, column->type)) return NULL;
             json_array_append_new(names, json_string(name));
+            json_object_set_new(planner->names, json_string_value(key),
+                                json_pack("[s]", column->name));
         }
     }
     return names;
@@ -417,6 +436,7 @@ static bool plan_root(struct planner *planner, json_t *node, const struct schema
     }
     if (tree_unique_aliases(trees, node, planner->err) != SHOAL_OK) return false;
     planner->references = tree_own(trees, json_object());
+    planner->names = tree_own(trees, json_object());
     tree_each_column(node, count_reference, planner->references);
     json_t *ctes = tree_own(trees, json_object());
     json_t *columns = planner_column_names(planner, node_width(node));

@@ -58,6 +58,7 @@ struct planner {
     const struct plan_options *options;
     struct shoal_error *err;
     json_t *references;  // column key -> number of references in the query
+    json_t *names;       // column key -> [the file's name for it], for EXPLAIN
     struct leaf_draft *leaves;
     size_t leaf_count;
     struct stage_draft *stages;
@@ -80,6 +81,9 @@ void planner_note(struct planner *planner, const char *format, ...)
 // A new name, prefix plus a number. Borrowed.
 const char *planner_name(struct planner *planner, const char *prefix);
 json_t *planner_column_names(struct planner *planner, size_t count);  // ["c0", "c1", ...]
+// For EXPLAIN: alias.column is what expression is, when that is a column with a name.
+void planner_named(struct planner *planner, const char *alias, const char *column,
+                   const json_t *expression);
 struct fragment *refuse(struct planner *planner, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 

@@ -38,6 +38,12 @@ struct fragment *wrap_block(struct planner *planner, json_t *node, const char *a
                             uint64_t rows) {
     struct trees *trees = &planner->trees;
     json_t *block = tree_own(trees, json_copy(node));
+    size_t column;
+    json_t *expression;
+    json_array_foreach(json_object_get(node, "select_list"), column, expression) {
+        planner_named(planner, alias, json_string_value(json_array_get(columns, column)),
+                      expression);
+    }
     json_object_set(block, "from_table", input->tree);
     json_object_set_new(block, "cte_map", json_pack("{s:[]}", "map"));
     static const char *const parts[] = {"select_list",       "where_clause",

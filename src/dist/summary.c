@@ -26,11 +26,18 @@ static void shorten(char *text) {
     }
 }
 
+// Expressions as text, in the names that the files give the columns.
+static char *readable(struct planner *planner, json_t *list) {
+    char *text =
+        keys_text(planner, tree_rename_columns(&planner->trees, list, planner->names));
+    if (text != NULL) shorten(text);
+    return text;
+}
+
 // label=[expressions], shortened.
 static void expressions(struct summary *summary, const char *label, json_t *list) {
-    char *text = json_array_size(list) == 0 ? NULL : keys_text(summary->planner, list);
+    char *text = json_array_size(list) == 0 ? NULL : readable(summary->planner, list);
     if (text == NULL) return;
-    shorten(text);
     bool cut = strlen(text) > TEXT_MAX;
     text_printf(summary->out, " %s=[%.*s%s]", label, TEXT_MAX, text, cut ? " ..." : "");
     free(text);
@@ -86,7 +93,9 @@ static void write_order(struct summary *summary, json_t *order) {
     struct trees *trees = &summary->planner->trees;
     json_t *one = tree_own(trees, json_pack("[O]", tree_expression(trees, "1")));
     json_t *node = tree_select(trees, one, NULL, NULL);
-    json_object_set(node, "modifiers", tree_own(trees, json_pack("[O]", order)));
+    json_t *orders = tree_own(trees, json_pack("[O]", order));
+    json_object_set(node, "modifiers",
+                    tree_rename_columns(trees, orders, summary->planner->names));
     char *text = tree_deparse(trees, node, summary->planner->err);
     char *keys = text ? strstr(text, "ORDER BY ") : NULL;
     if (keys != NULL) {
@@ -239,8 +248,7 @@ shoal_status summarise_stages(struct planner *planner, struct stages *stages) {
     for (size_t i = 0; i < stages->exchange_count; i++) {
         json_t *keys = planner->exchanges[i].keys;
         if (json_array_size(keys) == 0) continue;
-        stages->exchanges[i].keys = keys_text(planner, keys);
-        if (stages->exchanges[i].keys != NULL) shorten(stages->exchanges[i].keys);
+        stages->exchanges[i].keys = readable(planner, keys);
     }
     for (size_t i = 0; i < stages->count; i++) {
         struct text text = {0};
