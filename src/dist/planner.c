@@ -251,7 +251,15 @@ static struct fragment *plan_table(struct planner *planner, json_t *item, json_t
         exchange_read(planner, exchange, LEAF_SPLIT, tree_text(item, "alias"));
     if (table == NULL) return NULL;
     json_t *names = json_object_get(item, "column_name_alias");
-    if (json_array_size(names) == 0) names = json_object_get(cte, "columns");
+    json_t *columns = json_object_get(cte, "columns");
+    if (json_array_size(names) == 0) names = columns;
+    for (size_t i = 0; i < json_array_size(names); i++) {
+        const char *column = json_string_value(json_array_get(columns, i));
+        planner_named(
+            planner, tree_text(item, "alias"),
+            json_string_value(json_array_get(names, i)),
+            tree_column(&planner->trees, tree_text(cte, "alias"), column ? column : ""));
+    }
     json_object_set(table, "column_name_alias", names);
     return named(planner, table, DIST_RANDOM, rows);
 }
@@ -311,8 +319,8 @@ static json_t *plan_ctes(struct planner *planner, json_t *node, json_t *ctes) {
         exchange_feed(planner, exchange, select, body, false);
         json_object_set_new(
             scope, tree_text(entry, "key"),
-            json_pack("{s:I, s:I, s:O}", "exchange", (json_int_t)exchange, "rows",
-                      (json_int_t)body->rows, "columns", columns));
+            json_pack("{s:I, s:I, s:O, s:s}", "exchange", (json_int_t)exchange, "rows",
+                      (json_int_t)body->rows, "columns", columns, "alias", alias));
     }
     return scope;
 }
