@@ -74,6 +74,10 @@ static shoal_status run_init(struct session *session, struct shoal_error *err) {
         }
     }
     duck_split_free(statements, count);
+    if (status != SHOAL_OK) {
+        struct shoal_error why = *err;
+        shoal_fail(err, status, "in the statements of --init: %.3900s", why.message);
+    }
     return status;
 }
 

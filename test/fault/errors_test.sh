@@ -40,6 +40,9 @@ check "the stage's SQL is named" fails 1 'in stage 0, task' \
 check "workers 0" fails 2 '--workers 0' sql "SELECT 1" --workers 0
 check "no number" fails 2 '--threads two' sql "SELECT 1" --threads two
 check "unknown option" fails 2 '--frobnicate' sql "SELECT 1" --frobnicate
+echo "SELEC 1" >"$work/init.sql"
+check "a bad init file" fails 1 'in the statements of --init: Parser Error' \
+    sql "SELECT 1" --init "$work/init.sql"
 check "no query" fails 2 'no query' sql
 check "no spool" fails 3 '/proc/nowhere' \
     sql "SELECT count(*) FROM '$work/t.parquet' GROUP BY k" --workers 2 --temp-dir /proc/nowhere
