@@ -12,19 +12,24 @@
 #include "block/format.h"
 #include "duck/functions.h"
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 struct input {
     char *key;
     size_t index;
     char **paths;
     int32_t *partitions;
     size_t count;
+    bool ordered;
     struct input *next;
 };
 
 struct output {
     char *path;
     uint32_t partitions;
-    bool hashed;
+    enum block_scatter scatter;
+    const struct keys *bounds;
     struct block_output files;
     struct output *next;
 };
@@ -70,9 +75,10 @@ static bool input_add(struct input *input, const char *path, int32_t partition) 
 
 shoal_status block_bind_input(const char *key, size_t index,
                               const struct block_segment *segments, size_t count,
-                              struct shoal_error *err) {
+                              bool ordered, struct shoal_error *err) {
     struct input *input = input_new(key, index, count);
     if (input == NULL) return no_memory(err);
+    input->ordered = ordered;
     for (size_t i = 0; i < count; i++) {
         if (!input_add(input, segments[i].path, segments[i].partition)) {
             input_free(input);
@@ -114,7 +120,8 @@ char *block_input_sql(const char *key, size_t index, const struct schema *schema
     return text_take(&sql);
 }
 
-shoal_status block_bind_output(const char *path, uint32_t partitions, bool hashed,
+shoal_status block_bind_output(const char *path, uint32_t partitions,
+                               enum block_scatter scatter, const struct keys *bounds,
                                struct shoal_error *err) {
     struct output *output = calloc(1, sizeof *output);
     if (output != NULL) output->path = strdup(path);
@@ -123,7 +130,8 @@ shoal_status block_bind_output(const char *path, uint32_t partitions, bool hashe
         return no_memory(err);
     }
     output->partitions = partitions;
-    output->hashed = hashed;
+    output->scatter = scatter;
+    output->bounds = bounds;
     output->files.partitions = partitions;
     pthread_mutex_lock(&mutex);
     output->next = outputs;
@@ -152,6 +160,7 @@ static void file_free(struct block_output_file *file) {
     free(file->rows);
     free(file->bytes);
     free(file->fingerprint);
+    keys_free(&file->sample);
 }
 
 void block_output_free(struct block_output *output) {
@@ -166,9 +175,13 @@ struct sink {
     struct block_writer *writer;
     struct output *output;          // lives until block_take_output, after the COPY
     struct block_output_file file;  // filled at the end
+    size_t place;                   // of the file in the output
     size_t columns;
     uint32_t partitions;
-    bool hashed;
+    bool keyed;  // the first column says where a row goes, and is not stored
+    struct keys sample;
+    uint64_t seen;  // rows that the sample is of
+    uint64_t random;
     uint32_t *rows;  // scratch: row numbers sorted by partition, and their starts
     uint32_t *starts;
     uint32_t *parts;
@@ -193,7 +206,7 @@ static struct output *find_output(const char *path) {
 
 // Lists the file in its output from the moment that it exists, so that a failed task
 // finds what to unlink. Its counts come when it is finished.
-static bool list_file(struct sink *sink, const char *path, size_t *place) {
+static bool list_file(struct sink *sink, const char *path) {
     struct block_output *files = &sink->output->files;
     pthread_mutex_lock(&mutex);
     struct block_output_file *grown =
@@ -210,7 +223,7 @@ static bool list_file(struct sink *sink, const char *path, size_t *place) {
         ok = file->path != NULL && file->rows != NULL && file->bytes != NULL &&
              file->fingerprint != NULL;
         if (ok) {
-            *place = files->count++;
+            sink->place = files->count++;
             sink->file = *file;  // the arrays do not move, only the list does
         } else {
             file_free(file);
@@ -224,6 +237,7 @@ static void sink_close(void *state) {
     struct sink *sink = state;
     if (sink == NULL) return;
     block_writer_close(sink->writer);
+    keys_free(&sink->sample);
     free(sink->rows);
     free(sink->starts);
     free(sink->parts);
@@ -238,12 +252,12 @@ static void *sink_open(const char *path, const struct column *shapes, size_t col
         return NULL;
     }
     struct sink *sink = calloc(1, sizeof *sink);
-    size_t place = 0;
     if (sink != NULL) {
         sink->output = output;
-        sink->hashed = output->hashed;
+        sink->keyed = output->scatter != BLOCK_WHOLE;
         sink->partitions = output->partitions;
-        sink->columns = columns - sink->hashed;
+        sink->columns = columns - sink->keyed;
+        sink->random = XXH3_64bits(path, strlen(path)) | 1;
         sink->starts = calloc(sink->partitions + 1, sizeof *sink->starts);
     }
     if (sink == NULL || sink->starts == NULL) {
@@ -251,12 +265,12 @@ static void *sink_open(const char *path, const struct column *shapes, size_t col
         sink_close(sink);
         return NULL;
     }
-    if (block_writer_open(path, shapes + sink->hashed, sink->columns, sink->partitions,
+    if (block_writer_open(path, shapes + sink->keyed, sink->columns, sink->partitions,
                           &sink->writer, err) != SHOAL_OK) {
         sink_close(sink);
         return NULL;
     }
-    if (!list_file(sink, path, &place)) {
+    if (!list_file(sink, path)) {
         no_memory(err);
         sink_close(sink);
         return NULL;
@@ -274,15 +288,33 @@ static bool reserve_rows(struct sink *sink, size_t n) {
     return sink->capacity >= n;
 }
 
-// Sorts the chunk's row numbers by partition (a counting sort).
-static void sort_rows(struct sink *sink, const uint64_t *hashes, size_t n) {
-    memset(sink->starts, 0, (sink->partitions + 1) * sizeof *sink->starts);
+static void place_by_hash(struct sink *sink, const uint64_t *hashes, size_t n) {
     for (size_t i = 0; i < n; i++) {
         uint64_t remixed = block_remix(hashes[i]);
         uint32_t part = block_partition(remixed, sink->partitions);
         sink->parts[i] = part;
         sink->starts[part + 1]++;
         sink->file.fingerprint[part] += remixed;
+    }
+}
+
+static void place_by_bounds(struct sink *sink, const struct duck_chunk *chunk, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        size_t size = 0;
+        const uint8_t *key = duck_chunk_bytes(chunk, 0, i, &size);
+        uint32_t part = (uint32_t)keys_at_or_below(sink->output->bounds, key, size);
+        sink->parts[i] = part;
+        sink->starts[part + 1]++;
+    }
+}
+
+// Sorts the chunk's row numbers by partition (a counting sort).
+static void sort_rows(struct sink *sink, const struct duck_chunk *chunk, size_t n) {
+    memset(sink->starts, 0, (sink->partitions + 1) * sizeof *sink->starts);
+    if (sink->output->scatter == BLOCK_HASH) {
+        place_by_hash(sink, duck_chunk_u64(chunk, 0), n);
+    } else {
+        place_by_bounds(sink, chunk, n);
     }
     for (uint32_t p = 0; p < sink->partitions; p++)
         sink->starts[p + 1] += sink->starts[p];
@@ -293,13 +325,40 @@ static void sort_rows(struct sink *sink, const uint64_t *hashes, size_t n) {
     sink->starts[sink->partitions] = (uint32_t)n;
 }
 
+// Each row of the file is in the sample with the same chance (Vitter's algorithm R,
+// 1985). Long keys are cut: a prefix is as good a bound.
+#define SAMPLE_KEYS 1000
+#define SAMPLE_BYTES 128
+
+static bool sample_rows(struct sink *sink, const struct duck_chunk *chunk, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        size_t size = 0;
+        uint64_t place = sink->seen++;
+        if (place >= SAMPLE_KEYS) {
+            sink->random ^= sink->random << 13;
+            sink->random ^= sink->random >> 7;
+            sink->random ^= sink->random << 17;
+            place = sink->random % sink->seen;
+            if (place >= SAMPLE_KEYS) continue;
+        }
+        const uint8_t *key = duck_chunk_bytes(chunk, 0, i, &size);
+        if (size > SAMPLE_BYTES) size = SAMPLE_BYTES;
+        bool ok = place < sink->sample.count ? keys_set(&sink->sample, place, key, size)
+                                             : keys_add(&sink->sample, key, size);
+        if (!ok) return false;
+    }
+    return true;
+}
+
 static shoal_status sink_append(void *state, const struct duck_chunk *chunk,
                                 struct shoal_error *err) {
     struct sink *sink = state;
     size_t n = duck_chunk_rows(chunk);
     if (!reserve_rows(sink, n)) return no_memory(err);
-    if (sink->hashed) {
-        sort_rows(sink, duck_chunk_u64(chunk, 0), n);
+    enum block_scatter scatter = sink->output->scatter;
+    if (scatter == BLOCK_SAMPLE && !sample_rows(sink, chunk, n)) return no_memory(err);
+    if (scatter == BLOCK_HASH || scatter == BLOCK_RANGE) {
+        sort_rows(sink, chunk, n);
     } else {
         for (size_t i = 0; i < n; i++) sink->rows[i] = (uint32_t)i;
         sink->starts[0] = 0;
@@ -311,7 +370,7 @@ static shoal_status sink_append(void *state, const struct duck_chunk *chunk,
         struct column *columns = block_writer_columns(sink->writer, p);
         if (columns == NULL) return no_memory(err);
         for (size_t c = 0; c < sink->columns; c++) {
-            if (!duck_chunk_append(chunk, c + sink->hashed, sink->rows + sink->starts[p],
+            if (!duck_chunk_append(chunk, c + sink->keyed, sink->rows + sink->starts[p],
                                    count, &columns[c])) {
                 return shoal_fail(err, SHOAL_NOMEM,
                                   "out of memory, or 4 GiB of one column in one chunk");
@@ -325,7 +384,13 @@ static shoal_status sink_append(void *state, const struct duck_chunk *chunk,
 
 static shoal_status sink_finish(void *state, struct shoal_error *err) {
     struct sink *sink = state;
-    return block_writer_finish(sink->writer, &sink->file, err);
+    shoal_status status = block_writer_finish(sink->writer, &sink->file, err);
+    if (status != SHOAL_OK || sink->sample.count == 0) return status;
+    pthread_mutex_lock(&mutex);  // the list may be growing
+    sink->output->files.files[sink->place].sample = sink->sample;
+    pthread_mutex_unlock(&mutex);
+    sink->sample = (struct keys){0};
+    return SHOAL_OK;
 }
 
 static const struct duck_sink shoal_sink = {.name = "shoal",
@@ -342,6 +407,7 @@ struct source {
     size_t count;
     struct column *shapes;
     size_t columns;
+    bool ordered;
     size_t chunks;        // that match, over all files
     atomic_size_t taken;  // of them
 };
@@ -371,6 +437,7 @@ static struct input *copy_input(const char *key, size_t index, struct shoal_erro
         if (i->index != index || strcmp(i->key, key) != 0) continue;
         found = true;
         copy = input_new(key, index, i->count);
+        if (copy != NULL) copy->ordered = i->ordered;
         for (size_t s = 0; copy != NULL && s < i->count; s++) {
             if (!input_add(copy, i->paths[s], i->partitions[s])) {
                 input_free(copy);
@@ -400,6 +467,7 @@ static void *source_open(const char *key, size_t index, const struct column *sha
     struct source *source = calloc(1, sizeof *source);
     shoal_status status = source == NULL ? no_memory(err) : SHOAL_OK;
     if (source != NULL) {
+        source->ordered = input->ordered;
         source->files = calloc(input->count + 1, sizeof *source->files);
         source->partitions = calloc(input->count + 1, sizeof *source->partitions);
         source->shapes = calloc(columns + 1, sizeof *source->shapes);
@@ -435,6 +503,7 @@ static void *source_open(const char *key, size_t index, const struct column *sha
 
 static size_t source_parallel(const void *state) {
     const struct source *source = state;
+    if (source->ordered) return 1;
     return source->chunks < 1 ? 1 : source->chunks > 64 ? 64 : source->chunks;
 }
 

@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/keys.h"
 #include "base/schema.h"
 #include "base/status.h"
 #include "duck/duck.h"
@@ -30,6 +31,15 @@ struct block_output_file {
     uint64_t *bytes;        // [partitions]
     uint64_t *fingerprint;  // [partitions]: the sum of the rows' remixed hashes; 0 if not
                             // hashed
+    struct keys sample;     // BLOCK_SAMPLE: of the rows' sort keys, in no order
+};
+
+// What the first column of a SELECT is; it is never stored.
+enum block_scatter {
+    BLOCK_WHOLE,   // nothing: it is a column as the others, all rows go to partition 0
+    BLOCK_HASH,    // UBIGINT, hash(keys): rows are scattered by its remix
+    BLOCK_RANGE,   // BLOB, create_sort_key(keys): rows are scattered by `bounds`
+    BLOCK_SAMPLE,  // BLOB, the same: sampled; all rows go to partition 0
 };
 
 struct block_output {
@@ -41,17 +51,20 @@ struct block_output {
 // Registers both functions on the connection's database. Once per database.
 shoal_status block_register(struct duck_conn *conn, struct shoal_error *err);
 
-// Registers input number index of a statement. Everything is copied.
+// Registers input number index of a statement. Everything is copied. ordered: one reader
+// gives the segments' rows in their order.
 shoal_status block_bind_input(const char *key, size_t index,
                               const struct block_segment *segments, size_t count,
-                              struct shoal_error *err);
+                              bool ordered, struct shoal_error *err);
 void block_release_inputs(const char *key);
 // "shoal_input('key', index, CAST(NULL AS STRUCT(...)))"; free() it; NULL: out of memory.
 char *block_input_sql(const char *key, size_t index, const struct schema *schema);
 
-// path is the COPY target. hashed: the SELECT's first column is the UBIGINT hash that
-// rows are scattered by (remixed, not stored); else every row goes to partition 0.
-shoal_status block_bind_output(const char *path, uint32_t partitions, bool hashed,
+// path is the COPY target. bounds (for BLOCK_RANGE, else NULL) are sorted and at most
+// partitions - 1; they must live until block_take_output. Partition i gets the keys with
+// i bounds at or below them.
+shoal_status block_bind_output(const char *path, uint32_t partitions,
+                               enum block_scatter scatter, const struct keys *bounds,
                                struct shoal_error *err);
 // Ends the registration and gives the files. After a failed COPY call it too, and unlink
 // what it lists: some files may have no rows counted.

@@ -10,6 +10,7 @@ enum option_code {
     OPTION_THREADS,
     OPTION_PARTITIONS,
     OPTION_BROADCAST,
+    OPTION_SORT,
     OPTION_DB,
     OPTION_INIT,
     OPTION_TEMP_DIR,
@@ -67,6 +68,10 @@ static shoal_status read_one(struct cli_options *options, bool explain, int opti
             status = read_number("broadcast-rows", optarg, -1, 1L << 60, &number, err);
             session->broadcast_rows = number;
             break;
+        case OPTION_SORT:
+            status = read_number("sort-rows", optarg, 0, 1L << 60, &number, err);
+            session->sort_rows = (uint64_t)number;
+            break;
         case OPTION_DB:
             session->db = optarg;
             break;
@@ -112,6 +117,7 @@ shoal_status cli_options_read(struct cli_options *options, bool explain, int arg
         {"threads", required_argument, NULL, OPTION_THREADS},
         {"partitions", required_argument, NULL, OPTION_PARTITIONS},
         {"broadcast-rows", required_argument, NULL, OPTION_BROADCAST},
+        {"sort-rows", required_argument, NULL, OPTION_SORT},
         {"db", required_argument, NULL, OPTION_DB},
         {"init", required_argument, NULL, OPTION_INIT},
         {"temp-dir", required_argument, NULL, OPTION_TEMP_DIR},
@@ -122,7 +128,8 @@ shoal_status cli_options_read(struct cli_options *options, bool explain, int arg
         {"output", required_argument, NULL, 'o'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0}};
-    *options = (struct cli_options){.session = {.broadcast_rows = BROADCAST_AUTO}};
+    *options = (struct cli_options){
+        .session = {.broadcast_rows = BROADCAST_AUTO, .sort_rows = SORT_ROWS}};
     opterr = 0;
     optind = 1;
     for (;;) {
@@ -169,6 +176,9 @@ void cli_help(FILE *out) {
         "  --broadcast-rows N  send a join's side of at most N estimated rows to every\n"
         "                      task instead of shuffling both; -1: never (default: the\n"
         "                      cheaper by the estimated rows of both)\n"
+        "  --sort-rows N       from N estimated rows on ORDER BY is sorted in parts "
+        "over\n"
+        "                      the workers, not in one place (1000000)\n"
         "  --temp-dir DIR      for block files and spill ($TMPDIR, or /tmp)\n"
         "What it reads\n"
         "  files by name       FROM 'logs/*.parquet'\n"

@@ -299,13 +299,13 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
         struct fragment sent = *from;
         sent.rows = from->rows / 3 + 1;
         exchange_feed(planner, exchange, tree_select(trees, outer, sub, NULL), &sent,
-                      true);
+                      BLOCK_HASH);
     } else {
         json_object_set(partial, "having", tree_expression(trees, "(count(*) > 0)"));
         exchange = exchange_new(planner, EXCHANGE_GATHER, NULL);
         struct fragment sent = *from;
         sent.rows = 1;
-        exchange_feed(planner, exchange, partial, &sent, false);
+        exchange_feed(planner, exchange, partial, &sent, BLOCK_WHOLE);
     }
     struct fragment *received = fragment_new(
         planner,

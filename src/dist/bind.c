@@ -92,7 +92,8 @@ static shoal_status bind_stage(struct planner *planner, struct stages *stages,
     *stage = (struct stage){.id = (uint32_t)index,
                             .sql = sql,
                             .single = draft->dist >= DIST_SINGLE,
-                            .hashed = draft->hashed,
+                            .scatter = draft->scatter,
+                            .ordered = draft->ordered,
                             .exchange = draft->exchange,
                             .estimated_rows = draft->rows};
     stages->count = index + 1;
@@ -134,7 +135,7 @@ static shoal_status bind_stage(struct planner *planner, struct stages *stages,
             SHOAL_UNSUPPORTED;  // the query itself binds: the rewrite is at fault
         return SHOAL_UNSUPPORTED;
     }
-    if (stage->hashed) {
+    if (stage->scatter != BLOCK_WHOLE) {
         free(stage->schema.columns[0].name);
         free(stage->schema.columns[0].type);
         stage->schema.count--;
@@ -192,7 +193,7 @@ shoal_status bind_stages(struct planner *planner, struct stages *stages) {
     for (size_t i = 0; i < planner->exchange_count; i++) {
         struct exchange_draft *draft = &planner->exchanges[i];
         stages->exchanges[i] = (struct exchange){
-            .id = (uint32_t)i, .kind = draft->kind, .partitioned = draft->partitioned};
+            .id = (uint32_t)i, .kind = draft->kind, .bounds_from = draft->bounds_from};
         stages->exchange_count++;
     }
     char **sql = NULL;

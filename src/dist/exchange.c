@@ -107,16 +107,13 @@ uint32_t exchange_new(struct planner *planner, enum exchange_kind kind, json_t *
         return 0;
     }
     planner->exchanges = exchanges;
-    exchanges[planner->exchange_count] =
-        (struct exchange_draft){.kind = kind,
-                                .partitioned = kind == EXCHANGE_HASH,
-                                .keys = keys,
-                                .like = UINT32_MAX};
+    exchanges[planner->exchange_count] = (struct exchange_draft){
+        .kind = kind, .keys = keys, .bounds_from = UINT32_MAX, .like = UINT32_MAX};
     return (uint32_t)planner->exchange_count++;
 }
 
 bool exchange_feed(struct planner *planner, uint32_t exchange, json_t *node,
-                   const struct fragment *from, bool hashed) {
+                   const struct fragment *from, enum block_scatter scatter) {
     struct stage_draft *stages =
         realloc(planner->stages, (planner->stage_count + 1) * sizeof *stages);
     if (stages == NULL) {
@@ -127,7 +124,7 @@ bool exchange_feed(struct planner *planner, uint32_t exchange, json_t *node,
     stages[planner->stage_count++] = (struct stage_draft){.node = node,
                                                           .exchange = exchange,
                                                           .dist = from->dist,
-                                                          .hashed = hashed,
+                                                          .scatter = scatter,
                                                           .rows = from->rows};
     return true;
 }
@@ -170,8 +167,15 @@ struct fragment *exchange_place(struct planner *planner, struct fragment *from,
     const char *alias = planner_name(planner, "x");
     json_t *list = tree_own(trees, json_array());
     json_t *moved = tree_own(trees, json_object());
-    if (kind == EXCHANGE_HASH)
+    enum block_scatter scatter = kind == EXCHANGE_HASH               ? BLOCK_HASH
+                                 : kind == EXCHANGE_RANGE            ? BLOCK_RANGE
+                                 : before != NULL && before->sampled ? BLOCK_SAMPLE
+                                                                     : BLOCK_WHOLE;
+    if (scatter == BLOCK_HASH) {
         json_array_append(list, hash_expression(planner, keys, from->columns));
+    } else if (scatter != BLOCK_WHOLE) {
+        json_array_append(list, sort_key_expression(planner, keys, from->columns));
+    }
     const char *key;
     json_t *unused;
     size_t number = 0;
@@ -201,13 +205,19 @@ struct fragment *exchange_place(struct planner *planner, struct fragment *from,
         json_object_set(node, "modifiers",
                         tree_rename_columns(trees, before->modifiers, from->columns));
     }
-    uint32_t exchange = exchange_new(planner, kind, keys);
-    exchange_feed(planner, exchange, node, from, kind == EXCHANGE_HASH);
+    bool ordered = before != NULL && before->ordered;
+    uint32_t exchange =
+        exchange_new(planner, kind, scatter == BLOCK_SAMPLE ? NULL : keys);
+    exchange_feed(planner, exchange, node, from, scatter);
+    if (planner->stages != NULL)
+        planner->stages[planner->stage_count - 1].ordered = ordered;
 
-    enum leaf_kind reads = kind == EXCHANGE_HASH          ? LEAF_PARTITION
+    bool partitioned = kind == EXCHANGE_HASH || kind == EXCHANGE_RANGE;
+    enum leaf_kind reads = partitioned                    ? LEAF_PARTITION
                            : kind == EXCHANGE_ROUND_ROBIN ? LEAF_SPLIT
+                           : ordered                      ? LEAF_ORDERED
                                                           : LEAF_ALL;
-    enum distribution dist = kind == EXCHANGE_HASH          ? DIST_HASH
+    enum distribution dist = partitioned                    ? DIST_HASH
                              : kind == EXCHANGE_ROUND_ROBIN ? DIST_RANDOM
                              : kind == EXCHANGE_BROADCAST   ? DIST_REPLICATED
                                                             : DIST_SINGLE;

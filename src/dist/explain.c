@@ -6,7 +6,7 @@
 #include "dist/stages.h"
 
 static const char *const kinds[] = {"HashExchange", "BroadcastExchange", "GatherExchange",
-                                    "RoundRobinExchange"};
+                                    "RoundRobinExchange", "RangeExchange"};
 
 void stages_explain(const struct stages *stages, struct text *out) {
     for (size_t i = 0; i < stages->count; i++) {

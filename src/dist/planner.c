@@ -316,7 +316,7 @@ static json_t *plan_ctes(struct planner *planner, json_t *node, json_t *ctes) {
         uint32_t exchange = exchange_new(planner, EXCHANGE_ROUND_ROBIN, NULL);
         json_t *select = tree_select(trees, all_columns(planner, body, alias, columns),
                                      body->tree, NULL);
-        exchange_feed(planner, exchange, select, body, false);
+        exchange_feed(planner, exchange, select, body, BLOCK_WHOLE);
         json_object_set_new(
             scope, tree_text(entry, "key"),
             json_pack("{s:I, s:I, s:O, s:s}", "exchange", (json_int_t)exchange, "rows",
@@ -364,7 +364,7 @@ static struct fragment *plan_set_operation(struct planner *planner, json_t *node
             json_t *list = all_columns(planner, inputs[i], aliases[i], columns);
             exchange_feed(planner, exchange,
                           tree_select(trees, list, inputs[i]->tree, NULL), inputs[i],
-                          false);
+                          BLOCK_WHOLE);
         }
         json_t *table = exchange_read(planner, exchange, LEAF_SPLIT, alias);
         json_object_set(table, "column_name_alias", columns);
@@ -390,7 +390,7 @@ static struct fragment *plan_set_operation(struct planner *planner, json_t *node
         planner->exchanges[exchange].like = like;
         like = exchange;
         exchange_feed(planner, exchange, tree_select(trees, sent, inputs[i]->tree, NULL),
-                      inputs[i], true);
+                      inputs[i], BLOCK_HASH);
         const char *reader = planner_name(planner, "x");
         json_t *table = exchange_read(planner, exchange, LEAF_PARTITION, reader);
         json_t *read = tree_own(trees, json_array());
@@ -472,7 +472,7 @@ static bool plan_root(struct planner *planner, json_t *node, const struct schema
     }
     root->dist = DIST_SINGLE;
     return exchange_feed(planner, UINT32_MAX, tree_select(trees, list, root->tree, NULL),
-                         root, false);
+                         root, BLOCK_WHOLE);
 }
 
 static void planner_reset(struct planner *planner) {
@@ -524,9 +524,9 @@ static double seconds(void) {
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-shoal_status stages_plan(struct duck_conn *conn, const char *select,
-                         const struct plan_options *options, struct stages **stages,
-                         struct shoal_error *err) {
+static shoal_status plan_once(struct duck_conn *conn, const char *select,
+                              const struct plan_options *options, struct stages **stages,
+                              bool *ranged, struct shoal_error *err) {
     double start = seconds();
     struct planner planner = {.options = options, .err = err};
     struct schema names = {0};
@@ -592,8 +592,24 @@ out:
         stages_free(*stages);
         *stages = NULL;
     }
+    *ranged = false;
+    for (size_t i = 0; i < planner.exchange_count; i++) {
+        *ranged = *ranged || planner.exchanges[i].kind == EXCHANGE_RANGE;
+    }
     free(canonical);
     schema_free(&names);
     planner_reset(&planner);
     return status;
+}
+
+shoal_status stages_plan(struct duck_conn *conn, const char *select,
+                         const struct plan_options *options, struct stages **stages,
+                         struct shoal_error *err) {
+    bool ranged = false;
+    shoal_status status = plan_once(conn, select, options, stages, &ranged, err);
+    if (status != SHOAL_UNSUPPORTED || !ranged) return status;
+    // A type without a sort key: its rows are sorted in one place.
+    struct plan_options gather = *options;
+    gather.no_range = true;
+    return plan_once(conn, select, &gather, stages, &ranged, err);
 }

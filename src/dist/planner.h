@@ -42,15 +42,16 @@ struct stage_draft {
     json_t *node;
     uint32_t exchange;
     enum distribution dist;
-    bool hashed;
+    enum block_scatter scatter;
+    bool ordered;
     uint64_t rows;
 };
 
 struct exchange_draft {
     enum exchange_kind kind;
-    bool partitioned;
-    json_t *keys;   // expressions; NULL: none
-    uint32_t like;  // must bind to the same types as this one; UINT32_MAX: none
+    json_t *keys;          // expressions, of RANGE the orders; NULL: none
+    uint32_t bounds_from;  // RANGE: the exchange that was sampled
+    uint32_t like;         // must bind to the same types as this one; UINT32_MAX: none
 };
 
 struct planner {
@@ -98,6 +99,8 @@ size_t node_width(const json_t *node);
 struct before_exchange {
     json_t *where;
     json_t *modifiers;
+    bool sampled;  // keys are orders: ROUND_ROBIN, their sort keys sampled
+    bool ordered;  // GATHER, read in the producers' order
 };
 // The set of the query's columns of the fragment that are referenced outside item.
 json_t *columns_needed(struct planner *planner, const json_t *item,
@@ -110,7 +113,7 @@ struct fragment *exchange_place(struct planner *planner, struct fragment *from,
                                 const struct before_exchange *before);
 uint32_t exchange_new(struct planner *planner, enum exchange_kind kind, json_t *keys);
 bool exchange_feed(struct planner *planner, uint32_t exchange, json_t *node,
-                   const struct fragment *from, bool hashed);
+                   const struct fragment *from, enum block_scatter scatter);
 // A FROM item that reads the exchange.
 json_t *exchange_read(struct planner *planner, uint32_t exchange, enum leaf_kind kind,
                       const char *alias);
@@ -128,6 +131,18 @@ json_t *hash_expression(struct planner *planner, json_t *keys, const json_t *col
 char *keys_text(struct planner *planner, json_t *keys);
 // Does the fragment's hashing put rows equal in `keys` (array of expressions) together?
 bool hash_satisfies(struct planner *planner, const struct fragment *from, json_t *keys);
+
+// sort.c
+// create_sort_key(orders), renamed to the fragment's columns.
+json_t *sort_key_expression(struct planner *planner, json_t *orders,
+                            const json_t *columns);
+// Are there rows enough for a RANGE exchange, and can these modifiers use one?
+bool sort_wanted(const struct planner *planner, const struct fragment *from,
+                 json_t *modifiers);
+struct fragment *sort_place(struct planner *planner, struct fragment *from,
+                            json_t *columns, json_t *modifiers, json_t *where);
+// The modifiers that are left after sort_place.
+json_t *sort_rest(struct planner *planner, json_t *modifiers);
 
 // join.c, aggregate.c, select.c
 struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes);

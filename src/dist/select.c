@@ -200,21 +200,24 @@ struct block {
     struct fragment *from;
 };
 
-// Moves the block's input through an exchange that applies its WHERE first.
-static bool move_input(struct block *block, enum exchange_kind kind, json_t *keys,
-                       json_t *modifiers) {
-    struct trees *trees = &block->planner->trees;
-    json_t *used = tree_own(trees, json_array());
+// The columns of the block's input that are used above its WHERE.
+static json_t *columns_used(const struct block *block) {
+    json_t *used = tree_own(&block->planner->trees, json_array());
     static const char *const parts[] = {"select_list", "having", "qualify", "modifiers"};
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
         json_t *part = json_object_get(block->node, parts[i]);
         if (part != NULL) json_array_append(used, part);
     }
+    return columns_mentioned(block->planner, used, block->from);
+}
+
+// Moves the block's input through an exchange that applies its WHERE first.
+static bool move_input(struct block *block, enum exchange_kind kind, json_t *keys,
+                       json_t *modifiers) {
     struct before_exchange before = {
         .where = json_object_get(block->node, "where_clause"), .modifiers = modifiers};
-    block->from = exchange_place(block->planner, block->from,
-                                 columns_mentioned(block->planner, used, block->from),
-                                 kind, keys, &before);
+    block->from = exchange_place(block->planner, block->from, columns_used(block), kind,
+                                 keys, &before);
     json_object_set_new(block->node, "where_clause", json_null());
     return block->from != NULL;
 }
@@ -241,7 +244,14 @@ static bool place_modifiers(struct block *block) {
         return move_input(block, EXCHANGE_HASH, keys, NULL);
     }
     json_t *partial = partial_top_n(block->planner, modifiers);
-    return move_input(block, EXCHANGE_GATHER, NULL, partial);
+    if (partial != NULL || !sort_wanted(block->planner, block->from, modifiers)) {
+        return move_input(block, EXCHANGE_GATHER, NULL, partial);
+    }
+    block->from = sort_place(block->planner, block->from, columns_used(block), modifiers,
+                             json_object_get(block->node, "where_clause"));
+    json_object_set_new(block->node, "where_clause", json_null());
+    json_object_set(block->node, "modifiers", sort_rest(block->planner, modifiers));
+    return block->from != NULL;
 }
 
 // A guess at the share of rows that a WHERE lets through, as every optimizer makes it

@@ -13,22 +13,25 @@
 #include "base/schema.h"
 #include "base/status.h"
 #include "base/text.h"
+#include "block/block.h"
 #include "duck/duck.h"
 
 enum exchange_kind {
     EXCHANGE_HASH,
     EXCHANGE_BROADCAST,
     EXCHANGE_GATHER,
-    EXCHANGE_ROUND_ROBIN
+    EXCHANGE_ROUND_ROBIN,
+    EXCHANGE_RANGE
 };
 
 // How one stage reads a leaf.
 enum leaf_kind {
     LEAF_SCAN,  // a Parquet scan, cut in splits of row ranges: drives the stage's tasks
     LEAF_SCAN_ALL,   // the whole scan, in each task
-    LEAF_PARTITION,  // task i reads partition i of a hash exchange: drives
+    LEAF_PARTITION,  // task i reads partition i of a HASH or RANGE exchange: drives
     LEAF_SPLIT,      // task i reads every n-th block file: drives
     LEAF_ALL,        // each task reads all of the exchange
+    LEAF_ORDERED,    // the same, in the order of its producer's tasks
 };
 
 struct scan_file {
@@ -60,20 +63,21 @@ struct stage {
     char *sql;  // with placeholders
     struct stage_leaf *leaves;
     size_t leaf_count;
-    bool single;           // one task only
-    bool wide;             // a task uses all threads of a worker, not one
-    bool hashed;           // first output column is the partition hash
-    uint32_t exchange;     // that it feeds; UINT32_MAX for the result stage
-    struct schema schema;  // of the output, without the hash column
-    char *summary;         // lines for EXPLAIN, operators in Spark's words; may be NULL
+    bool single;                 // one task only
+    bool wide;                   // a task uses all threads of a worker, not one
+    enum block_scatter scatter;  // what its first output column is
+    bool ordered;                // each task's output is one file, in order
+    uint32_t exchange;           // that it feeds; UINT32_MAX for the result stage
+    struct schema schema;        // of the output, without that first column
+    char *summary;  // lines for EXPLAIN, operators in Spark's words; may be NULL
     uint64_t estimated_rows;
 };
 
 struct exchange {
     uint32_t id;
     enum exchange_kind kind;
-    bool partitioned;  // its producers emit a hash
-    char *keys;        // for EXPLAIN; may be NULL
+    uint32_t bounds_from;  // RANGE: the exchange whose producers sampled the keys
+    char *keys;            // for EXPLAIN; may be NULL
     struct schema schema;
 };
 
@@ -87,13 +91,16 @@ struct stages {
     double plan_seconds;
 };
 
+#define SORT_ROWS 1000000  // fewer are sorted as fast in one place
 #define BROADCAST_NEVER (-1)
 #define BROADCAST_AUTO (-2)
 
 struct plan_options {
     uint32_t workers;        // to weigh a broadcast against a shuffle; 0: unknown
     int64_t broadcast_rows;  // broadcast at or below this many estimated rows, or above
-    bool summaries;          // wanted for EXPLAIN: they take time of their own
+    uint64_t sort_rows;  // ORDER BY from this many estimated rows on: a RANGE exchange
+    bool no_range;       // never
+    bool summaries;      // wanted for EXPLAIN: they take time of their own
 };
 
 // Plans one SELECT for workers. SHOAL_UNSUPPORTED with the reason when it cannot be

@@ -80,7 +80,10 @@ static bool divided(const struct summary *summary, const json_t *node) {
         }
     } else if (json_is_object(node)) {
         const struct stage_leaf *leaf = find_leaf(summary, node);
-        if (leaf != NULL) return leaf->kind != LEAF_ALL && leaf->kind != LEAF_SCAN_ALL;
+        if (leaf != NULL) {
+            return leaf->kind != LEAF_ALL && leaf->kind != LEAF_ORDERED &&
+                   leaf->kind != LEAF_SCAN_ALL;
+        }
         json_object_foreach((json_t *)node, name, child) {
             if (divided(summary, child)) return true;
         }
@@ -89,22 +92,31 @@ static bool divided(const struct summary *summary, const json_t *node) {
 }
 
 // The keys of a sort with their directions, as DuckDB writes them.
-static void write_order(struct summary *summary, json_t *order) {
-    struct trees *trees = &summary->planner->trees;
+static char *orders_text(struct planner *planner, json_t *orders) {
+    static const char mark[] = "ORDER BY ";
+    struct trees *trees = &planner->trees;
     json_t *one = tree_own(trees, json_pack("[O]", tree_expression(trees, "1")));
     json_t *node = tree_select(trees, one, NULL, NULL);
-    json_t *orders = tree_own(trees, json_pack("[O]", order));
-    json_object_set(node, "modifiers",
-                    tree_rename_columns(trees, orders, summary->planner->names));
-    char *text = tree_deparse(trees, node, summary->planner->err);
-    char *keys = text ? strstr(text, "ORDER BY ") : NULL;
+    json_t *named = tree_rename_columns(trees, orders, planner->names);
+    json_object_set_new(
+        node, "modifiers",
+        json_pack("[{s:s, s:O}]", "type", "ORDER_MODIFIER", "orders", named));
+    char *text = tree_deparse(trees, node, planner->err);
+    char *keys = text ? strstr(text, mark) : NULL;
     if (keys != NULL) {
-        keys += strlen("ORDER BY ");
-        shorten(keys);
+        memmove(text, keys + sizeof mark - 1, strlen(keys + sizeof mark - 1) + 1);
+        shorten(text);
+    }
+    return text;
+}
+
+static void write_order(struct summary *summary, json_t *order) {
+    char *keys = orders_text(summary->planner, json_object_get(order, "orders"));
+    if (keys != NULL) {
         text_printf(summary->out, " keys=[%.*s%s]", TEXT_MAX, keys,
                     strlen(keys) > TEXT_MAX ? " ..." : "");
     }
-    free(text);
+    free(keys);
 }
 
 static int write_modifiers(struct summary *summary, const json_t *node, int depth) {
@@ -202,6 +214,7 @@ static void write_leaf(struct summary *summary, const struct stage_leaf *leaf,
         text_printf(summary->out, "Read exchange %u %s\n", leaf->exchange,
                     leaf->kind == LEAF_PARTITION ? "by partition"
                     : leaf->kind == LEAF_SPLIT   ? "in splits"
+                    : leaf->kind == LEAF_ORDERED ? "in order"
                                                  : "whole");
         return;
     }
@@ -248,7 +261,9 @@ shoal_status summarise_stages(struct planner *planner, struct stages *stages) {
     for (size_t i = 0; i < stages->exchange_count; i++) {
         json_t *keys = planner->exchanges[i].keys;
         if (json_array_size(keys) == 0) continue;
-        stages->exchanges[i].keys = readable(planner, keys);
+        stages->exchanges[i].keys = stages->exchanges[i].kind == EXCHANGE_RANGE
+                                        ? orders_text(planner, keys)
+                                        : readable(planner, keys);
     }
     for (size_t i = 0; i < stages->count; i++) {
         struct text text = {0};

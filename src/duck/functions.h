@@ -13,6 +13,9 @@ struct duck_chunk;  // up to 2,048 rows that DuckDB hands to a sink
 size_t duck_chunk_rows(const struct duck_chunk *chunk);
 // Column c as 64-bit values, for the hash column.
 const uint64_t *duck_chunk_u64(const struct duck_chunk *chunk, size_t c);
+// One row of column c, a BLOB without NULLs; valid while the chunk is.
+const uint8_t *duck_chunk_bytes(const struct duck_chunk *chunk, size_t c, size_t row,
+                                size_t *size);
 // Appends the given rows of column c; false when out of memory or past 4 GiB of offsets.
 bool duck_chunk_append(const struct duck_chunk *chunk, size_t c, const uint32_t *rows,
                        size_t n, struct column *to);

@@ -21,6 +21,14 @@ const uint64_t *duck_chunk_u64(const struct duck_chunk *chunk, size_t c) {
     return duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk->chunk, c));
 }
 
+const uint8_t *duck_chunk_bytes(const struct duck_chunk *chunk, size_t c, size_t row,
+                                size_t *size) {
+    duckdb_string_t *strings =
+        duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk->chunk, c));
+    *size = duckdb_string_t_length(strings[row]);
+    return (const uint8_t *)duckdb_string_t_data(&strings[row]);
+}
+
 bool duck_chunk_append(const struct duck_chunk *chunk, size_t c, const uint32_t *rows,
                        size_t n, struct column *to) {
     return vector_append(duckdb_data_chunk_get_vector(chunk->chunk, c), rows, n, to);

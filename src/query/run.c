@@ -24,8 +24,11 @@ struct stage_run {
     uint32_t tasks;
     uint64_t first_task;  // id of task 0
     struct scan_split *splits;
-    struct task_file *files;  // of accepted attempts
+    struct task_file *files;  // of accepted attempts, by task
+    uint32_t *file_tasks;     // which task wrote each
     size_t file_count;
+    struct keys bounds;  // of a RANGE exchange that it feeds, once known
+    bool bounded;
 };
 
 struct run {
@@ -161,6 +164,7 @@ static bool gather_input(const struct run *run, const struct stage_leaf *leaf,
                          uint32_t index, uint32_t tasks, struct task_input *input) {
     size_t capacity = 0;
     size_t number = 0;
+    input->ordered = leaf->kind == LEAF_ORDERED;
     for (size_t s = 0; s + 1 < run->stages->count; s++) {
         if (run->stages->stages[s].exchange != leaf->exchange) continue;
         for (size_t f = 0; f < run->runs[s].file_count; f++, number++) {
@@ -203,6 +207,72 @@ static char *task_sql(const struct run *run, size_t s, uint32_t index, const cha
     return sql;
 }
 
+// ---- the bounds of a RANGE exchange, from the samples of the one before
+
+struct sampled {
+    const struct key *key;
+    double weight;  // rows that it stands for
+};
+
+static int by_key(const void *a, const void *b) {
+    return key_compare(((const struct sampled *)a)->key,
+                       ((const struct sampled *)b)->key);
+}
+
+// The keys at equal distances in weight; the same key may come more than once.
+static bool cut(struct sampled *samples, size_t count, double total, uint32_t partitions,
+                struct keys *bounds) {
+    double passed = 0;
+    if (count > 0) qsort(samples, count, sizeof *samples, by_key);
+    for (size_t i = 0; i < count; i++) {
+        passed += samples[i].weight;
+        while (bounds->count + 1 < partitions &&
+               passed > total * (double)(bounds->count + 1) / partitions) {
+            const struct key *key = samples[i].key;
+            if (!keys_add(bounds, key->data, key->size)) return false;
+        }
+    }
+    return true;
+}
+
+static shoal_status find_bounds(struct run *run, uint32_t stage,
+                                struct shoal_error *err) {
+    struct stage_run *to = &run->runs[stage];
+    uint32_t exchange = run->stages->stages[stage].exchange;
+    uint32_t sampled = run->stages->exchanges[exchange].bounds_from;
+    size_t count = 0, capacity = 0;
+    double total = 0;
+    struct sampled *samples = NULL;
+    if (to->bounded) return SHOAL_OK;
+    for (size_t s = 0; s + 1 < run->stages->count; s++) {
+        if (run->stages->stages[s].exchange != sampled) continue;
+        for (size_t f = 0; f < run->runs[s].file_count; f++) {
+            const struct task_file *file = &run->runs[s].files[f];
+            capacity = count + file->sample.count;
+            struct sampled *grown = realloc(samples, (capacity + 1) * sizeof *grown);
+            if (grown == NULL) {
+                free(samples);
+                return no_memory(err);
+            }
+            samples = grown;
+            for (size_t k = 0; k < file->sample.count; k++) {
+                samples[count++] =
+                    (struct sampled){&file->sample.list[k],
+                                     (double)file->rows[0] / (double)file->sample.count};
+            }
+            total += (double)file->rows[0];
+        }
+    }
+    to->bounded = cut(samples, count, total, run->partitions, &to->bounds);
+    free(samples);
+    return to->bounded ? SHOAL_OK : no_memory(err);
+}
+
+static uint32_t output_partitions(const struct run *run, const struct stage *stage) {
+    bool many = stage->scatter == BLOCK_HASH || stage->scatter == BLOCK_RANGE;
+    return many ? run->partitions : 1;
+}
+
 static shoal_status make_task(struct run *run, const struct sched_action *action,
                               struct task **out, struct shoal_error *err) {
     const struct stage *stage = &run->stages->stages[action->stage];
@@ -214,8 +284,9 @@ static shoal_status make_task(struct run *run, const struct sched_action *action
     task->id = run->runs[action->stage].first_task + action->task;
     task->attempt = action->attempt;
     task->stage = action->stage;
-    task->hashed = stage->hashed;
-    task->partitions = stage->hashed ? run->partitions : 1;
+    task->scatter = stage->scatter;
+    task->ordered = stage->ordered;
+    task->partitions = output_partitions(run, stage);
     text_printf(&output, "%s/s%u.t%u.a%u.w%u", run->folder, action->stage, action->task,
                 action->attempt, action->worker);
     task->output = text_take(&output);
@@ -225,9 +296,19 @@ static shoal_status make_task(struct run *run, const struct sched_action *action
         task->sql = task_sql(run, action->stage, action->task, key, task->inputs,
                              &task->input_count);
     }
-    if (task->sql == NULL) {
+    shoal_status status = task->sql == NULL ? no_memory(err) : SHOAL_OK;
+    if (status == SHOAL_OK && stage->scatter == BLOCK_RANGE) {
+        status = find_bounds(run, action->stage, err);
+        const struct keys *bounds = &run->runs[action->stage].bounds;
+        for (size_t i = 0; status == SHOAL_OK && i < bounds->count; i++) {
+            const struct key *bound = &bounds->list[i];
+            if (!keys_add(&task->bounds, bound->data, bound->size))
+                status = no_memory(err);
+        }
+    }
+    if (status != SHOAL_OK) {
         task_free(task);
-        return no_memory(err);
+        return status;
     }
     *out = task;
     return SHOAL_OK;
@@ -235,12 +316,25 @@ static shoal_status make_task(struct run *run, const struct sched_action *action
 
 // ---- events
 
-static void accept(struct run *run, uint32_t stage, struct task_output *output) {
+// The files of one task stay together, behind those of the tasks before it.
+static shoal_status accept(struct run *run, uint32_t stage, uint32_t task,
+                           struct task_output *output, struct shoal_error *err) {
     struct stage_run *state = &run->runs[stage];
     struct task_file *files =
         realloc(state->files, (state->file_count + output->count + 1) * sizeof *files);
-    if (files == NULL) return;
+    if (files == NULL) return no_memory(err);
     state->files = files;
+    uint32_t *tasks = realloc(state->file_tasks,
+                              (state->file_count + output->count + 1) * sizeof *tasks);
+    if (tasks == NULL) return no_memory(err);
+    state->file_tasks = tasks;
+    size_t at = state->file_count;
+    while (at > 0 && tasks[at - 1] > task) at--;
+    memmove(files + at + output->count, files + at,
+            (state->file_count - at) * sizeof *files);
+    memmove(tasks + at + output->count, tasks + at,
+            (state->file_count - at) * sizeof *tasks);
+    state->file_count += output->count;
     for (size_t i = 0; i < output->count; i++) {
         uint64_t rows = 0, bytes = 0;
         for (uint32_t p = 0; p < output->partitions; p++) {
@@ -253,13 +347,15 @@ static void accept(struct run *run, uint32_t stage, struct task_output *output) 
             run->stats[stage].rows += rows;
             run->stats[stage].bytes += bytes;
         }
-        files[state->file_count++] = output->files[i];
+        files[at + i] = output->files[i];
+        tasks[at + i] = task;
     }
     output->count = 0;  // the files are the stage's now
     if (run->stats != NULL) {
         run->stats[stage].tasks++;
         run->stats[stage].seconds += output->seconds;
     }
+    return SHOAL_OK;
 }
 
 static bool find_task(const struct run *run, uint64_t id, uint32_t *stage,
@@ -293,6 +389,7 @@ static shoal_status take_event(struct run *run, struct engine_event *event,
                                struct shoal_error *err) {
     double now = seconds();
     uint32_t stage = 0, task = 0;
+    shoal_status status = SHOAL_OK;
     bool ours = (event->kind == ENGINE_DONE || event->kind == ENGINE_FAILED) &&
                 find_task(run, event->task, &stage, &task);
     switch (event->kind) {
@@ -308,14 +405,14 @@ static shoal_status take_event(struct run *run, struct engine_event *event,
             break;
         case ENGINE_DONE:
             if (ours && event->output.partitions !=
-                            (run->stages->stages[stage].hashed ? run->partitions : 1)) {
+                            output_partitions(run, &run->stages->stages[stage])) {
                 task_output_free(&event->output);
                 return shoal_fail(err, SHOAL_INTERNAL,
                                   "a worker's output has %u partitions",
                                   event->output.partitions);
             }
             if (ours && sched_task_done(run->sched, stage, task, event->attempt, now)) {
-                accept(run, stage, &event->output);
+                status = accept(run, stage, task, &event->output, err);
             }
             task_output_free(&event->output);
             break;
@@ -327,7 +424,7 @@ static shoal_status take_event(struct run *run, struct engine_event *event,
         case ENGINE_NOTHING:
             break;
     }
-    return SHOAL_OK;
+    return status;
 }
 
 static shoal_status start_task(struct run *run, const struct sched_action *action,
@@ -402,7 +499,8 @@ static shoal_status run_result(struct run *run, struct duck_result **result,
         }
         if (segments == NULL) status = no_memory(err);
         if (status == SHOAL_OK) {
-            status = block_bind_input(key, i, segments, inputs[i].count, err);
+            status = block_bind_input(key, i, segments, inputs[i].count,
+                                      inputs[i].ordered, err);
         }
         free(segments);
         for (size_t s = 0; s < inputs[i].count; s++) free(inputs[i].segments[s].path);
@@ -491,6 +589,8 @@ shoal_status run_stages(struct session *session, const struct stages *stages,
                                     .count = run.runs[s].file_count};
         task_output_free(&files);
         free(run.runs[s].splits);
+        free(run.runs[s].file_tasks);
+        keys_free(&run.runs[s].bounds);
     }
     free(run.runs);
     free(run.folder);

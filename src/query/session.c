@@ -147,6 +147,7 @@ static shoal_status plan(struct session *session, const char *sql, bool explain,
                          struct stages **stages, struct shoal_error *err) {
     struct plan_options options = {.workers = session->options.workers,
                                    .broadcast_rows = session->options.broadcast_rows,
+                                   .sort_rows = session->options.sort_rows,
                                    .summaries = explain};
     return stages_plan(session->conn, sql, &options, stages, err);
 }

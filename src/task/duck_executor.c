@@ -81,7 +81,8 @@ static shoal_status bind_inputs(const struct task *task, const char *key,
             segments[s] = (struct block_segment){input->segments[s].path,
                                                  input->segments[s].partition};
         }
-        shoal_status status = block_bind_input(key, i, segments, input->count, err);
+        shoal_status status =
+            block_bind_input(key, i, segments, input->count, input->ordered, err);
         free(segments);
         if (status != SHOAL_OK) return status;
     }
@@ -118,11 +119,14 @@ static shoal_status take_counts(struct block_output *blocks, struct task_output 
     output->partitions = blocks->partitions;
     for (size_t i = 0; i < blocks->count; i++) {
         struct block_output_file *file = &blocks->files[i];
-        output->files[output->count++] = (struct task_file){
-            .path = file->path, .rows = file->rows, .bytes = file->bytes};
+        output->files[output->count++] = (struct task_file){.path = file->path,
+                                                            .rows = file->rows,
+                                                            .bytes = file->bytes,
+                                                            .sample = file->sample};
         file->path = NULL;
         file->rows = NULL;
         file->bytes = NULL;
+        file->sample = (struct keys){0};
     }
     return SHOAL_OK;
 }
@@ -138,13 +142,15 @@ static shoal_status executor_run(struct executor *executor, uint32_t slot,
     task_key(task, key);
     shoal_status status = bind_inputs(task, key, err);
     if (status == SHOAL_OK) {
-        status = block_bind_output(task->output, task->partitions, task->hashed, err);
+        status = block_bind_output(task->output, task->partitions, task->scatter,
+                                   &task->bounds, err);
     }
     if (status == SHOAL_OK) {
         text_printf(&sql, "COPY (%s) TO ", task->sql);
         text_append_literal(&sql, task->output);
-        text_append(&sql, executor->slots > 1 ? " (FORMAT shoal, PER_THREAD_OUTPUT true)"
-                                              : " (FORMAT shoal)");
+        text_append(&sql, executor->slots > 1 && !task->ordered
+                              ? " (FORMAT shoal, PER_THREAD_OUTPUT true)"
+                              : " (FORMAT shoal)");
         status = sql.failed ? shoal_fail(err, SHOAL_NOMEM, "out of memory")
                             : duck_run(executor->conns[slot], sql.data, err);
         block_take_output(task->output, &blocks);

@@ -22,6 +22,7 @@ void task_free(struct task *task) {
         }
         free(task->inputs[i].segments);
     }
+    keys_free(&task->bounds);
     free(task->inputs);
     free(task->sql);
     free(task->output);
@@ -33,6 +34,7 @@ void task_output_free(struct task_output *output) {
         free(output->files[i].path);
         free(output->files[i].rows);
         free(output->files[i].bytes);
+        keys_free(&output->files[i].sample);
     }
     free(output->files);
     *output = (struct task_output){0};
@@ -47,23 +49,28 @@ shoal_status task_encode(const struct task *task, char **json, struct shoal_erro
             json_array_append_new(segments,
                                   json_pack("[s, i]", segment->path, segment->partition));
         }
-        json_array_append_new(inputs, segments);
+        json_array_append_new(inputs,
+                              json_pack("{s:b, s:o}", "ordered", task->inputs[i].ordered,
+                                        "segments", segments));
     }
     return json_take_text(
-        json_pack("{s:I, s:I, s:I, s:s, s:o, s:s, s:I, s:b}", "task",
+        json_pack("{s:I, s:I, s:I, s:s, s:o, s:s, s:I, s:i, s:b, s:o}", "task",
                   (json_int_t)task->id, "attempt", (json_int_t)task->attempt, "stage",
                   (json_int_t)task->stage, "sql", task->sql, "inputs", inputs, "output",
-                  task->output, "partitions", (json_int_t)task->partitions, "hashed",
-                  task->hashed),
+                  task->output, "partitions", (json_int_t)task->partitions, "scatter",
+                  (int)task->scatter, "ordered", task->ordered, "bounds",
+                  keys_to_json(&task->bounds)),
         json, err);
 }
 
-static shoal_status decode_input(const json_t *segments, struct task_input *input,
+static shoal_status decode_input(const json_t *input_json, struct task_input *input,
                                  struct shoal_error *err) {
+    const json_t *segments = json_object_get(input_json, "segments");
     size_t count = json_array_size(segments);
     if (!json_is_array(segments) || count > MANY) {
         return shoal_fail(err, SHOAL_CORRUPT, "a task's input is not a list of segments");
     }
+    input->ordered = json_is_true(json_object_get(input_json, "ordered"));
     input->segments = calloc(count + 1, sizeof *input->segments);
     if (input->segments == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
     for (size_t s = 0; s < count; s++) {
@@ -88,7 +95,7 @@ shoal_status task_decode(const char *json, size_t size, struct task **out,
                          struct shoal_error *err) {
     json_t *root = NULL;
     json_t *inputs = NULL;
-    uint64_t attempt = 0, stage = 0, partitions = 0;
+    uint64_t attempt = 0, stage = 0, partitions = 0, scatter = 0;
     struct task *task = calloc(1, sizeof *task);
     *out = NULL;
     if (task == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
@@ -101,6 +108,15 @@ shoal_status task_decode(const char *json, size_t size, struct task **out,
         status = json_get_count(root, "stage", UINT32_MAX, &stage, err);
     if (status == SHOAL_OK)
         status = json_get_count(root, "partitions", MANY, &partitions, err);
+    if (status == SHOAL_OK)
+        status = json_get_count(root, "scatter", BLOCK_SAMPLE, &scatter, err);
+    if (status == SHOAL_OK)
+        status = keys_from_json(json_object_get(root, "bounds"), &task->bounds, err);
+    if (status == SHOAL_OK && task->bounds.count >= partitions + (partitions == 0)) {
+        status =
+            shoal_fail(err, SHOAL_CORRUPT, "a task has %zu bounds for %llu partitions",
+                       task->bounds.count, (unsigned long long)partitions);
+    }
     if (status == SHOAL_OK) status = json_get_string(root, "sql", &task->sql, err);
     if (status == SHOAL_OK) status = json_get_string(root, "output", &task->output, err);
     if (status == SHOAL_OK) status = json_get_array(root, "inputs", MANY, &inputs, err);
@@ -111,7 +127,8 @@ shoal_status task_decode(const char *json, size_t size, struct task **out,
         task->attempt = (uint32_t)attempt;
         task->stage = (uint32_t)stage;
         task->partitions = (uint32_t)partitions;
-        task->hashed = json_is_true(json_object_get(root, "hashed"));
+        task->scatter = (enum block_scatter)scatter;
+        task->ordered = json_is_true(json_object_get(root, "ordered"));
         task->inputs = calloc(json_array_size(inputs) + 1, sizeof *task->inputs);
         if (task->inputs == NULL) status = shoal_fail(err, SHOAL_NOMEM, "out of memory");
     }
@@ -142,8 +159,9 @@ shoal_status task_output_encode(uint64_t id, uint32_t attempt,
                                             (json_int_t)output->files[f].rows[p],
                                             (json_int_t)output->files[f].bytes[p]));
         }
-        json_array_append_new(files, json_pack("{s:s, s:o}", "path",
-                                               output->files[f].path, "parts", parts));
+        json_array_append_new(
+            files, json_pack("{s:s, s:o, s:o}", "path", output->files[f].path, "parts",
+                             parts, "sample", keys_to_json(&output->files[f].sample)));
     }
     return json_take_text(
         json_pack("{s:I, s:I, s:I, s:f, s:o}", "task", (json_int_t)id, "attempt",
@@ -158,6 +176,8 @@ static shoal_status decode_file(const json_t *item, uint32_t partitions,
     shoal_status status = json_get_string(item, "path", &file->path, err);
     if (status == SHOAL_OK)
         status = json_get_array(item, "parts", partitions, &parts, err);
+    if (status == SHOAL_OK)
+        status = keys_from_json(json_object_get(item, "sample"), &file->sample, err);
     if (status != SHOAL_OK) return status;
     file->rows = calloc(partitions, sizeof *file->rows);
     file->bytes = calloc(partitions, sizeof *file->bytes);

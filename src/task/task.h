@@ -10,7 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/keys.h"
 #include "base/status.h"
+#include "block/block.h"
 
 // One piece of an exchange input: a block file, and one of its partitions (-1: all).
 struct task_segment {
@@ -21,6 +23,7 @@ struct task_segment {
 struct task_input {
     struct task_segment *segments;
     size_t count;
+    bool ordered;  // read by one thread, in the order of the segments
 };
 
 struct task {
@@ -32,13 +35,16 @@ struct task {
     size_t input_count;
     char *output;         // path of the output: a file, or a folder of one file a thread
     uint32_t partitions;  // 1: not partitioned
-    bool hashed;          // the SELECT's first column is the hash to scatter by
+    enum block_scatter scatter;  // what the SELECT's first column is
+    struct keys bounds;          // of BLOCK_RANGE
+    bool ordered;                // the output is one file, in the SELECT's order
 };
 
 struct task_file {
     char *path;
-    uint64_t *rows;   // [partitions]
-    uint64_t *bytes;  // [partitions]
+    uint64_t *rows;      // [partitions]
+    uint64_t *bytes;     // [partitions]
+    struct keys sample;  // of BLOCK_SAMPLE
 };
 
 struct task_output {

@@ -49,14 +49,15 @@ static char *value_of(const char *sql) {
 }
 
 // Writes a SELECT; its files, and the status of the COPY, come back.
-static shoal_status write_blocks(const char *select, uint32_t partitions, bool hashed,
-                                 bool per_thread, struct block_output *output,
-                                 struct shoal_error *err) {
+static shoal_status write_blocks(const char *select, uint32_t partitions,
+                                 enum block_scatter scatter, bool per_thread,
+                                 struct block_output *output, struct shoal_error *err) {
     static int number;
     struct text target = {0};
     struct text sql = {0};
     text_printf(&target, "%s/t%d", folder, number++);
-    assert_int_equal(block_bind_output(target.data, partitions, hashed, err), SHOAL_OK);
+    assert_int_equal(block_bind_output(target.data, partitions, scatter, NULL, err),
+                     SHOAL_OK);
     text_printf(&sql, "COPY (%s) TO '%s' (FORMAT shoal%s)", select, target.data,
                 per_thread ? ", PER_THREAD_OUTPUT true" : "");
     shoal_status status = duck_run(conn, sql.data, err);
@@ -83,7 +84,8 @@ static void bind_all(const char *key, const struct block_output *output,
     for (size_t i = 0; i < output->count; i++) {
         segments[i] = (struct block_segment){output->files[i].path, partition};
     }
-    assert_int_equal(block_bind_input(key, 0, segments, output->count, &err), SHOAL_OK);
+    assert_int_equal(block_bind_input(key, 0, segments, output->count, false, &err),
+                     SHOAL_OK);
     free(segments);
 }
 
@@ -94,7 +96,7 @@ static void round_trip(const char *create, uint32_t partitions, bool per_thread)
     struct block_output output;
     struct schema schema;
     run(create);
-    shoal_status status = write_blocks("SELECT hash(v), * FROM v", partitions, true,
+    shoal_status status = write_blocks("SELECT hash(v), * FROM v", partitions, BLOCK_HASH,
                                        per_thread, &output, &err);
     if (status != SHOAL_OK) fail_msg("%s", err.message);
     assert_int_equal(duck_describe(conn, "SELECT * FROM v", &schema, &err), SHOAL_OK);
@@ -195,7 +197,7 @@ static void damage_is_found(void **state) {
     (void)state;
     struct shoal_error err;
     struct block_output output;
-    assert_int_equal(write_blocks("SELECT i AS a FROM range(100000) r(i)", 1, false,
+    assert_int_equal(write_blocks("SELECT i AS a FROM range(100000) r(i)", 1, BLOCK_WHOLE,
                                   false, &output, &err),
                      SHOAL_OK);
     assert_int_equal(output.count, 1);
@@ -244,7 +246,7 @@ static void a_full_disk_names_the_file(void **state) {
         calls_before_fault = calls;
         io_fault = fail_write;
         shoal_status status = write_blocks("SELECT i AS a FROM range(300000) r(i)", 1,
-                                           false, false, &output, &err);
+                                           BLOCK_WHOLE, false, &output, &err);
         io_fault = NULL;
         assert_int_not_equal(status, SHOAL_OK);
         assert_non_null(strstr(err.message, "No space left"));

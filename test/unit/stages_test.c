@@ -49,7 +49,8 @@ static int tear_down(void **state) {
 }
 
 static struct stages *plan(const char *sql, int64_t broadcast_rows) {
-    struct plan_options options = {.broadcast_rows = broadcast_rows, .summaries = true};
+    struct plan_options options = {
+        .broadcast_rows = broadcast_rows, .sort_rows = SORT_ROWS, .summaries = true};
     struct shoal_error err;
     struct stages *stages = NULL;
     if (stages_plan(conn, sql, &options, &stages, &err) != SHOAL_OK) {
@@ -72,7 +73,7 @@ static void group_by_is_partial_and_final(void **state) {
         plan("SELECT k, sum(v), avg(v), count(*) FROM fact GROUP BY k", -1);
     assert_int_equal(stages->count, 3);
     assert_int_equal(count_kind(stages, EXCHANGE_HASH), 1);
-    assert_true(stages->stages[0].hashed);
+    assert_int_equal(stages->stages[0].scatter, BLOCK_HASH);
     assert_false(stages->stages[0].single);
     assert_non_null(strstr(stages->stages[0].summary, "HashAggregate"));
     assert_non_null(strstr(stages->stages[1].summary, "HashAggregate"));

@@ -1,0 +1,107 @@
+// ORDER BY of many rows: a sample sort (Frazer and McKellar, 1970; every engine's
+// terasort). Three stages end in the gathered parts, in order:
+//
+//   write the rows, sampling their sort keys  -> RoundRobinExchange
+//   scatter them by bounds from the samples   -> RangeExchange
+//   sort each part                            -> GatherExchange, read in the parts' order
+//
+// The keys are DuckDB's own create_sort_key(), whose bytes compare as the ORDER BY does:
+// directions, NULLS FIRST and every type are right by construction. They only place rows;
+// a part is sorted by the ORDER BY itself. Rows with equal keys meet in one part.
+#include <string.h>
+
+#include "base/text.h"
+#include "dist/planner.h"
+
+// "DESC NULLS FIRST": the second argument of create_sort_key.
+static const char *direction(const json_t *order) {
+    bool descending = tree_is(order, "type", "DESCENDING");
+    bool first = tree_is(order, "null_order", "NULLS FIRST");
+    if (descending) return first ? "DESC NULLS FIRST" : "DESC NULLS LAST";
+    return first ? "ASC NULLS FIRST" : "ASC NULLS LAST";
+}
+
+json_t *sort_key_expression(struct planner *planner, json_t *orders,
+                            const json_t *columns) {
+    struct trees *trees = &planner->trees;
+    json_t *call = tree_expression(trees, "create_sort_key(1)");
+    json_t *arguments = json_object_get(call, "arguments");
+    json_t *model = tree_copy(trees, json_array_get(arguments, 0));
+    json_array_clear(arguments);
+    size_t i;
+    json_t *order;
+    json_array_foreach(orders, i, order) {
+        struct text text = {0};
+        text_append_literal(&text, direction(order));
+        json_t *pair[2] = {
+            tree_aliased(trees, json_object_get(order, "expression"), ""),
+            text.failed ? NULL : tree_expression(trees, text.data)};
+        text_free(&text);
+        for (int p = 0; p < 2; p++) {
+            json_t *argument = json_deep_copy(model);
+            json_object_set(argument, "expression",
+                            tree_rename_columns(trees, pair[p], columns));
+            json_array_append_new(arguments, argument);
+        }
+    }
+    return tree_aliased(trees, call, "shoal_key");
+}
+
+static json_t *find_order(json_t *modifiers) {
+    size_t i;
+    json_t *modifier;
+    json_array_foreach(modifiers, i, modifier) {
+        if (tree_is(modifier, "type", "ORDER_MODIFIER")) return modifier;
+    }
+    return NULL;
+}
+
+bool sort_wanted(const struct planner *planner, const struct fragment *from,
+                 json_t *modifiers) {
+    json_t *order = find_order(modifiers);
+    size_t i;
+    json_t *item;
+    if (order == NULL || from->dist >= DIST_SINGLE || planner->options->no_range ||
+        from->rows < planner->options->sort_rows) {
+        return false;
+    }
+    json_array_foreach(modifiers, i, item) {
+        if (tree_is(item, "type", "DISTINCT_MODIFIER")) return false;
+    }
+    json_array_foreach(json_object_get(order, "orders"), i, item) {
+        // A collation compares otherwise than the bytes do.
+        if (tree_is(json_object_get(item, "expression"), "class", "COLLATE")) return false;
+    }
+    return true;
+}
+
+struct fragment *sort_place(struct planner *planner, struct fragment *from,
+                            json_t *columns, json_t *modifiers, json_t *where) {
+    struct trees *trees = &planner->trees;
+    json_t *order = find_order(modifiers);
+    json_t *orders = json_object_get(order, "orders");
+    struct before_exchange before = {.where = where, .sampled = true};
+    struct fragment *rows =
+        exchange_place(planner, from, columns, EXCHANGE_ROUND_ROBIN, orders, &before);
+    if (rows == NULL) return NULL;
+    uint32_t sampled = (uint32_t)planner->exchange_count - 1;
+    struct fragment *parts =
+        exchange_place(planner, rows, columns, EXCHANGE_RANGE, orders, NULL);
+    if (parts == NULL) return NULL;
+    planner->exchanges[planner->exchange_count - 1].bounds_from = sampled;
+    struct before_exchange sorted = {.modifiers = tree_own(trees, json_pack("[O]", order)),
+                                     .ordered = true};
+    return exchange_place(planner, parts, columns, EXCHANGE_GATHER, NULL, &sorted);
+}
+
+json_t *sort_rest(struct planner *planner, json_t *modifiers) {
+    json_t *rest = tree_own(&planner->trees, json_array());
+    size_t i;
+    json_t *modifier;
+    json_array_foreach(modifiers, i, modifier) {
+        if (!tree_is(modifier, "type", "ORDER_MODIFIER")) {
+            json_array_append(rest, modifier);
+        }
+    }
+    return rest;
+}
