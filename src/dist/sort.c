@@ -33,9 +33,8 @@ json_t *sort_key_expression(struct planner *planner, json_t *orders,
     json_array_foreach(orders, i, order) {
         struct text text = {0};
         text_append_literal(&text, direction(order));
-        json_t *pair[2] = {
-            tree_aliased(trees, json_object_get(order, "expression"), ""),
-            text.failed ? NULL : tree_expression(trees, text.data)};
+        json_t *pair[2] = {tree_aliased(trees, json_object_get(order, "expression"), ""),
+                           text.failed ? NULL : tree_expression(trees, text.data)};
         text_free(&text);
         for (int p = 0; p < 2; p++) {
             json_t *argument = json_deep_copy(model);
@@ -70,7 +69,8 @@ bool sort_wanted(const struct planner *planner, const struct fragment *from,
     }
     json_array_foreach(json_object_get(order, "orders"), i, item) {
         // A collation compares otherwise than the bytes do.
-        if (tree_is(json_object_get(item, "expression"), "class", "COLLATE")) return false;
+        if (tree_is(json_object_get(item, "expression"), "class", "COLLATE"))
+            return false;
     }
     return true;
 }
@@ -89,8 +89,8 @@ struct fragment *sort_place(struct planner *planner, struct fragment *from,
         exchange_place(planner, rows, columns, EXCHANGE_RANGE, orders, NULL);
     if (parts == NULL) return NULL;
     planner->exchanges[planner->exchange_count - 1].bounds_from = sampled;
-    struct before_exchange sorted = {.modifiers = tree_own(trees, json_pack("[O]", order)),
-                                     .ordered = true};
+    struct before_exchange sorted = {
+        .modifiers = tree_own(trees, json_pack("[O]", order)), .ordered = true};
     return exchange_place(planner, parts, columns, EXCHANGE_GATHER, NULL, &sorted);
 }
 

@@ -1,0 +1,45 @@
+// Internal to src/query: one distributed query while it runs.
+#ifndef SHOAL_QUERY_RUN_H
+#define SHOAL_QUERY_RUN_H
+
+#include "query/session.h"
+
+struct stage_run {
+    uint32_t tasks;
+    uint64_t first_task;  // id of task 0
+    struct scan_split *splits;
+    struct task_file *files;  // of accepted attempts, by task
+    uint32_t *file_tasks;     // which task wrote each
+    size_t file_count;
+    struct keys bounds;  // of a RANGE exchange that it feeds, once known
+    bool bounded;
+};
+
+struct run {
+    struct session *session;
+    const struct stages *stages;
+    struct stage_run *runs;
+    struct stage_stats *stats;
+    struct sched *sched;
+    struct progress progress;
+    char *folder;
+    uint32_t slots;
+    uint32_t partitions;
+};
+
+// tasks.c
+// Cuts each stage into tasks and tells the scheduler.
+shoal_status run_plan_tasks(struct run *run, struct shoal_error *err);
+// The message of one attempt; free it with task_free.
+shoal_status run_make_task(struct run *run, const struct sched_action *action,
+                           struct task **task, struct shoal_error *err);
+// A stage's SQL for one task; inputs, [leaf_count], are filled. NULL: out of memory.
+char *run_task_sql(const struct run *run, size_t stage, uint32_t index, const char *key,
+                   struct task_input *inputs, size_t *input_count);
+uint32_t run_partitions(const struct run *run, const struct stage *stage);
+
+// bounds.c
+// Fills the stage's bounds from the samples of the exchange before it, once.
+shoal_status run_find_bounds(struct run *run, uint32_t stage, struct shoal_error *err);
+
+#endif

@@ -1,0 +1,218 @@
+// A stage's tasks: what each reads, and the message that says so.
+#include <stdlib.h>
+#include <string.h>
+
+#include "block/block.h"
+#include "query/run.h"
+
+// A scan's tasks: enough to level out uneven ones and to lose little with a worker, few
+// enough that what each repeats (binding, a broadcast side's hash table) stays small.
+#define TASKS_A_WORKER 4
+#define SPLIT_ROWS_MIN 100000
+#define SPLIT_ROWS_MAX 20000000
+#define FILES_MAX 1000  // small files packed into one task
+
+static shoal_status no_memory(struct shoal_error *err) {
+    return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+}
+
+static const struct stage_leaf *driving_leaf(const struct stage *stage) {
+    for (size_t i = 0; i < stage->leaf_count; i++) {
+        const struct stage_leaf *leaf = &stage->leaves[i];
+        if (leaf->kind == LEAF_SCAN || leaf->kind == LEAF_SPLIT ||
+            leaf->kind == LEAF_PARTITION) {
+            return leaf;
+        }
+    }
+    return NULL;
+}
+
+static shoal_status cut_scan(struct run *run, const struct stage_leaf *leaf,
+                             struct stage_run *stage, struct shoal_error *err) {
+    uint64_t rows = 0;
+    for (size_t i = 0; i < leaf->file_count; i++) rows += leaf->files[i].rows;
+    uint64_t size = rows / (TASKS_A_WORKER * (uint64_t)run->session->options.workers) + 1;
+    if (size < SPLIT_ROWS_MIN) size = SPLIT_ROWS_MIN;
+    if (size > SPLIT_ROWS_MAX) size = SPLIT_ROWS_MAX;
+    // Each file gives at most its parts, one of them begun in the task before.
+    size_t most = leaf->file_count + 1 + (size_t)(rows / size);
+    if (leaf->file_count == 0 || most > UINT32_MAX / 8) {
+        return shoal_fail(err, SHOAL_UNSUPPORTED, "a scan would be cut into %zu tasks",
+                          most);
+    }
+    stage->splits = calloc(most, sizeof *stage->splits);
+    if (stage->splits == NULL) return no_memory(err);
+    for (size_t i = 0; i < leaf->file_count;) {
+        const struct scan_file *file = &leaf->files[i];
+        if (file->rows > size) {
+            // Equal parts, so that the last is no crumb.
+            uint64_t parts = (file->rows + size - 1) / size;
+            for (uint64_t p = 0; p < parts; p++) {
+                stage->splits[stage->tasks++] =
+                    (struct scan_split){file, 1, true, p * file->rows / parts,
+                                        (p + 1) * file->rows / parts - 1};
+            }
+            i++;
+            continue;
+        }
+        // Small files together, as many as make one task's work.
+        uint64_t packed = 0;
+        size_t first = i;
+        while (i < leaf->file_count && i - first < FILES_MAX &&
+               (i == first || packed + leaf->files[i].rows <= size)) {
+            packed += leaf->files[i++].rows;
+        }
+        stage->splits[stage->tasks++] =
+            (struct scan_split){.files = file, .count = i - first};
+    }
+    return SHOAL_OK;
+}
+
+shoal_status run_plan_tasks(struct run *run, struct shoal_error *err) {
+    for (size_t s = 0; s + 1 < run->stages->count; s++) {
+        const struct stage *stage = &run->stages->stages[s];
+        struct stage_run *to = &run->runs[s];
+        const struct stage_leaf *leaf = stage->single ? NULL : driving_leaf(stage);
+        shoal_status status = SHOAL_OK;
+        if (leaf == NULL) {
+            to->tasks = 1;
+        } else if (leaf->kind == LEAF_SCAN) {
+            status = cut_scan(run, leaf, to, err);
+        } else {
+            to->tasks = leaf->kind == LEAF_PARTITION ? run->partitions
+                                                     : run->session->options.workers;
+        }
+        if (status != SHOAL_OK) return status;
+        to->first_task = run->session->next_task;
+        run->session->next_task += to->tasks;
+        uint32_t *deps = calloc(s + 1, sizeof *deps);
+        size_t count = 0;
+        if (deps == NULL) return no_memory(err);
+        for (uint32_t d = 0; d < s; d++) {
+            bool reads = false;
+            for (size_t l = 0; l < stage->leaf_count; l++) {
+                const struct stage_leaf *input = &stage->leaves[l];
+                reads = reads || (input->scan_call == NULL &&
+                                  input->exchange == run->stages->stages[d].exchange);
+            }
+            if (reads) deps[count++] = d;
+        }
+        uint32_t id = sched_add_stage(run->sched, to->tasks, stage->wide, deps, count);
+        free(deps);
+        if (id == UINT32_MAX) return no_memory(err);
+    }
+    return SHOAL_OK;
+}
+
+// ---- a task's inputs
+
+static bool add_segment(struct task_input *input, size_t *capacity, const char *path,
+                        int32_t partition) {
+    if (input->count == *capacity) {
+        *capacity = *capacity ? *capacity * 2 : 16;
+        struct task_segment *grown = realloc(input->segments, *capacity * sizeof *grown);
+        if (grown == NULL) return false;
+        input->segments = grown;
+    }
+    struct task_segment *segment = &input->segments[input->count];
+    segment->partition = partition;
+    segment->path = strdup(path);
+    if (segment->path == NULL) return false;
+    input->count++;
+    return true;
+}
+
+// The segments that task number index of a stage of `tasks` reads through the leaf.
+static bool gather_input(const struct run *run, const struct stage_leaf *leaf,
+                         uint32_t index, uint32_t tasks, struct task_input *input) {
+    size_t capacity = 0;
+    size_t number = 0;
+    input->ordered = leaf->kind == LEAF_ORDERED;
+    for (size_t s = 0; s + 1 < run->stages->count; s++) {
+        if (run->stages->stages[s].exchange != leaf->exchange) continue;
+        for (size_t f = 0; f < run->runs[s].file_count; f++, number++) {
+            const struct task_file *file = &run->runs[s].files[f];
+            if (leaf->kind == LEAF_PARTITION && file->rows[index] == 0) continue;
+            if (leaf->kind == LEAF_SPLIT && number % tasks != index) continue;
+            int32_t partition = leaf->kind == LEAF_PARTITION ? (int32_t)index : -1;
+            if (!add_segment(input, &capacity, file->path, partition)) return false;
+        }
+    }
+    return true;
+}
+
+// The stage's SQL for one task, and its inputs.
+char *run_task_sql(const struct run *run, size_t s, uint32_t index, const char *key,
+                      struct task_input *inputs, size_t *input_count) {
+    const struct stage *stage = &run->stages->stages[s];
+    const struct stage_run *state = &run->runs[s];
+    char **leaves = calloc(stage->leaf_count + 1, sizeof *leaves);
+    char *sql = NULL;
+    bool ok = leaves != NULL;
+    *input_count = 0;
+    for (size_t l = 0; ok && l < stage->leaf_count; l++) {
+        const struct stage_leaf *leaf = &stage->leaves[l];
+        if (leaf->kind == LEAF_SCAN) {
+            leaves[l] = stage_scan_sql(leaf, &state->splits[index]);
+        } else if (leaf->kind == LEAF_SCAN_ALL) {
+            leaves[l] = stage_scan_sql(leaf, NULL);
+        } else {
+            size_t number = (*input_count)++;
+            ok = gather_input(run, leaf, index, state->tasks, &inputs[number]);
+            leaves[l] = block_input_sql(key, number,
+                                        &run->stages->exchanges[leaf->exchange].schema);
+        }
+        ok = ok && leaves[l] != NULL;
+    }
+    if (ok) sql = stage_substitute(stage, leaves);
+    for (size_t l = 0; leaves != NULL && l < stage->leaf_count; l++) free(leaves[l]);
+    free(leaves);
+    return sql;
+}
+
+uint32_t run_partitions(const struct run *run, const struct stage *stage) {
+    bool many = stage->scatter == BLOCK_HASH || stage->scatter == BLOCK_RANGE;
+    return many ? run->partitions : 1;
+}
+
+shoal_status run_make_task(struct run *run, const struct sched_action *action,
+                              struct task **out, struct shoal_error *err) {
+    const struct stage *stage = &run->stages->stages[action->stage];
+    struct task *task = calloc(1, sizeof *task);
+    struct text output = {0};
+    char key[TASK_KEY_SIZE];
+    *out = NULL;
+    if (task == NULL) return no_memory(err);
+    task->id = run->runs[action->stage].first_task + action->task;
+    task->attempt = action->attempt;
+    task->stage = action->stage;
+    task->scatter = stage->scatter;
+    task->ordered = stage->ordered;
+    task->partitions = run_partitions(run, stage);
+    text_printf(&output, "%s/s%u.t%u.a%u.w%u", run->folder, action->stage, action->task,
+                action->attempt, action->worker);
+    task->output = text_take(&output);
+    task->inputs = calloc(stage->leaf_count + 1, sizeof *task->inputs);
+    task_key(task, key);
+    if (task->inputs != NULL && task->output != NULL) {
+        task->sql = run_task_sql(run, action->stage, action->task, key, task->inputs,
+                             &task->input_count);
+    }
+    shoal_status status = task->sql == NULL ? no_memory(err) : SHOAL_OK;
+    if (status == SHOAL_OK && stage->scatter == BLOCK_RANGE) {
+        status = run_find_bounds(run, action->stage, err);
+        const struct keys *bounds = &run->runs[action->stage].bounds;
+        for (size_t i = 0; status == SHOAL_OK && i < bounds->count; i++) {
+            const struct key *bound = &bounds->list[i];
+            if (!keys_add(&task->bounds, bound->data, bound->size))
+                status = no_memory(err);
+        }
+    }
+    if (status != SHOAL_OK) {
+        task_free(task);
+        return status;
+    }
+    *out = task;
+    return SHOAL_OK;
+}
+
