@@ -94,6 +94,7 @@ static shoal_status bind_stage(struct planner *planner, struct stages *stages,
                             .single = draft->dist >= DIST_SINGLE,
                             .scatter = draft->scatter,
                             .ordered = draft->ordered,
+                            .in_driver = draft->in_driver,
                             .exchange = draft->exchange,
                             .estimated_rows = draft->rows};
     stages->count = index + 1;

@@ -268,8 +268,9 @@ static struct leaf_draft *driving_leaf(struct planner *planner, const json_t *no
 struct fragment *to_replicated(struct planner *planner, struct fragment *from,
                                const json_t *item) {
     if (from->dist == DIST_REPLICATED) return from;
-    struct leaf_draft *leaf =
-        from->dist == DIST_RANDOM ? driving_leaf(planner, from->tree) : NULL;
+    struct leaf_draft *leaf = from->dist == DIST_RANDOM && !from->once
+                                  ? driving_leaf(planner, from->tree)
+                                  : NULL;
     if (leaf != NULL && leaf->kind == LEAF_SPLIT &&
         leaf_index(planner, from->tree) < planner->leaf_count) {
         leaf->kind = LEAF_ALL;

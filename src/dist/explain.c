@@ -19,9 +19,10 @@ void stages_explain(const struct stages *stages, struct text *out) {
                         kinds[exchange->kind]);
             if (exchange->keys != NULL) text_printf(out, " keys=[%s]", exchange->keys);
             text_printf(out, ", %s, about %llu rows\n",
-                        stage->single ? "one task"
-                        : stage->wide ? "wide tasks"
-                                      : "narrow tasks",
+                        stage->in_driver ? "in the driver"
+                        : stage->single  ? "one task"
+                        : stage->wide    ? "wide tasks"
+                                         : "narrow tasks",
                         (unsigned long long)stage->estimated_rows);
         }
         const char *line = stage->summary;

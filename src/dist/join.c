@@ -109,6 +109,7 @@ static struct fragment *joined(struct planner *planner, struct join *join,
     struct fragment *out = fragment_new(planner, tree, dist, rows);
     if (out == NULL) return NULL;
     out->kept = kept;
+    out->once = join->left->once || join->right->once;
     static const char *const right_only[] = {"RIGHT_SEMI", "RIGHT_ANTI", NULL};
     static const char *const left_only[] = {"SEMI", "ANTI", "MARK", NULL};
     if (!one_of(join->type, right_only))
@@ -200,6 +201,32 @@ static bool small(const struct planner *planner, const struct fragment *side,
     return side->rows <= BROADCAST_ALWAYS || (double)side->rows * copies < shuffle;
 }
 
+static void find_column(void *ctx, const char *key) {
+    (void)key;
+    *(bool *)ctx = true;
+}
+
+// A table function of the other side's columns: unnest(t.list).
+static bool lateral(const json_t *item) {
+    bool found = false;
+    if (tree_is(item, "type", "TABLE_FUNCTION")) {
+        tree_each_column(json_object_get(item, "function"), find_column, &found);
+    }
+    return found;
+}
+
+// It stays where the rows are.
+static struct fragment *plan_lateral(struct planner *planner, struct join *join) {
+    json_t *function = json_object_get(join->item, "right");
+    join->right = fragment_named(
+        planner, tree_rename_columns(&planner->trees, function, join->left->columns),
+        DIST_REPLICATED, join->left->rows);
+    if (join->right == NULL) return NULL;
+    join->left_keys = join->right_keys = tree_own(&planner->trees, json_array());
+    join->keeps_left = true;  // one row of the left gives many, but each is still there
+    return joined(planner, join, join->left->dist, join->left->key_sets);
+}
+
 struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) {
     static const char *const known[] = {"INNER",      "CROSS",      "LEFT",   "RIGHT",
                                         "FULL",       "SEMI",       "ANTI",   "MARK",
@@ -209,7 +236,13 @@ struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) 
     static const char *const right_kept[] = {"RIGHT", "RIGHT_SEMI", "RIGHT_ANTI", NULL};
     const char *reference = tree_text(item, "ref_type");
     struct join join = {.item = item, .type = tree_text(item, "join_type")};
-    if (strcmp(reference, "REGULAR") != 0 && strcmp(reference, "CROSS") != 0) {
+    bool asof = strcmp(reference, "ASOF") == 0;
+    if (strcmp(reference, "POSITIONAL") == 0) {
+        return refuse(
+            planner,
+            "POSITIONAL JOIN pairs rows by their order, which tasks do not keep");
+    }
+    if (strcmp(reference, "REGULAR") != 0 && strcmp(reference, "CROSS") != 0 && !asof) {
         return refuse(planner, "%s JOIN is not planned yet", reference);
     }
     if (strcmp(reference, "CROSS") == 0) join.type = "CROSS";
@@ -220,14 +253,21 @@ struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) 
     }
     join.left = plan_from(planner, json_object_get(item, "left"), ctes);
     if (join.left == NULL) return NULL;
+    if (lateral(json_object_get(item, "right"))) return plan_lateral(planner, &join);
     join.right = plan_from(planner, json_object_get(item, "right"), ctes);
     if (join.right == NULL) return NULL;
+    if (tree_volatile(&planner->trees, json_object_get(item, "condition")) != NULL) {
+        return refuse(planner, "a volatile function in a join's condition");
+    }
     join.keeps_left = one_of(join.type, left_kept);
     join.keeps_right = one_of(join.type, right_kept);
     find_keys(planner, &join);
+    if (asof && strcmp(join.type, "INNER") == 0) join.keeps_left = true;
     bool inner = strcmp(join.type, "INNER") == 0 || strcmp(join.type, "CROSS") == 0;
     bool may_right = inner || join.keeps_left;
-    bool may_left = inner || join.keeps_right;
+    // An ASOF join picks one row of the whole right side for each of the left.
+    bool may_left = asof ? false : inner || join.keeps_right;
+    if (asof) may_right = inner || strcmp(join.type, "LEFT") == 0;
     // NOT IN needs all of the right side: one NULL anywhere in it changes every answer.
     bool can_hash = json_array_size(join.left_keys) > 0 &&
                     (strcmp(join.type, "MARK") != 0 || join.null_safe);

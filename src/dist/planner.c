@@ -76,6 +76,9 @@ void planner_named(struct planner *planner, const char *alias, const char *colum
 }
 
 size_t node_width(const json_t *node) {
+    if (tree_is(node, "type", "RECURSIVE_CTE_NODE")) {
+        return node_width(json_object_get(node, "left"));
+    }
     if (!tree_is(node, "type", "SELECT_NODE")) {
         return node_width(json_array_get(json_object_get(node, "children"), 0));
     }
@@ -88,8 +91,8 @@ size_t node_width(const json_t *node) {
     return json_array_size(list);
 }
 
-static struct fragment *named(struct planner *planner, json_t *item,
-                              enum distribution dist, uint64_t rows) {
+struct fragment *fragment_named(struct planner *planner, json_t *item,
+                                enum distribution dist, uint64_t rows) {
     struct fragment *fragment =
         fragment_new(planner, tree_copy(&planner->trees, item), dist, rows);
     if (fragment != NULL) {
@@ -98,182 +101,17 @@ static struct fragment *named(struct planner *planner, json_t *item,
     return fragment;
 }
 
-static bool list_files(struct planner *planner, const char *argument,
-                       struct leaf_draft *leaf) {
-    struct text sql = {0};
-    text_printf(&sql,
-                "SELECT file_name, num_rows::VARCHAR, file_size_bytes::VARCHAR "
-                "FROM parquet_file_metadata(%s)",
-                argument);
-    struct duck_result *result = NULL;
-    shoal_status status =
-        duck_query_text(planner->trees.conn, sql.data, &result, planner->err);
-    text_free(&sql);
-    if (status != SHOAL_OK) return false;
-    leaf->files = calloc(duck_result_rows(result) + 1, sizeof *leaf->files);
-    for (size_t i = 0; leaf->files != NULL && i < duck_result_rows(result); i++) {
-        const char *rows = duck_result_text(result, 1, i);
-        const char *bytes = duck_result_text(result, 2, i);
-        leaf->files[i].path = strdup(duck_result_text(result, 0, i));
-        leaf->files[i].rows = strtoull(rows ? rows : "0", NULL, 10);
-        leaf->files[i].bytes = strtoull(bytes ? bytes : "0", NULL, 10);
-        leaf->file_count++;
-    }
-    duck_result_free(result);
-    return leaf->files != NULL;
-}
-
-// The scan's one argument as SQL. Nearly always it is a path: no need to ask DuckDB then.
-static char *scan_argument(struct planner *planner, json_t *expression) {
-    const json_t *inner = expression;
-    if (tree_is(inner, "class", "CAST")) inner = json_object_get(inner, "child");
-    const json_t *literal = json_object_get(inner, "literal");
-    if (tree_is(inner, "class", "CONSTANT") && tree_is(literal, "kind", "STRING")) {
-        struct text text = {0};
-        text_append_literal(&text, tree_text(literal, "text"));
-        return text_take(&text);
-    }
-    return keys_text(planner, tree_own(&planner->trees, json_pack("[O]", expression)));
-}
-
-// Files and schema of a scan; from an earlier scan of the same in this query, if any.
-static bool describe_scan(struct planner *planner, const char *argument,
-                          struct leaf_draft *leaf) {
-    for (struct leaf_draft *other = planner->leaves; other < leaf; other++) {
-        if (other->scan_call == NULL || strcmp(other->scan_call, leaf->scan_call) != 0)
-            continue;
-        leaf->files = calloc(other->file_count + 1, sizeof *leaf->files);
-        for (size_t i = 0; leaf->files != NULL && i < other->file_count; i++) {
-            leaf->files[i] = other->files[i];
-            leaf->files[i].path = strdup(other->files[i].path);
-            leaf->file_count++;
-            if (leaf->files[i].path == NULL) return false;
-        }
-        return leaf->files != NULL && schema_copy(&leaf->all, &other->all);
-    }
-    struct text probe = {0};
-    text_printf(&probe, "SELECT * FROM %s", leaf->scan_call);
-    bool ok = !probe.failed && list_files(planner, argument, leaf) &&
-              duck_describe(planner->trees.conn, probe.data, &leaf->all, planner->err) ==
-                  SHOAL_OK;
-    text_free(&probe);
-    return ok;
-}
-
-// The columns of the scan that the query mentions, with their names in it; the first when
-// it mentions none, for the rows' sake. NULL when out of memory.
-static json_t *prune_scan(struct planner *planner, json_t *item,
-                          struct leaf_draft *leaf) {
-    struct trees *trees = &planner->trees;
-    const char *alias = tree_text(item, "alias");
-    json_t *given = json_object_get(item, "column_name_alias");
-    json_t *names = tree_own(trees, json_array());
-    json_t *whole = tree_column_key(trees, "", alias);  // the row as one value
-    bool all = json_object_get(planner->references, json_string_value(whole)) != NULL;
-    for (int pass = 0; pass < 2 && leaf->schema.count == 0; pass++) {
-        for (size_t i = 0; i < leaf->all.count; i++) {
-            const struct schema_column *column = &leaf->all.columns[i];
-            const char *name = json_string_value(json_array_get(given, i));
-            if (name == NULL) name = column->name;
-            json_t *key = tree_column_key(trees, alias, name);
-            bool used =
-                json_object_get(planner->references, json_string_value(key)) != NULL;
-            if (!used && !all && !(pass == 1 && i == 0)) continue;
-            if (!schema_add(&leaf->schema, column->name, column->type)) return NULL;
-            json_array_append_new(names, json_string(name));
-            json_object_set_new(planner->names, json_string_value(key),
-                                json_pack("[s]", column->name));
-        }
-    }
-    return names;
-}
-
-static struct fragment *plan_scan(struct planner *planner, json_t *item) {
-    json_t *arguments = json_object_get(json_object_get(item, "function"), "arguments");
-    json_t *first = json_array_get(arguments, 0);
-    if (json_array_size(arguments) != 1) {
-        return refuse(planner, "read_parquet with options is not planned yet");
-    }
-    char *argument = scan_argument(planner, json_object_get(first, "expression"));
-    if (argument == NULL) return NULL;
-    json_t *table =
-        exchange_read(planner, UINT32_MAX, LEAF_SCAN, tree_text(item, "alias"));
-    if (table == NULL) {
-        free(argument);
-        return NULL;
-    }
-    struct leaf_draft *leaf = &planner->leaves[planner->leaf_count - 1];
-    struct text call = {0};
-    text_printf(&call, "parquet_scan(%s)", argument);
-    leaf->scan_call = text_take(&call);
-    bool ok = leaf->scan_call != NULL && describe_scan(planner, argument, leaf);
-    free(argument);
-    json_t *names = ok ? prune_scan(planner, item, leaf) : NULL;
-    if (names == NULL) return NULL;
-    json_object_set(table, "column_name_alias", names);
-    uint64_t rows = 0;
-    for (size_t i = 0; i < leaf->file_count; i++) rows += leaf->files[i].rows;
-    return named(planner, table, DIST_RANDOM, rows);
-}
-
-static void find_column(void *ctx, const char *key) {
-    (void)key;
-    *(bool *)ctx = true;
-}
-
-static struct fragment *plan_function(struct planner *planner, json_t *item) {
-    json_t *function = json_object_get(item, "function");
-    const char *name = tree_text(function, "function_name");
-    if (strcmp(name, "parquet_scan") == 0 || strcmp(name, "read_parquet") == 0) {
-        return plan_scan(planner, item);
-    }
-    bool lateral = false;
-    tree_each_column(function, find_column, &lateral);
-    static const char *const pure[] = {"range", "generate_series", "unnest", "repeat",
-                                       NULL};
-    for (int i = 0; pure[i] != NULL && !lateral; i++) {
-        if (strcmp(pure[i], name) == 0)
-            return named(planner, item, DIST_REPLICATED, 1000);
-    }
-    return refuse(planner, "%s() as a table is not planned yet", name);
-}
-
-static struct fragment *plan_table(struct planner *planner, json_t *item, json_t *ctes) {
-    json_t *cte = json_object_get(ctes, tree_text(item, "table_name"));
-    if (cte == NULL) {
-        return refuse(planner,
-                      "table %s lives in a database: only files are distributed yet",
-                      tree_text(item, "table_name"));
-    }
-    uint32_t exchange = (uint32_t)json_integer_value(json_object_get(cte, "exchange"));
-    uint64_t rows = (uint64_t)json_integer_value(json_object_get(cte, "rows"));
-    json_t *table =
-        exchange_read(planner, exchange, LEAF_SPLIT, tree_text(item, "alias"));
-    if (table == NULL) return NULL;
-    json_t *names = json_object_get(item, "column_name_alias");
-    json_t *columns = json_object_get(cte, "columns");
-    if (json_array_size(names) == 0) names = columns;
-    for (size_t i = 0; i < json_array_size(names); i++) {
-        const char *column = json_string_value(json_array_get(columns, i));
-        planner_named(
-            planner, tree_text(item, "alias"),
-            json_string_value(json_array_get(names, i)),
-            tree_column(&planner->trees, tree_text(cte, "alias"), column ? column : ""));
-    }
-    json_object_set(table, "column_name_alias", names);
-    return named(planner, table, DIST_RANDOM, rows);
-}
-
 struct fragment *plan_from(struct planner *planner, json_t *item, json_t *ctes) {
     if (json_is_object(json_object_get(item, "sample"))) {
-        return refuse(planner, "SAMPLE is not planned yet");
+        return refuse(planner, "TABLESAMPLE of a FROM item");
     }
-    if (tree_is(item, "type", "EMPTY")) return named(planner, item, DIST_REPLICATED, 1);
+    if (tree_is(item, "type", "EMPTY"))
+        return fragment_named(planner, item, DIST_REPLICATED, 1);
     if (tree_is(item, "type", "TABLE_FUNCTION")) return plan_function(planner, item);
     if (tree_is(item, "type", "BASE_TABLE")) return plan_table(planner, item, ctes);
     if (tree_is(item, "type", "EXPRESSION_LIST")) {
-        return named(planner, item, DIST_REPLICATED,
-                     json_array_size(json_object_get(item, "values")));
+        return fragment_named(planner, item, DIST_REPLICATED,
+                              json_array_size(json_object_get(item, "values")));
     }
     if (tree_is(item, "type", "SUBQUERY")) {
         json_t *node = json_object_get(json_object_get(item, "subquery"), "node");
@@ -311,7 +149,10 @@ static json_t *plan_ctes(struct planner *planner, json_t *node, json_t *ctes) {
         json_t *query = json_object_get(json_object_get(entry, "value"), "query_node");
         json_t *columns = planner_column_names(planner, node_width(query));
         const char *alias = planner_name(planner, "cte");
-        struct fragment *body = plan_node(planner, query, alias, columns, scope);
+        struct fragment *body =
+            tree_is(query, "type", "RECURSIVE_CTE_NODE")
+                ? plan_recursive(planner, entry, alias, columns, scope)
+                : plan_node(planner, query, alias, columns, scope);
         if (body == NULL) return NULL;
         uint32_t exchange = exchange_new(planner, EXCHANGE_ROUND_ROBIN, NULL);
         json_t *select = tree_select(trees, all_columns(planner, body, alias, columns),
@@ -368,7 +209,7 @@ static struct fragment *plan_set_operation(struct planner *planner, json_t *node
         }
         json_t *table = exchange_read(planner, exchange, LEAF_SPLIT, alias);
         json_object_set(table, "column_name_alias", columns);
-        out = named(planner, table, DIST_RANDOM, rows);
+        out = fragment_named(planner, table, DIST_RANDOM, rows);
         goto done;
     }
     uint32_t like = UINT32_MAX;
@@ -401,7 +242,8 @@ static struct fragment *plan_set_operation(struct planner *planner, json_t *node
         }
         json_array_append(parts, tree_select(trees, read, table, NULL));
     }
-    out = named(planner, tree_subquery(trees, block, alias, columns), dist, rows);
+    out =
+        fragment_named(planner, tree_subquery(trees, block, alias, columns), dist, rows);
     if (out != NULL && dist == DIST_HASH) {
         size_t c;
         json_t *column;
@@ -435,13 +277,40 @@ static void count_reference(void *ctx, const char *key) {
     json_object_set_new(counts, key, json_integer(seen + 1));
 }
 
+// random() and uuid() may run anywhere once a row; nextval() and the like change the
+// session, which is the driver's.
+static bool check_volatile(struct planner *planner, const json_t *node) {
+    static const char *const free_names[] = {"random", "uuid",   "gen_random_uuid",
+                                             "uuidv4", "uuidv7", NULL};
+    size_t i;
+    const char *name;
+    json_t *value;
+    if (json_is_array(node)) {
+        json_array_foreach((json_t *)node, i, value) {
+            if (!check_volatile(planner, value)) return false;
+        }
+    } else if (json_is_object(node)) {
+        const char *function = tree_text(node, "function_name");
+        bool known =
+            *function == '\0' ||
+            !(functions_kind(&planner->trees.functions, function) & FUNCTION_VOLATILE);
+        for (i = 0; !known && free_names[i] != NULL; i++) {
+            known = strcmp(function, free_names[i]) == 0;
+        }
+        if (!known) {
+            refuse(planner, "%s() depends on this session alone", function);
+            return false;
+        }
+        json_object_foreach((json_t *)node, name, value) {
+            if (!check_volatile(planner, value)) return false;
+        }
+    }
+    return true;
+}
+
 static bool plan_root(struct planner *planner, json_t *node, const struct schema *names) {
     struct trees *trees = &planner->trees;
-    const char *function = tree_volatile(trees, node);
-    if (function != NULL) {
-        refuse(planner, "%s() is volatile: it is not distributed yet", function);
-        return false;
-    }
+    if (!check_volatile(planner, node)) return false;
     if (tree_unique_aliases(trees, node, planner->err) != SHOAL_OK) return false;
     planner->references = tree_own(trees, json_object());
     planner->names = tree_own(trees, json_object());

@@ -25,6 +25,7 @@ struct fragment {
     json_t *key_sets;
     uint64_t rows;          // estimated
     double kept;            // of the rows there would be without any filter below
+    bool once;              // volatile inside: must not be computed by each reader again
     struct fragment *next;  // all of one planner's, to free them
 };
 
@@ -44,6 +45,7 @@ struct stage_draft {
     enum distribution dist;
     enum block_scatter scatter;
     bool ordered;
+    bool in_driver;
     uint64_t rows;
 };
 
@@ -87,6 +89,14 @@ void planner_named(struct planner *planner, const char *alias, const char *colum
                    const json_t *expression);
 struct fragment *refuse(struct planner *planner, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+
+// A fragment that is one FROM item, under its own alias.
+struct fragment *fragment_named(struct planner *planner, json_t *item,
+                                enum distribution dist, uint64_t rows);
+
+// scan.c
+struct fragment *plan_function(struct planner *planner, json_t *item);
+struct fragment *plan_table(struct planner *planner, json_t *item, json_t *ctes);
 
 // planner.c
 struct fragment *plan_from(struct planner *planner, json_t *item, json_t *ctes);
@@ -143,6 +153,17 @@ struct fragment *sort_place(struct planner *planner, struct fragment *from,
                             json_t *columns, json_t *modifiers, json_t *where);
 // The modifiers that are left after sort_place.
 json_t *sort_rest(struct planner *planner, json_t *modifiers);
+
+// recursive.c
+struct fragment *plan_recursive(struct planner *planner, json_t *entry, const char *alias,
+                                json_t *columns, json_t *ctes);
+
+// window.c
+// The PARTITION BY keys that all windows (calls) have in common.
+json_t *window_common_keys(struct planner *planner, json_t *windows);
+// node as two blocks, the inner with the windows of one PARTITION BY; NULL when none has
+// one.
+json_t *window_split(struct planner *planner, json_t *node, json_t *windows);
 
 // join.c, aggregate.c, select.c
 struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes);

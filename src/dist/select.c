@@ -60,6 +60,7 @@ struct fragment *wrap_block(struct planner *planner, json_t *node, const char *a
         planner, tree_subquery(trees, block, alias, columns), input->dist, rows);
     if (out == NULL) return NULL;
     out->kept = input->kept;
+    out->once = input->once;
     json_object_set_new(out->aliases, alias, json_true());
     out->key_sets = key_sets_through(planner, json_object_get(node, "select_list"), alias,
                                      columns, input->key_sets);
@@ -172,28 +173,6 @@ static json_t *partial_top_n(struct planner *planner, json_t *modifiers) {
     return limited ? partial : NULL;
 }
 
-static json_t *common_partition_keys(struct planner *planner, json_t *windows) {
-    struct trees *trees = &planner->trees;
-    json_t *common = NULL;
-    size_t i;
-    json_t *window;
-    json_array_foreach(windows, i, window) {
-        json_t *kept = tree_own(trees, json_array());
-        size_t p;
-        json_t *key;
-        json_array_foreach(json_object_get(window, "partitions"), p, key) {
-            bool found = common == NULL;
-            for (size_t k = 0; !found && k < json_array_size(common); k++) {
-                found = strcmp(tree_key(trees, json_array_get(common, k)),
-                               tree_key(trees, key)) == 0;
-            }
-            if (found) json_array_append(kept, key);
-        }
-        common = kept;
-    }
-    return common;
-}
-
 struct block {
     struct planner *planner;
     json_t *node;  // a copy whose WHERE goes once an exchange has applied it
@@ -225,11 +204,11 @@ static bool move_input(struct block *block, enum exchange_kind kind, json_t *key
 static bool place_windows(struct block *block, json_t *windows) {
     struct planner *planner = block->planner;
     if (block->from->dist >= DIST_SINGLE) return true;
-    json_t *keys = common_partition_keys(planner, windows);
+    json_t *keys = window_common_keys(planner, windows);
     if (json_array_size(keys) > 0 && hash_satisfies(planner, block->from, keys))
         return true;
     if (json_array_size(keys) > 0) return move_input(block, EXCHANGE_HASH, keys, NULL);
-    planner_note(planner, "gathered: a window without a common PARTITION BY key");
+    planner_note(planner, "gathered: a window without PARTITION BY sees all rows");
     return move_input(block, EXCHANGE_GATHER, NULL, NULL);
 }
 
@@ -252,6 +231,72 @@ static bool place_modifiers(struct block *block) {
     json_object_set_new(block->node, "where_clause", json_null());
     json_object_set(block->node, "modifiers", sort_rest(block->planner, modifiers));
     return block->from != NULL;
+}
+
+// Several windows of which not all see all rows: worth a block for each PARTITION BY.
+static bool several_partitions(struct planner *planner, json_t *windows) {
+    const char *first = NULL;
+    size_t i;
+    json_t *window;
+    json_array_foreach(windows, i, window) {
+        const char *keys =
+            tree_key(&planner->trees, json_object_get(window, "partitions"));
+        if (first == NULL) first = keys;
+        if (strcmp(first, keys) != 0) return true;
+    }
+    return false;
+}
+
+// A percentage of rows is a percentage of each task's rows. A number of rows, or a seed,
+// needs them all in one place.
+static bool place_sample(struct block *block, json_t *sample) {
+    block->from->once = true;
+    if (block->from->dist == DIST_REPLICATED) block->from->dist = DIST_SINGLE;
+    if (block->from->dist == DIST_SINGLE) return true;
+    if (json_is_true(json_object_get(sample, "is_percentage")) &&
+        !json_is_true(json_object_get(sample, "repeatable"))) {
+        return true;
+    }
+    planner_note(block->planner, "gathered: a sample of a number of rows, or repeatable");
+    return move_input(block, EXCHANGE_GATHER, NULL, NULL);
+}
+
+// Volatile functions are computed once a row: nothing that holds one is computed again by
+// each reader, and none is a key, which would be computed to place a row and again to
+// compare it.
+static bool place_volatile(struct block *block) {
+    struct planner *planner = block->planner;
+    struct trees *trees = &planner->trees;
+    json_t *node = block->node;
+    static const char *const keys[] = {"group_expressions", "having", "qualify",
+                                       "modifiers"};
+    const char *function = NULL;
+    for (size_t i = 0; function == NULL && i < sizeof keys / sizeof *keys; i++) {
+        function = tree_volatile(trees, json_object_get(node, keys[i]));
+    }
+    json_t *list = json_object_get(node, "select_list");
+    const char *listed = tree_volatile(trees, list);
+    json_t *windows = tree_own(trees, json_array());
+    tree_windows(list, windows);
+    bool distinct = false;
+    size_t i;
+    json_t *modifier;
+    json_array_foreach(json_object_get(node, "modifiers"), i, modifier) {
+        distinct = distinct || tree_is(modifier, "type", "DISTINCT_MODIFIER");
+    }
+    if (function == NULL && listed != NULL && (distinct || json_array_size(windows) > 0))
+        function = listed;
+    if (function != NULL) {
+        refuse(planner, "%s() as a key", function);
+        return false;
+    }
+    if (listed == NULL &&
+        tree_volatile(trees, json_object_get(node, "where_clause")) == NULL) {
+        return true;
+    }
+    block->from->once = true;
+    if (block->from->dist == DIST_REPLICATED) block->from->dist = DIST_SINGLE;
+    return true;
 }
 
 // A guess at the share of rows that a WHERE lets through, as every optimizer makes it
@@ -296,16 +341,29 @@ struct fragment *plan_select(struct planner *planner, json_t *node, const char *
     if (grouped && json_array_size(windows) > 0) {
         return refuse(planner, "aggregates and windows in one SELECT block");
     }
-    if (json_is_object(json_object_get(node, "sample"))) {
-        return refuse(planner, "SAMPLE is not planned yet");
+    json_t *sample = json_object_get(node, "sample");
+    json_t *where = json_object_get(node, "where_clause");
+    if (json_is_object(sample) &&
+        (grouped || json_array_size(windows) > 0 || json_is_object(where) ||
+         json_array_size(json_object_get(node, "modifiers")) > 0)) {
+        return refuse(planner, "SAMPLE beside WHERE, GROUP BY or ORDER BY in one block");
     }
     if (json_array_size(json_object_get(node, "modifiers")) > 0 &&
         (grouped || json_array_size(windows) > 0)) {
         return split_modifiers(planner, node, alias, columns, ctes);
     }
+    if (json_array_size(windows) > 1 &&
+        json_array_size(window_common_keys(planner, windows)) == 0) {
+        json_t *outer = several_partitions(planner, windows)
+                            ? window_split(planner, node, windows)
+                            : NULL;
+        if (outer != NULL) return plan_select(planner, outer, alias, columns, ctes);
+    }
     struct block block = {.planner = planner, .node = tree_own(trees, json_copy(node))};
     block.from = plan_from(planner, json_object_get(node, "from_table"), ctes);
     if (block.from == NULL) return NULL;
+    if (!place_volatile(&block)) return NULL;
+    if (json_is_object(sample) && !place_sample(&block, sample)) return NULL;
     if (json_is_object(json_object_get(node, "where_clause"))) {
         double share = selectivity(planner, json_object_get(node, "where_clause"));
         block.from->rows = (uint64_t)((double)block.from->rows * share) + 1;
@@ -317,7 +375,7 @@ struct fragment *plan_select(struct planner *planner, json_t *node, const char *
                         (json_array_size(json_object_get(node, "group_sets")) <= 1 &&
                          hash_satisfies(planner, block.from, groups));
         if (!together)
-            return plan_aggregate(planner, node, block.from, real, alias, columns);
+            return plan_aggregate(planner, block.node, block.from, real, alias, columns);
         rows = json_array_size(groups) ? rows / 3 + 1 : 1;
     } else if (json_array_size(windows) > 0) {
         if (!place_windows(&block, windows)) return NULL;

@@ -64,6 +64,7 @@ struct stage {
     struct stage_leaf *leaves;
     size_t leaf_count;
     bool single;                 // one task only
+    bool in_driver;              // it reads what only the driver has, and runs there
     bool wide;                   // a task uses all threads of a worker, not one
     enum block_scatter scatter;  // what its first output column is
     bool ordered;                // each task's output is one file, in order

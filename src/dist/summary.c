@@ -231,6 +231,28 @@ static void write_leaf(struct summary *summary, const struct stage_leaf *leaf,
                 leaf->kind == LEAF_SCAN_ALL ? ", read whole by each task" : "");
 }
 
+// A table or table function, as it stands in the query.
+static void write_item(struct summary *summary, const json_t *node, int depth) {
+    static const char mark[] = " FROM ";
+    struct trees *trees = &summary->planner->trees;
+    json_t *item = tree_own(trees, json_copy((json_t *)node));
+    json_t *one = tree_own(trees, json_pack("[O]", tree_expression(trees, "1")));
+    json_object_set_new(item, "column_name_alias", json_array());
+    json_object_set_new(item, "alias", json_string(""));
+    char *text =
+        tree_deparse(trees, tree_select(trees, one, item, NULL), summary->planner->err);
+    char *from = text ? strstr(text, mark) : NULL;
+    line_start(summary, depth);
+    if (from != NULL) {
+        shorten(from);
+        text_printf(summary->out, "Scan %s", from + sizeof mark - 1);
+    } else {
+        text_append(summary->out, "Scan");
+    }
+    text_append(summary->out, "\n");
+    free(text);
+}
+
 static void write_node(struct summary *summary, const json_t *node, int depth) {
     const struct stage_leaf *leaf = find_leaf(summary, node);
     size_t i;
@@ -251,6 +273,9 @@ static void write_node(struct summary *summary, const json_t *node, int depth) {
         json_array_foreach(json_object_get(node, "children"), i, child) {
             write_node(summary, child, depth + 1);
         }
+    } else if (tree_is(node, "type", "BASE_TABLE") ||
+               tree_is(node, "type", "TABLE_FUNCTION")) {
+        write_item(summary, node, depth);
     } else if (!tree_is(node, "type", "EMPTY")) {
         line_start(summary, depth);
         text_append(summary->out, "Values\n");

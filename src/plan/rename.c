@@ -97,6 +97,11 @@ static shoal_status rename_node(struct renamer *renamer, json_t *node) {
         }
         return SHOAL_OK;
     }
+    if (tree_is(node, "type", "RECURSIVE_CTE_NODE")) {
+        status = rename_node(renamer, json_object_get(node, "left"));
+        if (status != SHOAL_OK) return status;
+        return rename_node(renamer, json_object_get(node, "right"));
+    }
     if (!tree_is(node, "type", "SELECT_NODE")) {
         return shoal_fail(
             renamer->err, SHOAL_UNSUPPORTED, "%s is not planned yet",

@@ -223,6 +223,27 @@ json_t *tree_rename_columns(struct trees *trees, const json_t *node, const json_
     return copy;
 }
 
+json_t *tree_replace(struct trees *trees, json_t *node, const json_t *map) {
+    size_t i;
+    const char *name;
+    json_t *value;
+    if (json_is_array(node)) {
+        json_t *copy = tree_own(trees, json_array());
+        json_array_foreach(node, i, value)
+            json_array_append(copy, tree_replace(trees, value, map));
+        return copy;
+    }
+    if (!json_is_object(node)) return node;
+    if (json_object_get(node, "class") != NULL) {
+        json_t *to = json_object_get(map, tree_key(trees, node));
+        if (to != NULL) return tree_aliased(trees, to, tree_text(node, "alias"));
+    }
+    json_t *copy = tree_own(trees, json_object());
+    json_object_foreach(node, name, value)
+        json_object_set(copy, name, tree_replace(trees, value, map));
+    return copy;
+}
+
 static json_t *without_labels(const json_t *node) {
     size_t i;
     const char *name;

@@ -55,6 +55,10 @@ void tree_each_column(const json_t *node, void (*visit)(void *ctx, const char *k
 // A copy whose references found in map (key -> [alias, column]) are replaced.
 json_t *tree_rename_columns(struct trees *trees, const json_t *node, const json_t *map);
 
+// A copy whose expressions found in map (tree_key -> expression) are replaced; they keep
+// their own alias.
+json_t *tree_replace(struct trees *trees, json_t *node, const json_t *map);
+
 // Text by which equal expressions compare equal (no alias, no location). Borrowed.
 const char *tree_key(struct trees *trees, const json_t *node);
 json_t *tree_aliased(struct trees *trees, const json_t *expression, const char *alias);

@@ -33,8 +33,7 @@ static bool cut(struct sampled *samples, size_t count, double total, uint32_t pa
     return true;
 }
 
-shoal_status run_find_bounds(struct run *run, uint32_t stage,
-                                struct shoal_error *err) {
+shoal_status run_find_bounds(struct run *run, uint32_t stage, struct shoal_error *err) {
     struct stage_run *to = &run->runs[stage];
     uint32_t exchange = run->stages->stages[stage].exchange;
     uint32_t sampled = run->stages->exchanges[exchange].bounds_from;

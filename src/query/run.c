@@ -101,6 +101,7 @@ static shoal_status take_event(struct run *run, struct engine_event *event,
     shoal_status status = SHOAL_OK;
     bool ours = (event->kind == ENGINE_DONE || event->kind == ENGINE_FAILED) &&
                 find_task(run, event->task, &stage, &task);
+    uint32_t in_sched = run->runs[stage].in_sched;
     switch (event->kind) {
         case ENGINE_UP:
             remember_up(run->session, event->worker);
@@ -120,15 +121,16 @@ static shoal_status take_event(struct run *run, struct engine_event *event,
                                   "a worker's output has %u partitions",
                                   event->output.partitions);
             }
-            if (ours && sched_task_done(run->sched, stage, task, event->attempt, now)) {
+            if (ours &&
+                sched_task_done(run->sched, in_sched, task, event->attempt, now)) {
                 status = accept(run, stage, task, &event->output, err);
             }
             task_output_free(&event->output);
             break;
         case ENGINE_FAILED:
             if (ours)
-                sched_task_failed(run->sched, stage, task, event->attempt, &event->error,
-                                  now);
+                sched_task_failed(run->sched, in_sched, task, event->attempt,
+                                  &event->error, now);
             break;
         case ENGINE_NOTHING:
             break;
@@ -157,6 +159,9 @@ static shoal_status run_tasks(struct run *run, struct shoal_error *err) {
         }
         struct sched_action action = sched_next(run->sched, now);
         shoal_status status = SHOAL_OK;
+        if (action.kind == SCHED_RUN || action.kind == SCHED_CANCEL) {
+            action.stage = run->of_sched[action.stage];
+        }
         switch (action.kind) {
             case SCHED_RUN:
                 status = start_task(run, &action, err);
@@ -183,6 +188,36 @@ static shoal_status run_tasks(struct run *run, struct shoal_error *err) {
     }
 }
 
+static shoal_status register_blocks(struct session *session, struct shoal_error *err) {
+    if (session->blocks_registered) return SHOAL_OK;
+    shoal_status status = block_register(session->conn, err);
+    session->blocks_registered = status == SHOAL_OK;
+    return status;
+}
+
+// The stages that read what only the driver has: before all others, as they wait for
+// none.
+static shoal_status run_driver_stages(struct run *run, struct shoal_error *err) {
+    struct session *session = run->session;
+    uint32_t threads = run->slots;
+    for (uint32_t s = 0; s + 1 < run->stages->count; s++) {
+        if (!run->stages->stages[s].in_driver) continue;
+        struct sched_action action = {.stage = s, .worker = UINT32_MAX};
+        struct task *task = NULL;
+        struct task_output output = {0};
+        shoal_status status = register_blocks(session, err);
+        if (status == SHOAL_OK) status = run_make_task(run, &action, &task, err);
+        if (status == SHOAL_OK) {
+            status = duck_run_task(session->conn, threads, task, &output, err);
+        }
+        if (status == SHOAL_OK) status = accept(run, s, 0, &output, err);
+        task_output_free(&output);
+        task_free(task);
+        if (status != SHOAL_OK) return status;
+    }
+    return SHOAL_OK;
+}
+
 static shoal_status run_result(struct run *run, struct duck_result **result,
                                struct shoal_error *err) {
     struct session *session = run->session;
@@ -196,10 +231,7 @@ static shoal_status run_result(struct run *run, struct duck_result **result,
     if (inputs == NULL) return no_memory(err);
     char *sql = run_task_sql(run, last, 0, key, inputs, &count);
     if (sql == NULL) status = no_memory(err);
-    if (status == SHOAL_OK && !session->blocks_registered) {
-        status = block_register(session->conn, err);
-        session->blocks_registered = status == SHOAL_OK;
-    }
+    if (status == SHOAL_OK) status = register_blocks(session, err);
     for (size_t i = 0; i < count; i++) {
         struct block_segment *segments = calloc(inputs[i].count + 1, sizeof *segments);
         for (size_t s = 0; segments != NULL && s < inputs[i].count; s++) {
@@ -255,7 +287,10 @@ static shoal_status prepare(struct run *run, struct shoal_error *err) {
     struct text folder = {0};
     run->runs = calloc(run->stages->count, sizeof *run->runs);
     run->sched = sched_new(&options);
-    if (run->runs == NULL || run->sched == NULL) return no_memory(err);
+    run->of_sched = calloc(run->stages->count, sizeof *run->of_sched);
+    if (run->runs == NULL || run->sched == NULL || run->of_sched == NULL) {
+        return no_memory(err);
+    }
     run->runs[run->stages->count - 1].tasks = 1;
     shoal_status status = run_plan_tasks(run, err);
     if (status != SHOAL_OK || run->stages->count == 1) return status;
@@ -287,6 +322,7 @@ shoal_status run_stages(struct session *session, const struct stages *stages,
     session->next_query++;
     progress_start(&run.progress, options->progress, seconds());
     shoal_status status = prepare(&run, err);
+    if (status == SHOAL_OK) status = run_driver_stages(&run, err);
     if (status == SHOAL_OK && stages->count > 1) status = run_tasks(&run, err);
     progress_end(&run.progress);
     if (status == SHOAL_OK) status = run_result(&run, result, err);
@@ -302,6 +338,7 @@ shoal_status run_stages(struct session *session, const struct stages *stages,
         keys_free(&run.runs[s].bounds);
     }
     free(run.runs);
+    free(run.of_sched);
     free(run.folder);
     sched_free(run.sched);
     return status;

@@ -5,6 +5,7 @@
 #include "query/session.h"
 
 struct stage_run {
+    uint32_t in_sched;  // its number there; UINT32_MAX for a stage of the driver
     uint32_t tasks;
     uint64_t first_task;  // id of task 0
     struct scan_split *splits;
@@ -21,6 +22,7 @@ struct run {
     struct stage_run *runs;
     struct stage_stats *stats;
     struct sched *sched;
+    uint32_t *of_sched;  // the scheduler's number of a stage -> the stage
     struct progress progress;
     char *folder;
     uint32_t slots;

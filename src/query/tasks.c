@@ -85,21 +85,26 @@ shoal_status run_plan_tasks(struct run *run, struct shoal_error *err) {
         if (status != SHOAL_OK) return status;
         to->first_task = run->session->next_task;
         run->session->next_task += to->tasks;
+        to->in_sched = UINT32_MAX;
+        if (stage->in_driver) continue;
         uint32_t *deps = calloc(s + 1, sizeof *deps);
         size_t count = 0;
         if (deps == NULL) return no_memory(err);
         for (uint32_t d = 0; d < s; d++) {
             bool reads = false;
+            if (run->stages->stages[d].in_driver) continue;
             for (size_t l = 0; l < stage->leaf_count; l++) {
                 const struct stage_leaf *input = &stage->leaves[l];
                 reads = reads || (input->scan_call == NULL &&
                                   input->exchange == run->stages->stages[d].exchange);
             }
-            if (reads) deps[count++] = d;
+            if (reads) deps[count++] = run->runs[d].in_sched;
         }
         uint32_t id = sched_add_stage(run->sched, to->tasks, stage->wide, deps, count);
         free(deps);
         if (id == UINT32_MAX) return no_memory(err);
+        to->in_sched = id;
+        run->of_sched[id] = (uint32_t)s;
     }
     return SHOAL_OK;
 }
@@ -143,7 +148,7 @@ static bool gather_input(const struct run *run, const struct stage_leaf *leaf,
 
 // The stage's SQL for one task, and its inputs.
 char *run_task_sql(const struct run *run, size_t s, uint32_t index, const char *key,
-                      struct task_input *inputs, size_t *input_count) {
+                   struct task_input *inputs, size_t *input_count) {
     const struct stage *stage = &run->stages->stages[s];
     const struct stage_run *state = &run->runs[s];
     char **leaves = calloc(stage->leaf_count + 1, sizeof *leaves);
@@ -176,7 +181,7 @@ uint32_t run_partitions(const struct run *run, const struct stage *stage) {
 }
 
 shoal_status run_make_task(struct run *run, const struct sched_action *action,
-                              struct task **out, struct shoal_error *err) {
+                           struct task **out, struct shoal_error *err) {
     const struct stage *stage = &run->stages->stages[action->stage];
     struct task *task = calloc(1, sizeof *task);
     struct text output = {0};
@@ -196,7 +201,7 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
     task_key(task, key);
     if (task->inputs != NULL && task->output != NULL) {
         task->sql = run_task_sql(run, action->stage, action->task, key, task->inputs,
-                             &task->input_count);
+                                 &task->input_count);
     }
     shoal_status status = task->sql == NULL ? no_memory(err) : SHOAL_OK;
     if (status == SHOAL_OK && stage->scatter == BLOCK_RANGE) {
@@ -215,4 +220,3 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
     *out = task;
     return SHOAL_OK;
 }
-

@@ -131,9 +131,9 @@ static shoal_status take_counts(struct block_output *blocks, struct task_output 
     return SHOAL_OK;
 }
 
-static shoal_status executor_run(struct executor *executor, uint32_t slot,
-                                 const struct task *task, struct task_output *output,
-                                 struct shoal_error *err) {
+shoal_status duck_run_task(struct duck_conn *conn, uint32_t threads,
+                           const struct task *task, struct task_output *output,
+                           struct shoal_error *err) {
     char key[TASK_KEY_SIZE];
     struct text sql = {0};
     struct block_output blocks = {0};
@@ -148,11 +148,11 @@ static shoal_status executor_run(struct executor *executor, uint32_t slot,
     if (status == SHOAL_OK) {
         text_printf(&sql, "COPY (%s) TO ", task->sql);
         text_append_literal(&sql, task->output);
-        text_append(&sql, executor->slots > 1 && !task->ordered
+        text_append(&sql, threads > 1 && !task->ordered
                               ? " (FORMAT shoal, PER_THREAD_OUTPUT true)"
                               : " (FORMAT shoal)");
         status = sql.failed ? shoal_fail(err, SHOAL_NOMEM, "out of memory")
-                            : duck_run(executor->conns[slot], sql.data, err);
+                            : duck_run(conn, sql.data, err);
         block_take_output(task->output, &blocks);
         if (status == SHOAL_OK) status = take_counts(&blocks, output, err);
         if (status != SHOAL_OK) {
@@ -166,6 +166,12 @@ static shoal_status executor_run(struct executor *executor, uint32_t slot,
     text_free(&sql);
     output->seconds = seconds() - start;
     return status;
+}
+
+static shoal_status executor_run(struct executor *executor, uint32_t slot,
+                                 const struct task *task, struct task_output *output,
+                                 struct shoal_error *err) {
+    return duck_run_task(executor->conns[slot], executor->slots, task, output, err);
 }
 
 static void executor_interrupt(struct executor *executor, uint32_t slot) {

@@ -3,6 +3,7 @@
 #ifndef SHOAL_TASK_EXECUTOR_H
 #define SHOAL_TASK_EXECUTOR_H
 
+#include "duck/duck.h"
 #include "task/task.h"
 
 struct executor_options {
@@ -27,5 +28,11 @@ struct executor_ops {
 };
 
 extern const struct executor_ops duck_executor;
+
+// Runs one task on a connection whose database has the block functions. threads > 1: each
+// writes a file of its own. On failure nothing that the task wrote is left.
+shoal_status duck_run_task(struct duck_conn *conn, uint32_t threads,
+                           const struct task *task, struct task_output *output,
+                           struct shoal_error *err);
 
 #endif

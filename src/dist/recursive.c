@@ -1,0 +1,105 @@
+// Recursive CTEs. The recursion is kept as it stands and runs in one task: each step needs
+// all rows of the step before. What it reads (files, tables, other CTEs) that task reads
+// whole; what reads the CTE is distributed again.
+#include "dist/planner.h"
+
+struct recursion {
+    struct planner *planner;
+    json_t *ctes;   // of the query around it
+    json_t *local;  // names of CTEs inside, itself included
+    uint64_t rows;  // of the largest input
+};
+
+// A copy of the tree with each FROM item replaced by one that gives all of its rows.
+static json_t *read_whole(struct recursion *recursion, json_t *node);
+
+static json_t *whole_item(struct recursion *recursion, json_t *item) {
+    struct planner *planner = recursion->planner;
+    bool function = tree_is(item, "type", "TABLE_FUNCTION");
+    if (!function && json_object_get(recursion->local, tree_text(item, "table_name")) &&
+        json_array_size(json_object_get(json_object_get(item, "qualified_name"),
+                                        "path")) <= 1) {
+        return item;
+    }
+    struct fragment *leaf = function ? plan_function(planner, item)
+                                     : plan_table(planner, item, recursion->ctes);
+    if (leaf == NULL) return NULL;
+    if (leaf->rows > recursion->rows) recursion->rows = leaf->rows;
+    size_t index = leaf_index(planner, leaf->tree);
+    if (index < planner->leaf_count) {
+        struct leaf_draft *draft = &planner->leaves[index];
+        draft->kind = draft->kind == LEAF_SCAN ? LEAF_SCAN_ALL : LEAF_ALL;
+    }
+    return leaf->tree;
+}
+
+static json_t *read_whole(struct recursion *recursion, json_t *node) {
+    struct trees *trees = &recursion->planner->trees;
+    size_t i;
+    const char *name;
+    json_t *value;
+    if (json_is_array(node)) {
+        json_t *copy = tree_own(trees, json_array());
+        json_array_foreach(node, i, value) {
+            json_t *child = read_whole(recursion, value);
+            if (child == NULL) return NULL;
+            json_array_append(copy, child);
+        }
+        return copy;
+    }
+    if (!json_is_object(node)) return node;
+    if (tree_is(node, "type", "TABLE_FUNCTION") || tree_is(node, "type", "BASE_TABLE")) {
+        return whole_item(recursion, node);
+    }
+    json_t *copy = tree_own(trees, json_object());
+    json_object_foreach(node, name, value) {
+        json_t *child = read_whole(recursion, value);
+        if (child == NULL) return NULL;
+        json_object_set(copy, name, child);
+    }
+    return copy;
+}
+
+static void find_local(json_t *node, json_t *local) {
+    size_t i;
+    const char *name;
+    json_t *value;
+    if (json_is_array(node)) {
+        json_array_foreach(node, i, value) find_local(value, local);
+    } else if (json_is_object(node)) {
+        json_t *map = json_object_get(json_object_get(node, "cte_map"), "map");
+        json_array_foreach(map, i, value)
+            json_object_set_new(local, tree_text(value, "key"), json_true());
+        json_object_foreach(node, name, value) find_local(value, local);
+    }
+}
+
+struct fragment *plan_recursive(struct planner *planner, json_t *entry, const char *alias,
+                                json_t *columns, json_t *ctes) {
+    struct trees *trees = &planner->trees;
+    struct recursion recursion = {.planner = planner,
+                                  .ctes = ctes,
+                                  .local = tree_own(trees, json_object()),
+                                  .rows = 1000};
+    const char *name = tree_text(entry, "key");
+    json_object_set_new(recursion.local, name, json_true());
+    find_local(json_object_get(entry, "value"), recursion.local);
+    json_t *kept = read_whole(&recursion, entry);
+    if (kept == NULL) return NULL;
+    const char *self = planner_name(planner, "r");
+    json_t *table = tree_table(trees, name, self);
+    json_object_set(table, "column_name_alias", columns);
+    json_t *list = tree_own(trees, json_array());
+    size_t i;
+    json_t *column;
+    json_array_foreach(columns, i, column) {
+        const char *text = json_string_value(column);
+        json_array_append(list,
+                          tree_aliased(trees, tree_column(trees, self, text), text));
+    }
+    json_t *node = tree_select(trees, list, table, NULL);
+    json_object_set_new(node, "cte_map", json_pack("{s:[O]}", "map", kept));
+    planner_note(planner, "recursive CTE %s runs in one task", name);
+    return fragment_named(planner, tree_subquery(trees, node, alias, columns),
+                          DIST_SINGLE, recursion.rows);
+}

@@ -1,0 +1,309 @@
+// The leaves of a query: Parquet files, cut into splits; what only the driver can read;
+// and CTEs, which are exchanges by now.
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "dist/planner.h"
+
+// ---- Parquet files
+
+static bool list_files(struct planner *planner, const char *argument,
+                       struct leaf_draft *leaf) {
+    struct text sql = {0};
+    text_printf(&sql,
+                "SELECT file_name, num_rows::VARCHAR, file_size_bytes::VARCHAR "
+                "FROM parquet_file_metadata(%s)",
+                argument);
+    struct duck_result *result = NULL;
+    shoal_status status =
+        duck_query_text(planner->trees.conn, sql.data, &result, planner->err);
+    text_free(&sql);
+    if (status != SHOAL_OK) return false;
+    leaf->files = calloc(duck_result_rows(result) + 1, sizeof *leaf->files);
+    for (size_t i = 0; leaf->files != NULL && i < duck_result_rows(result); i++) {
+        const char *rows = duck_result_text(result, 1, i);
+        const char *bytes = duck_result_text(result, 2, i);
+        leaf->files[i].path = strdup(duck_result_text(result, 0, i));
+        leaf->files[i].rows = strtoull(rows ? rows : "0", NULL, 10);
+        leaf->files[i].bytes = strtoull(bytes ? bytes : "0", NULL, 10);
+        leaf->file_count++;
+    }
+    duck_result_free(result);
+    return leaf->files != NULL;
+}
+
+// The scan's one argument as SQL. Nearly always it is a path: no need to ask DuckDB then.
+static char *scan_argument(struct planner *planner, json_t *expression) {
+    const json_t *inner = expression;
+    if (tree_is(inner, "class", "CAST")) inner = json_object_get(inner, "child");
+    const json_t *literal = json_object_get(inner, "literal");
+    if (tree_is(inner, "class", "CONSTANT") && tree_is(literal, "kind", "STRING")) {
+        struct text text = {0};
+        text_append_literal(&text, tree_text(literal, "text"));
+        return text_take(&text);
+    }
+    return keys_text(planner, tree_own(&planner->trees, json_pack("[O]", expression)));
+}
+
+// Files and schema of a scan; from an earlier scan of the same in this query, if any.
+static bool describe_scan(struct planner *planner, const char *argument,
+                          struct leaf_draft *leaf) {
+    for (struct leaf_draft *other = planner->leaves; other < leaf; other++) {
+        if (other->scan_call == NULL || strcmp(other->scan_call, leaf->scan_call) != 0)
+            continue;
+        leaf->files = calloc(other->file_count + 1, sizeof *leaf->files);
+        for (size_t i = 0; leaf->files != NULL && i < other->file_count; i++) {
+            leaf->files[i] = other->files[i];
+            leaf->files[i].path = strdup(other->files[i].path);
+            leaf->file_count++;
+            if (leaf->files[i].path == NULL) return false;
+        }
+        return leaf->files != NULL && schema_copy(&leaf->all, &other->all);
+    }
+    struct text probe = {0};
+    text_printf(&probe, "SELECT * FROM %s", leaf->scan_call);
+    bool ok = !probe.failed && list_files(planner, argument, leaf) &&
+              duck_describe(planner->trees.conn, probe.data, &leaf->all, planner->err) ==
+                  SHOAL_OK;
+    text_free(&probe);
+    return ok;
+}
+
+// Columns that DuckDB gives a Parquet scan beside the files' own.
+static const struct schema_column virtual_columns[] = {{"filename", "VARCHAR"},
+                                                       {"file_row_number", "BIGINT"}};
+
+static bool add_virtual(struct planner *planner, struct leaf_draft *leaf,
+                        const char *alias, json_t *names) {
+    for (size_t i = 0; i < sizeof virtual_columns / sizeof *virtual_columns; i++) {
+        const struct schema_column *column = &virtual_columns[i];
+        json_t *key = tree_column_key(&planner->trees, alias, column->name);
+        bool own = false;
+        for (size_t c = 0; c < json_array_size(names); c++) {
+            own = own || strcmp(json_string_value(json_array_get(names, c)),
+                                column->name) == 0;
+        }
+        if (own || json_object_get(planner->references, json_string_value(key)) == NULL)
+            continue;
+        if (!schema_add(&leaf->schema, column->name, column->type)) return false;
+        json_array_append_new(names, json_string(column->name));
+    }
+    return true;
+}
+
+// The columns of the scan that the query mentions, with their names in it; the first when
+// it mentions none, for the rows' sake. NULL when out of memory.
+static json_t *prune_scan(struct planner *planner, json_t *item,
+                          struct leaf_draft *leaf) {
+    struct trees *trees = &planner->trees;
+    const char *alias = tree_text(item, "alias");
+    json_t *given = json_object_get(item, "column_name_alias");
+    json_t *names = tree_own(trees, json_array());
+    json_t *whole = tree_column_key(trees, "", alias);  // the row as one value
+    bool all = json_object_get(planner->references, json_string_value(whole)) != NULL;
+    for (int pass = 0; pass < 2 && leaf->schema.count == 0; pass++) {
+        if (pass == 1 && !add_virtual(planner, leaf, alias, names)) return NULL;
+        if (leaf->schema.count > 0) return names;
+        for (size_t i = 0; i < leaf->all.count; i++) {
+            const struct schema_column *column = &leaf->all.columns[i];
+            const char *name = json_string_value(json_array_get(given, i));
+            if (name == NULL) name = column->name;
+            json_t *key = tree_column_key(trees, alias, name);
+            bool used =
+                json_object_get(planner->references, json_string_value(key)) != NULL;
+            if (!used && !all && !(pass == 1 && i == 0)) continue;
+            if (!schema_add(&leaf->schema, column->name, column->type)) return NULL;
+            json_array_append_new(names, json_string(name));
+            json_object_set_new(planner->names, json_string_value(key),
+                                json_pack("[s]", column->name));
+        }
+    }
+    return add_virtual(planner, leaf, alias, names) ? names : NULL;
+}
+
+// ---- what only the driver can read
+
+// Rows that a table function is taken to give, as nothing tells.
+#define FUNCTION_ROWS 100000
+
+struct mention {
+    const char *alias;
+    const struct schema *schema;
+    const json_t *given;
+    json_t *names;
+};
+
+static const char *visible_name(const struct mention *mention, size_t column) {
+    const char *name = json_string_value(json_array_get(mention->given, column));
+    return name ? name : mention->schema->columns[column].name;
+}
+
+// Appends the columns of the item that the query mentions, and what is mentioned but no
+// column of it (rowid, filename).
+static void find_mentioned(struct planner *planner, struct mention *mention) {
+    struct trees *trees = &planner->trees;
+    size_t length = strlen(mention->alias);
+    json_t *whole = tree_column_key(trees, "", mention->alias);
+    bool all = json_object_get(planner->references, json_string_value(whole)) != NULL;
+    json_t *columns = tree_own(trees, json_object());
+    for (size_t i = 0; i < mention->schema->count; i++) {
+        const char *name = visible_name(mention, i);
+        json_t *key = tree_column_key(trees, mention->alias, name);
+        json_object_set_new(columns, json_string_value(key), json_true());
+        json_object_set_new(planner->names, json_string_value(key),
+                            json_pack("[s]", mention->schema->columns[i].name));
+        if (all || json_object_get(planner->references, json_string_value(key)) != NULL) {
+            json_array_append_new(mention->names, json_string(name));
+        }
+    }
+    const char *key;
+    json_t *count;
+    json_object_foreach(planner->references, key, count) {
+        if (strncmp(key, mention->alias, length) != 0 || key[length] != '\x01') continue;
+        if (json_object_get(columns, key) != NULL) continue;
+        json_array_append_new(mention->names, json_string(key + length + 1));
+    }
+    if (json_array_size(mention->names) == 0 && mention->schema->count > 0) {
+        json_array_append_new(mention->names, json_string(visible_name(mention, 0)));
+    }
+}
+
+// SELECT list FROM item as text; NULL with the error set.
+static char *select_text(struct planner *planner, json_t *item, const char *expression) {
+    struct trees *trees = &planner->trees;
+    json_t *list = tree_own(trees, json_pack("[O]", tree_expression(trees, expression)));
+    return tree_deparse(trees, tree_select(trees, list, item, NULL), planner->err);
+}
+
+static uint64_t count_rows(struct planner *planner, json_t *item) {
+    uint64_t rows = FUNCTION_ROWS;
+    char *value = NULL;
+    struct shoal_error ignored;
+    char *sql = select_text(planner, item, "count(*)");
+    if (sql != NULL &&
+        duck_scalar(planner->trees.conn, sql, &value, &ignored) == SHOAL_OK &&
+        value != NULL) {
+        rows = strtoull(value, NULL, 10);
+    }
+    free(value);
+    free(sql);
+    return rows;
+}
+
+// Tables of the session and table functions exist in the driver alone: it reads them and
+// sends them round robin, as blocks.
+static struct fragment *plan_driver_scan(struct planner *planner, json_t *item,
+                                         uint64_t rows) {
+    struct trees *trees = &planner->trees;
+    struct schema schema = {0};
+    json_t *bare = tree_own(trees, json_copy(item));
+    json_object_set_new(bare, "column_name_alias", json_array());
+    char *sql = select_text(planner, bare, "*");
+    if (sql == NULL) return NULL;
+    shoal_status status = duck_describe(trees->conn, sql, &schema, planner->err);
+    free(sql);
+    if (status != SHOAL_OK) return NULL;
+    struct mention mention = {.alias = tree_text(item, "alias"),
+                              .schema = &schema,
+                              .given = json_object_get(item, "column_name_alias"),
+                              .names = tree_own(trees, json_array())};
+    find_mentioned(planner, &mention);
+    schema_free(&schema);
+    json_t *list = tree_own(trees, json_array());
+    size_t i;
+    json_t *name;
+    json_array_foreach(mention.names, i, name) {
+        json_t *column = tree_column(trees, mention.alias, json_string_value(name));
+        char unique[24];  // the names of a function's columns need not be
+        (void)snprintf(unique, sizeof unique, "c%zu", i);
+        json_array_append(list, tree_aliased(trees, column, unique));
+    }
+    struct fragment sent = {.dist = DIST_SINGLE, .rows = rows};
+    uint32_t exchange = exchange_new(planner, EXCHANGE_ROUND_ROBIN, NULL);
+    if (!exchange_feed(planner, exchange, tree_select(trees, list, item, NULL), &sent,
+                       BLOCK_WHOLE)) {
+        return NULL;
+    }
+    planner->stages[planner->stage_count - 1].in_driver = true;
+    json_t *table = exchange_read(planner, exchange, LEAF_SPLIT, mention.alias);
+    if (table == NULL) return NULL;
+    json_object_set(table, "column_name_alias", mention.names);
+    return fragment_named(planner, table, DIST_RANDOM, rows);
+}
+
+static struct fragment *plan_scan(struct planner *planner, json_t *item) {
+    json_t *arguments = json_object_get(json_object_get(item, "function"), "arguments");
+    json_t *first = json_array_get(arguments, 0);
+    if (json_array_size(arguments) != 1) return plan_driver_scan(planner, item, FUNCTION_ROWS);
+    char *argument = scan_argument(planner, json_object_get(first, "expression"));
+    if (argument == NULL) return NULL;
+    json_t *table =
+        exchange_read(planner, UINT32_MAX, LEAF_SCAN, tree_text(item, "alias"));
+    if (table == NULL) {
+        free(argument);
+        return NULL;
+    }
+    struct leaf_draft *leaf = &planner->leaves[planner->leaf_count - 1];
+    struct text call = {0};
+    text_printf(&call, "parquet_scan(%s)", argument);
+    leaf->scan_call = text_take(&call);
+    bool ok = leaf->scan_call != NULL && describe_scan(planner, argument, leaf);
+    free(argument);
+    json_t *names = ok ? prune_scan(planner, item, leaf) : NULL;
+    if (names == NULL) return NULL;
+    json_object_set(table, "column_name_alias", names);
+    uint64_t rows = 0;
+    for (size_t i = 0; i < leaf->file_count; i++) rows += leaf->files[i].rows;
+    return fragment_named(planner, table, DIST_RANDOM, rows);
+}
+
+static void find_column(void *ctx, const char *key) {
+    (void)key;
+    *(bool *)ctx = true;
+}
+
+struct fragment *plan_function(struct planner *planner, json_t *item) {
+    json_t *function = json_object_get(item, "function");
+    const char *name = tree_text(function, "function_name");
+    if (strcmp(name, "parquet_scan") == 0 || strcmp(name, "read_parquet") == 0) {
+        return plan_scan(planner, item);
+    }
+    bool lateral = false;
+    tree_each_column(function, find_column, &lateral);
+    static const char *const pure[] = {"range", "generate_series", "unnest", "repeat",
+                                       NULL};
+    for (int i = 0; pure[i] != NULL && !lateral; i++) {
+        if (strcmp(pure[i], name) == 0)
+            return fragment_named(planner, item, DIST_REPLICATED, 1000);
+    }
+    if (lateral) return refuse(planner, "%s() of a row's columns is not planned yet", name);
+    return plan_driver_scan(planner, item, FUNCTION_ROWS);
+}
+
+struct fragment *plan_table(struct planner *planner, json_t *item, json_t *ctes) {
+    json_t *path = json_object_get(json_object_get(item, "qualified_name"), "path");
+    json_t *cte = json_array_size(path) > 1  // memory.main.t is no CTE of that name
+                      ? NULL
+                      : json_object_get(ctes, tree_text(item, "table_name"));
+    if (cte == NULL) return plan_driver_scan(planner, item, count_rows(planner, item));
+    uint32_t exchange = (uint32_t)json_integer_value(json_object_get(cte, "exchange"));
+    uint64_t rows = (uint64_t)json_integer_value(json_object_get(cte, "rows"));
+    json_t *table =
+        exchange_read(planner, exchange, LEAF_SPLIT, tree_text(item, "alias"));
+    if (table == NULL) return NULL;
+    json_t *names = json_object_get(item, "column_name_alias");
+    json_t *columns = json_object_get(cte, "columns");
+    if (json_array_size(names) == 0) names = columns;
+    for (size_t i = 0; i < json_array_size(names); i++) {
+        const char *column = json_string_value(json_array_get(columns, i));
+        planner_named(
+            planner, tree_text(item, "alias"),
+            json_string_value(json_array_get(names, i)),
+            tree_column(&planner->trees, tree_text(cte, "alias"), column ? column : ""));
+    }
+    json_object_set(table, "column_name_alias", names);
+    return fragment_named(planner, table, DIST_RANDOM, rows);
+}
+
