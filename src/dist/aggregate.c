@@ -73,6 +73,44 @@ static const struct split_rule {
      "STRUCT(\"precision\" UTINYINT, registers UTINYINT[])"},
 };
 
+// Why the others move rows instead.
+static const struct whole_rule {
+    const char *name, *why;
+} whole_rules[] = {
+    {"list", "its result is all of its values"},
+    {"array_agg", "its result is all of its values"},
+    {"string_agg", "its result is all of its values"},
+    {"group_concat", "its result is all of its values"},
+    {"listagg", "its result is all of its values"},
+    {"median", "its state is all of its values"},
+    {"mad", "its state is all of its values"},
+    {"quantile", "its state is all of its values"},
+    {"quantile_cont", "its state is all of its values"},
+    {"quantile_disc", "its state is all of its values"},
+    {"mode", "its state is all of its values"},
+    {"histogram", "DuckDB exports no state of it"},
+    {"histogram_exact", "DuckDB exports no state of it"},
+    {"entropy", "DuckDB exports no state of it"},
+    {"bitstring_agg", "DuckDB exports no state of it"},
+    {"reservoir_quantile", "DuckDB exports no state of it"},
+    {"approx_quantile", "digests that meet in parts give another estimate"},
+    {"approx_top_k", "sketches that meet in parts give another estimate"},
+    {"arg_min_null", "first and last by an order compare rows, not values"},
+    {"arg_max_null", "first and last by an order compare rows, not values"},
+};
+
+static const char *why_whole(const json_t *aggregate) {
+    const char *name = tree_text(aggregate, "function_name");
+    json_t *orders = json_object_get(json_object_get(aggregate, "order_bys"), "orders");
+    if (json_is_true(json_object_get(aggregate, "distinct")))
+        return "DISTINCT needs all values of a group";
+    if (json_array_size(orders) > 0) return "ORDER BY inside needs all values of a group";
+    for (size_t i = 0; i < sizeof whole_rules / sizeof *whole_rules; i++) {
+        if (strcmp(whole_rules[i].name, name) == 0) return whole_rules[i].why;
+    }
+    return "it has no partial form here";
+}
+
 static const struct split_rule *find_rule(const json_t *aggregate) {
     const char *name = tree_text(aggregate, "function_name");
     size_t arity = json_array_size(json_object_get(aggregate, "arguments"));
@@ -182,7 +220,7 @@ static json_t *finalise(struct split *split, json_t *node) {
 
 static struct fragment *whole_groups(struct planner *planner, json_t *node,
                                      struct fragment *from, const char *alias,
-                                     json_t *columns, const char *why) {
+                                     json_t *columns, const json_t *call) {
     struct trees *trees = &planner->trees;
     json_t *groups = json_object_get(node, "group_expressions");
     bool keyed = json_array_size(groups) > 0 &&
@@ -197,8 +235,8 @@ static struct fragment *whole_groups(struct planner *planner, json_t *node,
         planner, from, columns_mentioned(planner, used, from),
         keyed ? EXCHANGE_HASH : EXCHANGE_GATHER, keyed ? groups : NULL, &before);
     if (moved == NULL) return NULL;
-    planner_note(planner, "%s() has no partial form: rows are %s", why,
-                 keyed ? "exchanged by the group keys" : "gathered");
+    planner_note(planner, "%s(): %s, so rows are %s", tree_text(call, "function_name"),
+                 why_whole(call), keyed ? "exchanged by the group keys" : "gathered");
     json_t *base = tree_own(trees, json_copy(node));
     json_object_set_new(base, "where_clause", json_null());
     return wrap_block(planner, base, alias, columns, moved, moved->rows / 3 + 1);
@@ -215,8 +253,7 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
     json_t *group;
     json_array_foreach(aggregates, i, call) {
         if (find_rule(call) == NULL) {
-            return whole_groups(planner, node, from, alias, columns,
-                                tree_text(call, "function_name"));
+            return whole_groups(planner, node, from, alias, columns, call);
         }
     }
     bool several_sets = json_array_size(sets) > 1;

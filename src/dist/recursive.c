@@ -1,6 +1,6 @@
-// Recursive CTEs. The recursion is kept as it stands and runs in one task: each step needs
-// all rows of the step before. What it reads (files, tables, other CTEs) that task reads
-// whole; what reads the CTE is distributed again.
+// Recursive CTEs. The recursion is kept as it stands and runs in one task: each step
+// needs all rows of the step before. What it reads (files, tables, other CTEs) that task
+// reads whole; what reads the CTE is distributed again.
 #include "dist/planner.h"
 
 struct recursion {
@@ -17,8 +17,8 @@ static json_t *whole_item(struct recursion *recursion, json_t *item) {
     struct planner *planner = recursion->planner;
     bool function = tree_is(item, "type", "TABLE_FUNCTION");
     if (!function && json_object_get(recursion->local, tree_text(item, "table_name")) &&
-        json_array_size(json_object_get(json_object_get(item, "qualified_name"),
-                                        "path")) <= 1) {
+        json_array_size(
+            json_object_get(json_object_get(item, "qualified_name"), "path")) <= 1) {
         return item;
     }
     struct fragment *leaf = function ? plan_function(planner, item)

@@ -82,8 +82,8 @@ static bool add_virtual(struct planner *planner, struct leaf_draft *leaf,
         json_t *key = tree_column_key(&planner->trees, alias, column->name);
         bool own = false;
         for (size_t c = 0; c < json_array_size(names); c++) {
-            own = own || strcmp(json_string_value(json_array_get(names, c)),
-                                column->name) == 0;
+            own = own ||
+                  strcmp(json_string_value(json_array_get(names, c)), column->name) == 0;
         }
         if (own || json_object_get(planner->references, json_string_value(key)) == NULL)
             continue;
@@ -236,7 +236,8 @@ static struct fragment *plan_driver_scan(struct planner *planner, json_t *item,
 static struct fragment *plan_scan(struct planner *planner, json_t *item) {
     json_t *arguments = json_object_get(json_object_get(item, "function"), "arguments");
     json_t *first = json_array_get(arguments, 0);
-    if (json_array_size(arguments) != 1) return plan_driver_scan(planner, item, FUNCTION_ROWS);
+    if (json_array_size(arguments) != 1)
+        return plan_driver_scan(planner, item, FUNCTION_ROWS);
     char *argument = scan_argument(planner, json_object_get(first, "expression"));
     if (argument == NULL) return NULL;
     json_t *table =
@@ -278,7 +279,8 @@ struct fragment *plan_function(struct planner *planner, json_t *item) {
         if (strcmp(pure[i], name) == 0)
             return fragment_named(planner, item, DIST_REPLICATED, 1000);
     }
-    if (lateral) return refuse(planner, "%s() of a row's columns is not planned yet", name);
+    if (lateral)
+        return refuse(planner, "%s() of a row's columns is not planned yet", name);
     return plan_driver_scan(planner, item, FUNCTION_ROWS);
 }
 
@@ -306,4 +308,3 @@ struct fragment *plan_table(struct planner *planner, json_t *item, json_t *ctes)
     json_object_set(table, "column_name_alias", names);
     return fragment_named(planner, table, DIST_RANDOM, rows);
 }
-

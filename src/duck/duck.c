@@ -173,7 +173,10 @@ shoal_status duck_canonical(struct duck_conn *conn, const char *select, char **s
                             struct shoal_error *err) {
     struct text text = {0};
     struct duck_result *result = NULL;
-    text_printf(&text, "EXPLAIN (SQL) %s", select);
+    text_printf(
+        &text,
+        duck_is_plain_select(select) ? "EXPLAIN (SQL) %s" : "EXPLAIN (SQL) FROM (%s\n)",
+        select);
     *sql = NULL;
     shoal_status status = text.failed ? shoal_fail(err, SHOAL_NOMEM, "out of memory")
                                       : duck_query(conn, text.data, &result, err);
@@ -207,12 +210,14 @@ shoal_status duck_describe(struct duck_conn *conn, const char *select,
     struct text text = {0};
     struct duck_result *result = NULL;
     *schema = (struct schema){0};
-    text_printf(&text, "DESCRIBE %s", select);
+    // SUMMARIZE and PIVOT are described as a subquery alone.
+    bool plain = duck_is_plain_select(select);
+    text_printf(&text, plain ? "DESCRIBE %s" : "DESCRIBE FROM (%s\n)", select);
     shoal_status status = text.failed ? shoal_fail(err, SHOAL_NOMEM, "out of memory")
                                       : duck_query(conn, text.data, &result, err);
     text_free(&text);
     if (status != SHOAL_OK) {
-        hide_prefix(err->message, "DESCRIBE ");
+        hide_prefix(err->message, plain ? "DESCRIBE " : "DESCRIBE FROM (");
         return status;
     }
     for (size_t row = 0; row < duck_result_rows(result); row++) {

@@ -50,8 +50,13 @@ shoal_status duck_split(const char *sql, char ***statements, size_t *count,
 void duck_split_free(char **statements, size_t count);
 // The first word of a statement, past comments and opening parentheses.
 const char *duck_first_word(const char *sql);
-// Does the statement read only (SELECT, FROM, WITH, VALUES)?
+// The end of the token at `at`: a word, a quoted text, blanks, a comment, or one
+// character.
+const char *duck_token_end(const char *at);
+// Does the statement only give rows (SELECT, FROM, WITH, VALUES, PIVOT, UNPIVOT,
+// SUMMARIZE)?
 bool duck_is_select(const char *sql);
+bool duck_is_plain_select(const char *sql);  // of these the first four
 
 // Materialised result as text cells, for the few small internal queries and the output.
 shoal_status duck_query(struct duck_conn *conn, const char *sql,

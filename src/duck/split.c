@@ -120,13 +120,30 @@ const char *duck_first_word(const char *sql) {
     }
 }
 
-bool duck_is_select(const char *sql) {
-    static const char *const words[] = {"select", "from", "with", "values", NULL};
+const char *duck_token_end(const char *at) {
+    bool blank = true;
+    const char *end = at;
+    while (word_char(*end)) end++;
+    return end > at ? end : *at ? step(at, at, &blank) : at;
+}
+
+static bool begins_with_one_of(const char *sql, const char *const *words) {
     const char *first = duck_first_word(sql);
-    for (int i = 0; words[i] != NULL; i++) {
-        size_t length = strlen(words[i]);
-        if (strncasecmp(first, words[i], length) == 0 && !word_char(first[length]))
+    for (; *words != NULL; words++) {
+        size_t length = strlen(*words);
+        if (strncasecmp(first, *words, length) == 0 && !word_char(first[length]))
             return true;
     }
     return false;
+}
+
+bool duck_is_plain_select(const char *sql) {
+    static const char *const words[] = {"select", "from", "with", "values", NULL};
+    return begins_with_one_of(sql, words);
+}
+
+bool duck_is_select(const char *sql) {
+    static const char *const words[] = {"pivot",        "pivot_wider", "unpivot",
+                                        "pivot_longer", "summarize",   NULL};
+    return duck_is_plain_select(sql) || begins_with_one_of(sql, words);
 }

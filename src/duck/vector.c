@@ -59,6 +59,32 @@ static shoal_status add_child(struct column *shape, duckdb_logical_type type,
     return status;
 }
 
+static duckdb_logical_type struct_type(duckdb_logical_type *types, idx_t count) {
+    const char *names[4] = {"a", "b", "c", "d"};
+    duckdb_logical_type made = duckdb_create_struct_type(types, names, count);
+    for (idx_t i = 0; i < count; i++) duckdb_destroy_logical_type(&types[i]);
+    return made;
+}
+
+static duckdb_logical_type list_of(duckdb_logical_type child) {
+    duckdb_logical_type made = duckdb_create_list_type(child);
+    duckdb_destroy_logical_type(&child);
+    return made;
+}
+
+// How DuckDB stores a VARIANT: its keys, its tree, the kinds of its values, their bytes.
+static duckdb_logical_type variant_type(void) {
+    duckdb_logical_type child[2] = {duckdb_create_logical_type(DUCKDB_TYPE_UINTEGER),
+                                    duckdb_create_logical_type(DUCKDB_TYPE_UINTEGER)};
+    duckdb_logical_type value[2] = {duckdb_create_logical_type(DUCKDB_TYPE_UTINYINT),
+                                    duckdb_create_logical_type(DUCKDB_TYPE_UINTEGER)};
+    duckdb_logical_type all[4] = {
+        list_of(duckdb_create_logical_type(DUCKDB_TYPE_VARCHAR)),
+        list_of(struct_type(child, 2)), list_of(struct_type(value, 2)),
+        duckdb_create_logical_type(DUCKDB_TYPE_BLOB)};
+    return struct_type(all, 4);
+}
+
 shoal_status vector_shape(duckdb_logical_type type, struct column *shape,
                           struct shoal_error *err) {
     *shape = (struct column){.layout = COLUMN_FIXED};
@@ -120,6 +146,12 @@ shoal_status vector_shape(duckdb_logical_type type, struct column *shape,
                 status = add_child(shape, duckdb_union_type_member_type(type, i), err);
             }
             break;
+        case DUCKDB_TYPE_VARIANT: {
+            duckdb_logical_type physical = variant_type();
+            status = vector_shape(physical, shape, err);
+            duckdb_destroy_logical_type(&physical);
+            break;
+        }
         default:
             shape->width = fixed_width(id);
             break;

@@ -143,13 +143,21 @@ void session_interrupt(struct session *session) {
     duck_interrupt(session->conn);
 }
 
+static bool nested_pivot(const struct shoal_error *err) {
+    return strstr(err->message, "PIVOT statements with pivot elements extracted") != NULL;
+}
+
 static shoal_status plan(struct session *session, const char *sql, bool explain,
                          struct stages **stages, struct shoal_error *err) {
     struct plan_options options = {.workers = session->options.workers,
                                    .broadcast_rows = session->options.broadcast_rows,
                                    .sort_rows = session->options.sort_rows,
                                    .summaries = explain};
-    return stages_plan(session->conn, sql, &options, stages, err);
+    shoal_status status = stages_plan(session->conn, sql, &options, stages, err);
+    if (status == SHOAL_UNSUPPORTED && nested_pivot(err)) {
+        return shoal_fail(err, SHOAL_UNSUPPORTED, "a nested PIVOT without an IN list");
+    }
+    return status;
 }
 
 static shoal_status run_embedded(struct session *session, const char *sql,
@@ -162,30 +170,48 @@ static shoal_status run_embedded(struct session *session, const char *sql,
     return status;
 }
 
+static shoal_status run_select(struct session *session, const char *sql,
+                               struct duck_result **result, struct shoal_error *err) {
+    struct stages *stages = NULL;
+    // They start while the query is planned. Without FROM there is nothing for them.
+    shoal_status status =
+        strcasestr(sql, "from") == NULL ? SHOAL_OK : session_start_workers(session, err);
+    if (status == SHOAL_OK) status = plan(session, sql, false, &stages, err);
+    if (status == SHOAL_OK) status = run_stages(session, stages, NULL, result, err);
+    stages_free(stages);
+    // A defect of the planner must not cost the user an answer.
+    if (status == SHOAL_INTERNAL || status == SHOAL_UNSUPPORTED) {
+        status = run_embedded(session, sql, result, err);
+    }
+    return status;
+}
+
+shoal_status session_rows(struct session *session, const char *sql,
+                          struct duck_result **result, struct shoal_error *err) {
+    char *expanded = NULL;
+    *result = NULL;
+    shoal_status status = SHOAL_OK;
+    if (session->options.workers == 0 || !duck_is_select(sql)) {
+        return run_embedded(session, sql, result, err);
+    }
+    status = session_expand_pivot(session, sql, &expanded, err);
+    if (status == SHOAL_UNSUPPORTED) return run_embedded(session, sql, result, err);
+    if (status == SHOAL_OK) {
+        status = run_select(session, expanded ? expanded : sql, result, err);
+    }
+    free(expanded);
+    return status;
+}
+
 shoal_status session_query(struct session *session, const char *sql,
                            enum result_format format, FILE *out,
                            struct shoal_error *err) {
-    struct stages *stages = NULL;
     struct duck_result *result = NULL;
-    shoal_status status = SHOAL_UNSUPPORTED;
-    if (session->options.workers > 0 && duck_is_select(sql)) {
-        // They start while the query is planned. Without FROM there is nothing for them.
-        status = strcasestr(sql, "from") == NULL ? SHOAL_OK
-                                                 : session_start_workers(session, err);
-        if (status == SHOAL_OK) status = plan(session, sql, false, &stages, err);
-        // A defect of the planner must not cost the user an answer.
-        if (status == SHOAL_INTERNAL) status = SHOAL_UNSUPPORTED;
-    }
-    if (status == SHOAL_OK) {
-        status = run_stages(session, stages, NULL, &result, err);
-    } else if (status == SHOAL_UNSUPPORTED) {
-        status = run_embedded(session, sql, &result, err);
-    }
+    shoal_status status = session_rows(session, sql, &result, err);
     if (status == SHOAL_OK && gives_rows(sql)) {
         status = format_result(result, format, out, err);
     }
     duck_result_free(result);
-    stages_free(stages);
     if (session->options.cancelled != NULL && *session->options.cancelled) {
         status = shoal_fail(err, SHOAL_CANCELLED, "cancelled");
     }
@@ -243,10 +269,15 @@ static void explain_embedded(const char *reason, bool json, FILE *out) {
 shoal_status session_explain(struct session *session, const char *sql, bool analyze,
                              bool json, FILE *out, struct shoal_error *err) {
     struct stages *stages = NULL;
+    char *expanded = NULL;
     shoal_status status = duck_is_select(sql)
-                              ? plan(session, sql, true, &stages, err)
+                              ? session_expand_pivot(session, sql, &expanded, err)
                               : shoal_fail(err, SHOAL_UNSUPPORTED,
                                            "only SELECT statements are distributed");
+    if (status == SHOAL_OK) {
+        status = plan(session, expanded ? expanded : sql, true, &stages, err);
+    }
+    free(expanded);
     if (status == SHOAL_UNSUPPORTED || status == SHOAL_INTERNAL) {
         explain_embedded(err->message, json, out);
         return SHOAL_OK;

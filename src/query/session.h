@@ -39,6 +39,13 @@ shoal_status run_stages(struct session *session, const struct stages *stages,
 shoal_status session_start_workers(struct session *session, struct shoal_error *err);
 void session_stop_workers(struct session *session);
 
+// session.c: the rows of one statement, distributed if it can be.
+shoal_status session_rows(struct session *session, const char *sql,
+                          struct duck_result **result, struct shoal_error *err);
+// pivot.c: a PIVOT without IN lists, with them; *expanded NULL: the statement is no such.
+shoal_status session_expand_pivot(struct session *session, const char *sql,
+                                  char **expanded, struct shoal_error *err);
+
 // format.c
 // Reads the result's batches to the end.
 shoal_status format_result(struct duck_result *result, enum result_format format,

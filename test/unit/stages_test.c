@@ -132,14 +132,60 @@ static void refused(const char *sql, const char *reason) {
 
 static void unknown_relations_are_refused_by_name(void **state) {
     (void)state;
-    run("CREATE TABLE ", "stored", " AS SELECT 1 AS a");
-    refused("SELECT * FROM stored", "stored");
-    refused("SELECT random() FROM fact", "random");
     refused("SELECT * FROM fact POSITIONAL JOIN dim", "POSITIONAL");
-    refused(
-        "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 3) "
-        "SELECT * FROM t",
-        "RECURSIVE_CTE_NODE");
+    run("CREATE SEQUENCE ", "seq", "");
+    refused("SELECT nextval('seq') FROM fact", "nextval() depends on this session");
+    refused("SELECT * FROM fact JOIN dim ON fact.k < dim.k + random()", "volatile");
+}
+
+static void a_table_is_read_by_the_driver(void **state) {
+    (void)state;
+    run("CREATE TABLE ", "stored", " AS SELECT range AS k, 1 AS unused FROM range(70)");
+    struct stages *stages =
+        plan("SELECT fact.k, count(*) FROM fact JOIN stored USING (k) GROUP BY ALL", -1);
+    size_t drivers = 0;
+    for (size_t i = 0; i < stages->count; i++) {
+        if (!stages->stages[i].in_driver) continue;
+        drivers++;
+        assert_int_equal(stages->stages[i].schema.count, 1);
+        assert_int_equal(stages->stages[i].estimated_rows, 70);
+    }
+    assert_int_equal(drivers, 1);
+    stages_free(stages);
+    // A CTE of the same name is not the table.
+    stages = plan(
+        "WITH stored AS MATERIALIZED (SELECT k FROM fact) "
+        "SELECT count(*) FROM stored a JOIN memory.main.stored b ON a.k = b.k JOIN "
+        "stored c ON a.k = c.k",
+        -1);
+    stages_free(stages);
+    run("DROP TABLE ", "stored", "");
+}
+
+static void windows_of_two_partitions_are_two_blocks(void **state) {
+    (void)state;
+    struct stages *stages = plan(
+        "SELECT sum(v) OVER (PARTITION BY k), rank() OVER (PARTITION BY v % 7 ORDER BY "
+        "k) FROM fact",
+        -1);
+    assert_int_equal(count_kind(stages, EXCHANGE_HASH), 2);
+    assert_int_equal(stages->note_count, 0);
+    stages_free(stages);
+}
+
+static void a_long_order_by_is_a_range_exchange(void **state) {
+    (void)state;
+    struct plan_options options = {.broadcast_rows = -1, .sort_rows = 50000};
+    struct shoal_error err;
+    struct stages *stages = NULL;
+    assert_int_equal(
+        stages_plan(conn, "SELECT v FROM fact ORDER BY k DESC", &options, &stages, &err),
+        SHOAL_OK);
+    assert_int_equal(count_kind(stages, EXCHANGE_RANGE), 1);
+    assert_int_equal(stages->stages[0].scatter, BLOCK_SAMPLE);
+    assert_int_equal(stages->stages[1].scatter, BLOCK_RANGE);
+    assert_true(stages->stages[2].ordered);
+    stages_free(stages);
 }
 
 static void user_errors_stay_user_errors(void **state) {
@@ -171,6 +217,9 @@ int main(void) {
         cmocka_unit_test(group_by_the_join_key_needs_no_second_shuffle),
         cmocka_unit_test(aggregate_without_partial_form_moves_rows),
         cmocka_unit_test(unknown_relations_are_refused_by_name),
+        cmocka_unit_test(a_table_is_read_by_the_driver),
+        cmocka_unit_test(windows_of_two_partitions_are_two_blocks),
+        cmocka_unit_test(a_long_order_by_is_a_range_exchange),
         cmocka_unit_test(user_errors_stay_user_errors),
         cmocka_unit_test(a_placeholder_in_the_users_text_is_left_alone),
     };
