@@ -350,6 +350,39 @@ static bool sample_rows(struct sink *sink, const struct duck_chunk *chunk, size_
     return true;
 }
 
+// A chunk's offsets have 32 bits: rows with more bytes than this go in halves.
+#define APPEND_BYTES (256u << 20)
+
+static bool too_long(const struct sink *sink, const struct duck_chunk *chunk,
+                     const struct column *columns, const uint32_t *rows, size_t n) {
+    for (size_t c = 0; c < sink->columns; c++) {
+        if (duck_chunk_string_bytes(chunk, c + sink->keyed, &columns[c], rows, n) >
+            APPEND_BYTES)
+            return true;
+    }
+    return false;
+}
+
+static shoal_status append_rows(struct sink *sink, const struct duck_chunk *chunk,
+                                uint32_t partition, const uint32_t *rows, size_t n,
+                                struct shoal_error *err) {
+    struct column *columns = block_writer_columns(sink->writer, partition);
+    if (columns == NULL) return no_memory(err);
+    if (n > 1 && too_long(sink, chunk, columns, rows, n)) {
+        shoal_status status = append_rows(sink, chunk, partition, rows, n / 2, err);
+        return status == SHOAL_OK
+                   ? append_rows(sink, chunk, partition, rows + n / 2, n - n / 2, err)
+                   : status;
+    }
+    for (size_t c = 0; c < sink->columns; c++) {
+        if (!duck_chunk_append(chunk, c + sink->keyed, rows, n, &columns[c])) {
+            return shoal_fail(err, SHOAL_NOMEM,
+                              "out of memory, or 4 GiB of one column in one chunk");
+        }
+    }
+    return block_writer_added(sink->writer, partition, n, err);
+}
+
 static shoal_status sink_append(void *state, const struct duck_chunk *chunk,
                                 struct shoal_error *err) {
     struct sink *sink = state;
@@ -367,16 +400,8 @@ static shoal_status sink_append(void *state, const struct duck_chunk *chunk,
     for (uint32_t p = 0; p < sink->partitions; p++) {
         size_t count = sink->starts[p + 1] - sink->starts[p];
         if (count == 0) continue;
-        struct column *columns = block_writer_columns(sink->writer, p);
-        if (columns == NULL) return no_memory(err);
-        for (size_t c = 0; c < sink->columns; c++) {
-            if (!duck_chunk_append(chunk, c + sink->keyed, sink->rows + sink->starts[p],
-                                   count, &columns[c])) {
-                return shoal_fail(err, SHOAL_NOMEM,
-                                  "out of memory, or 4 GiB of one column in one chunk");
-            }
-        }
-        shoal_status status = block_writer_added(sink->writer, p, count, err);
+        shoal_status status =
+            append_rows(sink, chunk, p, sink->rows + sink->starts[p], count, err);
         if (status != SHOAL_OK) return status;
     }
     return SHOAL_OK;

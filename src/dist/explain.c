@@ -8,7 +8,17 @@
 static const char *const kinds[] = {"HashExchange", "BroadcastExchange", "GatherExchange",
                                     "RoundRobinExchange", "RangeExchange"};
 
-void stages_explain(const struct stages *stages, struct text *out) {
+static void write_stats(const struct stage_stats *stats, struct text *out) {
+    text_printf(out, "  ran: %llu task%s, %llu rows", (unsigned long long)stats->tasks,
+                stats->tasks == 1 ? "" : "s", (unsigned long long)stats->rows);
+    if (stats->bytes > 0) {
+        text_printf(out, ", %llu bytes", (unsigned long long)stats->bytes);
+    }
+    text_printf(out, ", %.3f task seconds\n", stats->seconds);
+}
+
+void stages_explain(const struct stages *stages, const struct stage_stats *stats,
+                    struct text *out) {
     for (size_t i = 0; i < stages->count; i++) {
         const struct stage *stage = &stages->stages[i];
         if (stage->exchange == UINT32_MAX) {
@@ -25,6 +35,7 @@ void stages_explain(const struct stages *stages, struct text *out) {
                                          : "narrow tasks",
                         (unsigned long long)stage->estimated_rows);
         }
+        if (stats != NULL) write_stats(&stats[i], out);
         const char *line = stage->summary;
         while (*line) {
             size_t length = strcspn(line, "\n");
@@ -39,7 +50,8 @@ void stages_explain(const struct stages *stages, struct text *out) {
     }
 }
 
-shoal_status stages_explain_json(const struct stages *stages, char **json,
+shoal_status stages_explain_json(const struct stages *stages,
+                                 const struct stage_stats *stats, char **json,
                                  struct shoal_error *err) {
     json_t *list = json_array();
     for (size_t i = 0; i < stages->count; i++) {
@@ -62,6 +74,15 @@ shoal_status stages_explain_json(const struct stages *stages, char **json,
                 item, "exchange",
                 json_pack("{s:i, s:s, s:s?}", "id", (int)exchange->id, "kind",
                           kinds[exchange->kind], "keys", exchange->keys));
+        }
+        json_object_set_new(item, "estimated_rows",
+                            json_integer((json_int_t)stage->estimated_rows));
+        if (stats != NULL) {
+            json_object_set_new(
+                item, "ran",
+                json_pack("{s:I, s:I, s:I, s:f}", "tasks", (json_int_t)stats[i].tasks,
+                          "rows", (json_int_t)stats[i].rows, "bytes",
+                          (json_int_t)stats[i].bytes, "seconds", stats[i].seconds));
         }
         json_array_append_new(list, item);
     }

@@ -201,6 +201,15 @@ static bool small(const struct planner *planner, const struct fragment *side,
     return side->rows <= BROADCAST_ALWAYS || (double)side->rows * copies < shuffle;
 }
 
+static void note_broadcast(struct planner *planner, const struct join *join,
+                           const char *side, const struct fragment *sent,
+                           const struct fragment *other, bool can_hash) {
+    planner_note(
+        planner, "%s JOIN broadcasts its %s side: about %llu rows against %llu%s",
+        join->type, side, (unsigned long long)sent->rows, (unsigned long long)other->rows,
+        can_hash ? "" : ", and no key to shuffle by");
+}
+
 static void find_column(void *ctx, const char *key) {
     (void)key;
     *(bool *)ctx = true;
@@ -306,11 +315,13 @@ struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) 
         small_right = take_right;
     }
     if (small_right) {
+        note_broadcast(planner, &join, "right", join.right, join.left, can_hash);
         join.right = to_replicated(planner, join.right, json_object_get(item, "right"));
         if (join.right == NULL) return NULL;
         return joined(planner, &join, join.left->dist, join.left->key_sets);
     }
     if (small_left) {
+        note_broadcast(planner, &join, "left", join.left, join.right, can_hash);
         join.left = to_replicated(planner, join.left, json_object_get(item, "left"));
         if (join.left == NULL) return NULL;
         return joined(planner, &join, join.right->dist, join.right->key_sets);
@@ -323,6 +334,13 @@ struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) 
         if (join.left == NULL || join.right == NULL) return NULL;
         return joined(planner, &join, DIST_SINGLE, NULL);
     }
+    planner_note(
+        planner, "%s JOIN shuffles %s: about %llu and %llu rows, too many to broadcast",
+        join.type,
+        match_left    ? "its right side"
+        : match_right ? "its left side"
+                      : "both sides",
+        (unsigned long long)join.left->rows, (unsigned long long)join.right->rows);
     json_t *left_keys =
         match_right ? pick(planner, join.left_keys, match_right) : join.left_keys;
     json_t *right_keys =

@@ -120,9 +120,18 @@ char *stage_scan_sql(const struct stage_leaf *leaf, const struct scan_split *spl
 // "(SELECT CAST(NULL AS T) AS c, ... WHERE false)", for binding.
 char *stage_empty_sql(const struct schema *schema);
 
-// The plan in words: stages, exchanges, keys, notes.
-void stages_explain(const struct stages *stages, struct text *out);
-shoal_status stages_explain_json(const struct stages *stages, char **json,
+// What a stage took, for EXPLAIN ANALYZE.
+struct stage_stats {
+    uint64_t tasks, rows, bytes;
+    double seconds;  // summed over its tasks
+};
+
+// The plan in words: stages, exchanges, keys, estimates, reasons. stats, [stages->count],
+// may be NULL: then nothing ran.
+void stages_explain(const struct stages *stages, const struct stage_stats *stats,
+                    struct text *out);
+shoal_status stages_explain_json(const struct stages *stages,
+                                 const struct stage_stats *stats, char **json,
                                  struct shoal_error *err);
 
 #endif

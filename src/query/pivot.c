@@ -41,7 +41,8 @@ static bool read_pivot(const char *sql, struct pivot *pivot) {
     const char *at = duck_token_end(first);
     const char *item = NULL;  // the ON element that is being read
     int depth = 0;
-    if (*first == '\0' || (!is_word(first, at, "pivot") && !is_word(first, at, "pivot_wider")))
+    if (*first == '\0' ||
+        (!is_word(first, at, "pivot") && !is_word(first, at, "pivot_wider")))
         return false;
     pivot->source.start = at;
     for (; *at != '\0'; at = duck_token_end(at)) {
@@ -75,7 +76,8 @@ static shoal_status append_values(struct session *session, const struct pivot *p
     struct duck_result *result = NULL;
     bool more = true, any = false;
     int length = (int)(on->end - on->start);
-    text_printf(&sql, "SELECT DISTINCT CAST((%.*s) AS VARCHAR) AS v FROM (SELECT * FROM %.*s\n)"
+    text_printf(&sql,
+                "SELECT DISTINCT CAST((%.*s) AS VARCHAR) AS v FROM (SELECT * FROM %.*s\n)"
                 " WHERE (%.*s) IS NOT NULL ORDER BY v",
                 length, on->start, (int)(pivot->source.end - pivot->source.start),
                 pivot->source.start, length, on->start);
@@ -100,8 +102,8 @@ static shoal_status append_values(struct session *session, const struct pivot *p
     return status;
 }
 
-shoal_status session_expand_pivot(struct session *session, const char *sql, char **expanded,
-                                  struct shoal_error *err) {
+shoal_status session_expand_pivot(struct session *session, const char *sql,
+                                  char **expanded, struct shoal_error *err) {
     struct pivot pivot = {0};
     struct text out = {0};
     shoal_status status = SHOAL_OK;

@@ -233,18 +233,10 @@ static shoal_status explain_stages(struct session *session, const struct stages 
         stats[stages->count - 1].rows += duck_result_rows(result);
     }
     if (status == SHOAL_OK && json) {
-        status = stages_explain_json(stages, &plan_json, err);
+        status = stages_explain_json(stages, analyze ? stats : NULL, &plan_json, err);
         if (status == SHOAL_OK) fprintf(out, "%s\n", plan_json);
     } else if (status == SHOAL_OK) {
-        stages_explain(stages, &text);
-        for (size_t s = 0; analyze && s < stages->count; s++) {
-            text_printf(&text,
-                        "Ran stage %zu: %llu tasks, %llu rows, %llu bytes, "
-                        "%.3f task seconds\n",
-                        s, (unsigned long long)stats[s].tasks,
-                        (unsigned long long)stats[s].rows,
-                        (unsigned long long)stats[s].bytes, stats[s].seconds);
-        }
+        stages_explain(stages, analyze ? stats : NULL, &text);
         if (text.failed) status = shoal_fail(err, SHOAL_NOMEM, "out of memory");
         if (status == SHOAL_OK) fputs(text.data, out);
     }

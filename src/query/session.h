@@ -24,12 +24,6 @@ struct session {
     bool blocks_registered;
 };
 
-// What a stage took, for EXPLAIN ANALYZE.
-struct stage_stats {
-    uint64_t tasks, rows, bytes;
-    double seconds;  // summed over its tasks
-};
-
 // run.c: runs all stages but the last on workers, the last here. stats may be NULL, else
 // [stages->count]. The result has no batch read yet; free it with duck_result_free.
 shoal_status run_stages(struct session *session, const struct stages *stages,
