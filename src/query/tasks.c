@@ -8,6 +8,8 @@
 // A scan's tasks: enough to level out uneven ones and to lose little with a worker, few
 // enough that what each repeats (binding, a broadcast side's hash table) stays small.
 #define TASKS_A_WORKER 4
+#define TASKS_A_WORKER_BROADCAST 2  // where each builds a large hash table
+#define BROADCAST_LARGE 200000
 #define SPLIT_ROWS_MIN 100000
 #define SPLIT_ROWS_MAX 20000000
 #define FILES_MAX 1000  // small files packed into one task
@@ -27,11 +29,25 @@ static const struct stage_leaf *driving_leaf(const struct stage *stage) {
     return NULL;
 }
 
+// Rows, as estimated, that each task of the stage reads whole.
+static uint64_t broadcast_rows(const struct run *run, const struct stage *stage) {
+    uint64_t rows = 0;
+    for (size_t l = 0; l < stage->leaf_count; l++) {
+        if (stage->leaves[l].kind != LEAF_ALL) continue;
+        for (size_t s = 0; s < run->stages->count; s++) {
+            if (run->stages->stages[s].exchange == stage->leaves[l].exchange)
+                rows += run->stages->stages[s].estimated_rows;
+        }
+    }
+    return rows;
+}
+
 static shoal_status cut_scan(struct run *run, const struct stage_leaf *leaf,
-                             struct stage_run *stage, struct shoal_error *err) {
+                             uint64_t tasks_a_worker, struct stage_run *stage,
+                             struct shoal_error *err) {
     uint64_t rows = 0;
     for (size_t i = 0; i < leaf->file_count; i++) rows += leaf->files[i].rows;
-    uint64_t size = rows / (TASKS_A_WORKER * (uint64_t)run->session->options.workers) + 1;
+    uint64_t size = rows / (tasks_a_worker * run->session->options.workers) + 1;
     if (size < SPLIT_ROWS_MIN) size = SPLIT_ROWS_MIN;
     if (size > SPLIT_ROWS_MAX) size = SPLIT_ROWS_MAX;
     // Each file gives at most its parts, one of them begun in the task before.
@@ -77,7 +93,11 @@ shoal_status run_plan_tasks(struct run *run, struct shoal_error *err) {
         if (leaf == NULL) {
             to->tasks = 1;
         } else if (leaf->kind == LEAF_SCAN) {
-            status = cut_scan(run, leaf, to, err);
+            status = cut_scan(run, leaf,
+                              broadcast_rows(run, stage) > BROADCAST_LARGE
+                                  ? TASKS_A_WORKER_BROADCAST
+                                  : TASKS_A_WORKER,
+                              to, err);
         } else {
             to->tasks = leaf->kind == LEAF_PARTITION ? run->partitions
                                                      : run->session->options.workers;
