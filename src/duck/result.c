@@ -16,8 +16,9 @@ struct duck_result {
     char **blocks;
     size_t block_count;
     duckdb_result raw;
-    bool open;  // raw has rows that are not in cells yet
-    bool text;  // raw's columns are VARCHARs
+    bool open;   // raw has rows that are not in cells yet
+    bool text;   // raw's columns are VARCHARs
+    bool query;  // raw is of rows, not of a number of changes
 };
 
 static char *new_block(struct duck_result *result, size_t size) {
@@ -152,6 +153,8 @@ static shoal_status start(struct duck_conn *conn, const char *sql, bool cast,
     } else {
         out->open = true;
         out->text = all_text(&out->raw);
+        out->query =
+            duckdb_result_return_type(out->raw) == DUCKDB_RESULT_TYPE_QUERY_RESULT;
         if (!copy_names(out, &out->raw, schema)) {
             status = shoal_fail(err, SHOAL_NOMEM, "out of memory for a result");
         }
@@ -215,6 +218,10 @@ shoal_status duck_query_text(struct duck_conn *conn, const char *select,
     *result = calloc(1, sizeof **result);
     if (*result == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
     return add_rest(result, start(conn, select, false, &none, *result, err), err);
+}
+
+bool duck_result_has_rows(const struct duck_result *result) {
+    return result->query;
 }
 
 size_t duck_result_columns(const struct duck_result *result) {

@@ -188,13 +188,6 @@ static shoal_status run_tasks(struct run *run, struct shoal_error *err) {
     }
 }
 
-static shoal_status register_blocks(struct session *session, struct shoal_error *err) {
-    if (session->blocks_registered) return SHOAL_OK;
-    shoal_status status = block_register(session->conn, err);
-    session->blocks_registered = status == SHOAL_OK;
-    return status;
-}
-
 // The stages that read what only the driver has: before all others, as they wait for
 // none.
 static shoal_status run_driver_stages(struct run *run, struct shoal_error *err) {
@@ -205,8 +198,7 @@ static shoal_status run_driver_stages(struct run *run, struct shoal_error *err) 
         struct sched_action action = {.stage = s, .worker = UINT32_MAX};
         struct task *task = NULL;
         struct task_output output = {0};
-        shoal_status status = register_blocks(session, err);
-        if (status == SHOAL_OK) status = run_make_task(run, &action, &task, err);
+        shoal_status status = run_make_task(run, &action, &task, err);
         if (status == SHOAL_OK) {
             status = duck_run_task(session->conn, threads, task, &output, err);
         }
@@ -231,7 +223,6 @@ static shoal_status run_result(struct run *run, struct duck_result **result,
     if (inputs == NULL) return no_memory(err);
     char *sql = run_task_sql(run, last, 0, key, inputs, &count);
     if (sql == NULL) status = no_memory(err);
-    if (status == SHOAL_OK) status = register_blocks(session, err);
     for (size_t i = 0; i < count; i++) {
         struct block_segment *segments = calloc(inputs[i].count + 1, sizeof *segments);
         for (size_t s = 0; segments != NULL && s < inputs[i].count; s++) {

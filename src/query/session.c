@@ -6,6 +6,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "block/block.h"
 #include "query/session.h"
 
 static bool starts_with(const char *sql, const char *word) {
@@ -17,12 +18,6 @@ static bool starts_with_any(const char *sql, const char *const *words) {
         if (starts_with(sql, *words)) return true;
     }
     return false;
-}
-
-static bool gives_rows(const char *sql) {
-    static const char *const words[] = {"describe",  "show",   "explain", "desc ",
-                                        "summarize", "pragma", "call",    NULL};
-    return duck_is_select(sql) || starts_with_any(sql, words);
 }
 
 // What workers must repeat: what a stage's SQL may depend on. Views and macros are no
@@ -38,6 +33,38 @@ static bool changes_workers(const char *sql) {
                                         "create or replace secret",
                                         NULL};
     return starts_with_any(sql, words);
+}
+
+// CREATE TYPE name AS ENUM (SELECT ...) reads what only the driver has: workers get the
+// type as it came out. *kept stays empty where there is nothing to spell out.
+static void spell_type(struct session *session, const char *sql, struct text *kept) {
+    struct schema schema = {0};
+    struct text probe = {0};
+    struct shoal_error ignored;
+    const char *at = duck_first_word(sql), *name = NULL, *end = NULL;
+    bool type = false;
+    for (; *at != '\0' && end == NULL; at = duck_token_end(at)) {
+        size_t length = (size_t)(duck_token_end(at) - at);
+        if (strchr(" \t\r\n", *at)) continue;
+        bool word = length == 2 && strncasecmp(at, "as", 2) == 0;
+        if (name != NULL && word) end = at;
+        if (type && name == NULL &&
+            !(strncasecmp(at, "if", length) == 0 || strncasecmp(at, "not", length) == 0 ||
+              strncasecmp(at, "exists", length) == 0)) {
+            name = at;
+        }
+        if (length == 4 && strncasecmp(at, "type", 4) == 0) type = true;
+    }
+    if (end == NULL) return;
+    text_printf(&probe, "SELECT CAST(NULL AS %.*s) AS t", (int)(end - name), name);
+    if (!probe.failed &&
+        duck_describe(session->conn, probe.data, &schema, &ignored) == SHOAL_OK &&
+        strncasecmp(schema.columns[0].type, "ENUM(", 5) == 0) {
+        text_printf(kept, "CREATE OR REPLACE TYPE %.*s AS %s", (int)(end - name), name,
+                    schema.columns[0].type);
+    }
+    schema_free(&schema);
+    text_free(&probe);
 }
 
 // A worker runs this state on one connection before it opens the others, so a setting has
@@ -58,7 +85,9 @@ static void keep_for_workers(struct session *session, const char *sql) {
             sql = global.data;
         }
     }
-    text_append(&session->worker_sql, sql);
+    if (starts_with(sql, "create ")) spell_type(session, sql, &global);
+    text_append(&session->worker_sql,
+                starts_with(sql, "create ") && global.size > 0 ? global.data : sql);
     text_append(&session->worker_sql, "\n;\n");
     text_free(&global);
 }
@@ -120,6 +149,8 @@ shoal_status session_open(const struct session_options *options, struct session 
     if (status == SHOAL_OK && distributed) {
         status = duck_run(session->conn, "SET parquet_metadata_cache=true", err);
     }
+    // Before any statement: what is registered in a transaction goes when it rolls back.
+    if (status == SHOAL_OK && distributed) status = block_register(session->conn, err);
     if (status == SHOAL_OK) status = prepare_session(session, err);
     if (status != SHOAL_OK) {
         session_close(session);
@@ -208,7 +239,7 @@ shoal_status session_query(struct session *session, const char *sql,
                            struct shoal_error *err) {
     struct duck_result *result = NULL;
     shoal_status status = session_rows(session, sql, &result, err);
-    if (status == SHOAL_OK && gives_rows(sql)) {
+    if (status == SHOAL_OK && duck_result_has_rows(result)) {
         status = format_result(result, format, out, err);
     }
     duck_result_free(result);

@@ -21,7 +21,6 @@ struct session {
     struct text worker_sql;  // what brings a new worker to this session's state
     uint64_t next_task;
     uint32_t next_query;
-    bool blocks_registered;
 };
 
 // run.c: runs all stages but the last on workers, the last here. stats may be NULL, else

@@ -34,6 +34,14 @@ check "an enum type" both "CREATE TYPE odd AS ENUM ('even', 'odd');" \
     "SELECT (CASE k % 2 WHEN 0 THEN 'even' ELSE 'odd' END)::odd AS o, count(*)
         FROM '$work/t.parquet' GROUP BY o ORDER BY o"
 
+check "an enum of what a table holds" both "CREATE TABLE labels AS SELECT 'l' || range AS l FROM range(4);
+    CREATE TYPE label AS ENUM (SELECT l FROM labels);" \
+    "SELECT ('l' || k % 4)::label AS l, count(*) FROM '$work/t.parquet' GROUP BY l ORDER BY l"
+check "a prepared statement, a transaction" both "CREATE TABLE n AS SELECT 1 AS a;" \
+    "PREPARE p AS SELECT count(*) FROM '$work/t.parquet' WHERE k < \$1" "EXECUTE p(7)" \
+    "BEGIN" "INSERT INTO n VALUES (2)" "SELECT sum(a) FROM n JOIN '$work/t.parquet' t ON t.k = n.a" \
+    "ROLLBACK" "SELECT sum(a) FROM n JOIN '$work/t.parquet' t ON t.k = n.a"
+
 views_beside_db() {
     local db=$work/some.db
     "$SHOAL" sql "ATTACH '$db' AS d; CREATE TABLE d.names AS SELECT i AS k, 'n' || i AS name
