@@ -31,6 +31,7 @@ static void the_table_is_right(void **state) {
     struct seen seen = {.functions = &functions};
     assert_int_equal(functions_kind(&functions, "sum"), FUNCTION_AGGREGATE);
     assert_int_equal(functions_kind(&functions, "upper"), 0);
+    assert_int_equal(functions_kind(&functions, "error"), 0);
     assert_null(functions.kinds);  // neither needed the catalog
     assert_int_equal(functions_kind(&functions, "random"), FUNCTION_VOLATILE);
     assert_int_equal(functions_kind(&functions, "kurtosis"), FUNCTION_AGGREGATE);
