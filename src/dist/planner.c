@@ -199,6 +199,11 @@ static struct fragment *plan_set_operation(struct planner *planner, json_t *node
     json_t *parts = tree_own(trees, json_array());
     json_object_set(block, "children", parts);
     enum distribution dist = DIST_SINGLE;
+    if (!union_all && !whole &&
+        (planner->collated || tree_has_class(children, "COLLATE"))) {
+        refuse(planner, "%s of columns with a collation", tree_text(node, "setop_type"));
+        goto done;
+    }
     if (union_all && !whole) {
         uint32_t exchange = exchange_new(planner, EXCHANGE_ROUND_ROBIN, NULL);
         for (size_t i = 0; i < count; i++) {

@@ -71,6 +71,7 @@ struct planner {
     char **notes;
     size_t note_count;
     struct fragment *fragments;
+    bool collated;  // a column with a collation is read, which an exchange forgets
     unsigned next_name;
     unsigned salt;  // of the leaves' names
 };

@@ -192,6 +192,25 @@ static uint64_t count_rows(struct planner *planner, json_t *item) {
     return rows;
 }
 
+// Canonical SQL spells collations out, except that of a set operation, which its columns
+// bring with them.
+static bool has_collation(struct planner *planner, const json_t *item) {
+    struct text sql = {0};
+    char *found = NULL;
+    struct shoal_error ignored;
+    if (!tree_is(item, "type", "BASE_TABLE")) return false;
+    text_append(&sql,
+                "SELECT 1 FROM duckdb_tables() WHERE sql ILIKE '%collate%' AND "
+                "table_name = ");
+    text_append_literal(&sql, tree_text(item, "table_name"));
+    bool known = !sql.failed &&
+                 duck_scalar(planner->trees.conn, sql.data, &found, &ignored) == SHOAL_OK;
+    bool collated = known && found != NULL;
+    text_free(&sql);
+    free(found);
+    return collated;
+}
+
 // Tables of the session and table functions exist in the driver alone: it reads them and
 // sends them round robin, as blocks.
 static struct fragment *plan_driver_scan(struct planner *planner, json_t *item,
@@ -220,6 +239,7 @@ static struct fragment *plan_driver_scan(struct planner *planner, json_t *item,
         (void)snprintf(unique, sizeof unique, "c%zu", i);
         json_array_append(list, tree_aliased(trees, column, unique));
     }
+    planner->collated = planner->collated || has_collation(planner, item);
     struct fragment sent = {.dist = DIST_SINGLE, .rows = rows};
     uint32_t exchange = exchange_new(planner, EXCHANGE_ROUND_ROBIN, NULL);
     if (!exchange_feed(planner, exchange, tree_select(trees, list, item, NULL), &sent,

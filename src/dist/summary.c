@@ -43,23 +43,6 @@ static void expressions(struct summary *summary, const char *label, json_t *list
     free(text);
 }
 
-static bool has_class(const json_t *node, const char *class_name) {
-    size_t i;
-    const char *name;
-    json_t *child;
-    if (json_is_array(node)) {
-        json_array_foreach((json_t *)node, i, child) {
-            if (has_class(child, class_name)) return true;
-        }
-    } else if (json_is_object(node)) {
-        if (tree_is(node, "class", class_name)) return true;
-        json_object_foreach((json_t *)node, name, child) {
-            if (has_class(child, class_name)) return true;
-        }
-    }
-    return false;
-}
-
 static const struct stage_leaf *find_leaf(const struct summary *summary,
                                           const json_t *item) {
     for (size_t i = 0; i < summary->stage->leaf_count; i++) {
@@ -162,7 +145,7 @@ static void write_select(struct summary *summary, const json_t *node, int depth)
     json_t *calls = tree_own(trees, json_array());
     depth = write_modifiers(summary, node, depth);
     tree_aggregates(trees, select, calls);
-    if (has_class(select, "WINDOW")) {
+    if (tree_has_class(select, "WINDOW")) {
         line_start(summary, depth++);
         text_append(summary->out, "Window\n");
     } else if (json_array_size(groups) > 0 || json_array_size(calls) > 0) {

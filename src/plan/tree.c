@@ -223,6 +223,23 @@ json_t *tree_rename_columns(struct trees *trees, const json_t *node, const json_
     return copy;
 }
 
+bool tree_has_class(const json_t *node, const char *class_name) {
+    size_t i;
+    const char *name;
+    json_t *child;
+    if (json_is_array(node)) {
+        json_array_foreach((json_t *)node, i, child) {
+            if (tree_has_class(child, class_name)) return true;
+        }
+    } else if (json_is_object(node)) {
+        if (tree_is(node, "class", class_name)) return true;
+        json_object_foreach((json_t *)node, name, child) {
+            if (tree_has_class(child, class_name)) return true;
+        }
+    }
+    return false;
+}
+
 json_t *tree_replace(struct trees *trees, json_t *node, const json_t *map) {
     size_t i;
     const char *name;

@@ -55,6 +55,8 @@ void tree_each_column(const json_t *node, void (*visit)(void *ctx, const char *k
 // A copy whose references found in map (key -> [alias, column]) are replaced.
 json_t *tree_rename_columns(struct trees *trees, const json_t *node, const json_t *map);
 
+// Is there an expression of this class in node?
+bool tree_has_class(const json_t *node, const char *class_name);
 // A copy whose expressions found in map (tree_key -> expression) are replaced; they keep
 // their own alias.
 json_t *tree_replace(struct trees *trees, json_t *node, const json_t *map);
