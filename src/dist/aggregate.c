@@ -235,11 +235,26 @@ static struct fragment *whole_groups(struct planner *planner, json_t *node,
         planner, from, columns_mentioned(planner, used, from),
         keyed ? EXCHANGE_HASH : EXCHANGE_GATHER, keyed ? groups : NULL, &before);
     if (moved == NULL) return NULL;
-    planner_note(planner, "%s(): %s, so rows are %s", tree_text(call, "function_name"),
-                 why_whole(call), keyed ? "exchanged by the group keys" : "gathered");
+    const char *moved_how = keyed ? "exchanged by the group keys" : "gathered";
+    if (call != NULL) {
+        planner_note(planner, "%s(): %s, so rows are %s",
+                     tree_text(call, "function_name"), why_whole(call), moved_how);
+    } else {
+        planner_note(planner, "a grouping set is there twice, so rows are %s", moved_how);
+    }
     json_t *base = tree_own(trees, json_copy(node));
     json_object_set_new(base, "where_clause", json_null());
     return wrap_block(planner, base, alias, columns, moved, moved->rows / 3 + 1);
+}
+
+static bool twice(json_t *sets) {
+    size_t count = json_array_size(sets);
+    for (size_t a = 0; a < count; a++) {
+        for (size_t b = 0; b < a; b++) {
+            if (json_equal(json_array_get(sets, a), json_array_get(sets, b))) return true;
+        }
+    }
+    return false;
 }
 
 struct fragment *plan_aggregate(struct planner *planner, json_t *node,
@@ -255,6 +270,10 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
         if (find_rule(call) == NULL) {
             return whole_groups(planner, node, from, alias, columns, call);
         }
+    }
+    // The final groups by GROUPING(), which is the same for both of a pair.
+    if (twice(sets)) {
+        return whole_groups(planner, node, from, alias, columns, NULL);
     }
     bool several_sets = json_array_size(sets) > 1;
     struct split split = {.planner = planner,

@@ -22,6 +22,7 @@ SELECT count(*) FROM facts f JOIN dims d ON f.k IS NOT DISTINCT FROM d.k;
 SELECT f.k, (SELECT max(name) FROM dims d WHERE d.k = f.k) AS n FROM facts f WHERE f.v < 100;
 SELECT k, grouping(k), s, grouping(s), grouping(k, s), count(*), avg(v) FROM facts WHERE v < 3000 GROUP BY ROLLUP (k, s);
 SELECT k, s, count(*) FROM facts WHERE v < 3000 GROUP BY GROUPING SETS ((k), (s), ());
+SELECT k, s, count(*) FROM facts WHERE v < 3000 GROUP BY GROUPING SETS ((k), (k), (s, k), (k, s), ());
 SELECT k, sum(v) AS t FROM facts GROUP BY k HAVING sum(v) > 1000;
 SELECT DISTINCT k, s FROM facts WHERE v < 5000;
 SELECT k, v, sum(v) OVER (PARTITION BY k ORDER BY v ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) FROM facts WHERE v < 2000;
