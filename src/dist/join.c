@@ -196,7 +196,7 @@ static bool small(const struct planner *planner, const struct fragment *side,
         return side->rows <= (uint64_t)options->broadcast_rows;
     if (options->broadcast_rows == BROADCAST_NEVER || side->rows > BROADCAST_MOST)
         return false;
-    double copies = 1 + 2.0 * TASKS_A_WORKER * (options->workers ? options->workers : 2);
+    double copies = 1 + 3.0 * TASKS_A_WORKER * (options->workers ? options->workers : 2);
     double shuffle = 2.0 * ((double)side->rows + (double)other->rows);
     return side->rows <= BROADCAST_ALWAYS || (double)side->rows * copies < shuffle;
 }
