@@ -45,6 +45,21 @@ tpch_queries() {
     done >"$work/tpch.sql"
 }
 
+# tpcds_init SCALE: makes TPC-DS tables as Parquet and $work/init.sql with a view for each,
+# and $work/tpcds.sql, all 99 queries in order.
+tpcds_init() {
+    local file
+    "$root/third_party/venv/bin/python" "$root/test/support/tpcds.py" "$1" "$work/tpcds"
+    cp "$work/tpcds/init.sql" "$work/init.sql"
+    for file in "$work"/tpcds/q*.sql; do
+        cat "$file"
+        echo ';'
+    done >"$work/tpcds.sql"
+}
+
+# Built with AddressSanitizer: slower by far.
+under_asan() { grep -q __asan_init "$SHOAL"; }
+
 # same FILE INIT ordered|unordered OPTIONS...: distributed as embedded.
 same() {
     local file=$1 init=$2 order=$3
