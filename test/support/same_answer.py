@@ -49,7 +49,10 @@ def difference(expected: list[Row], actual: list[Row], ordered: bool) -> str | N
 
 def read_results(path: str) -> list[list[Row]]:
     """Read the JSON arrays that one program printed after another."""
-    text = pathlib.Path(path).read_text()
+    return parse_results(pathlib.Path(path).read_text())
+
+
+def parse_results(text: str) -> list[list[Row]]:
     decoder = json.JSONDecoder(object_pairs_hook=lambda pairs: [cell for _, cell in pairs])
     results = []
     at = 0
