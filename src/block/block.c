@@ -251,6 +251,15 @@ static void *sink_open(const char *path, const struct column *shapes, size_t col
         shoal_fail(err, SHOAL_INTERNAL, "no output was registered for %s", path);
         return NULL;
     }
+    enum block_scatter scatter = output->scatter;
+    bool hash = columns > 0 && shapes[0].layout == COLUMN_FIXED && shapes[0].width == 8;
+    bool bytes = columns > 0 && shapes[0].layout == COLUMN_STRING;
+    if ((scatter == BLOCK_HASH && !hash) ||
+        ((scatter == BLOCK_RANGE || scatter == BLOCK_SAMPLE) && !bytes)) {
+        shoal_fail(err, SHOAL_INTERNAL, "the first column of %s is no %s", path,
+                   scatter == BLOCK_HASH ? "hash" : "sort key");
+        return NULL;
+    }
     struct sink *sink = calloc(1, sizeof *sink);
     if (sink != NULL) {
         sink->output = output;

@@ -43,6 +43,13 @@ json_t *sort_key_expression(struct planner *planner, json_t *orders,
             json_array_append_new(arguments, argument);
         }
     }
+    // Keys of a few bytes would come as a BIGINT; a string behind them keeps them a BLOB.
+    static const char *const tail[] = {"CAST('' AS VARCHAR)", "'ASC NULLS LAST'"};
+    for (size_t t = 0; t < 2; t++) {
+        json_t *argument = json_deep_copy(model);
+        json_object_set(argument, "expression", tree_expression(trees, tail[t]));
+        json_array_append_new(arguments, argument);
+    }
     return tree_aliased(trees, call, "shoal_key");
 }
 

@@ -17,6 +17,9 @@ printf "CREATE VIEW t AS FROM '%s/t.parquet';\nCREATE VIEW none AS FROM '%s/none
 cat >"$work/order.sql" <<'SQL'
 SELECT id FROM t ORDER BY k DESC NULLS FIRST, id;
 SELECT k, id FROM t ORDER BY k NULLS LAST, id DESC;
+SELECT (id - 70)::TINYINT AS x FROM t WHERE id < 190 ORDER BY x DESC NULLS FIRST;
+SELECT id::SMALLINT - 700 AS x, id % 2 = 0 AS y FROM t WHERE id < 1400 ORDER BY y, x;
+SELECT id::INTEGER AS x FROM t ORDER BY -id::INTEGER;
 SELECT skew, id FROM t WHERE id % 3 = 0 ORDER BY skew, id;
 SELECT s || '!', id FROM t ORDER BY s DESC, id;
 SELECT f, id FROM t ORDER BY f, id;
