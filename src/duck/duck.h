@@ -54,7 +54,7 @@ const char *duck_first_word(const char *sql);
 // character.
 const char *duck_token_end(const char *at);
 // Does the statement only give rows (SELECT, FROM, WITH, VALUES, PIVOT, UNPIVOT,
-// SUMMARIZE)?
+// SUMMARIZE, TABLE)?
 bool duck_is_select(const char *sql);
 bool duck_is_plain_select(const char *sql);  // of these the first four
 

@@ -143,7 +143,7 @@ bool duck_is_plain_select(const char *sql) {
 }
 
 bool duck_is_select(const char *sql) {
-    static const char *const words[] = {"pivot",        "pivot_wider", "unpivot",
-                                        "pivot_longer", "summarize",   NULL};
+    static const char *const words[] = {
+        "pivot", "pivot_wider", "unpivot", "pivot_longer", "summarize", "table", NULL};
     return duck_is_plain_select(sql) || begins_with_one_of(sql, words);
 }
