@@ -166,7 +166,7 @@ class Expressions:
                    if self.chance(0.12) else self.pick("mid", "mid", "tiny", "tiny"))  # fmt: skip
 
     def table(self) -> str:
-        return str(self.pick("big", self.small()))
+        return str(self.pick("big", "big", self.small()))
 
     def base(self, name: str) -> tuple[From, Scope]:
         alias = self.alias()
@@ -201,15 +201,29 @@ class Expressions:
             for i, (value, kind) in enumerate(found.items(), 1)
         ]
 
-    def aggregate(self, scope: Scope, name: str) -> Item:
-        """A call that is the same whatever the order of rows."""
+    def aggregate(self, scope: Scope, name: str, split: bool) -> Item:
+        """A call that is the same whatever the order of rows; `split`: one with partial
+        results. A block with any other moves rows instead, and splits none."""
         number, number_kind = self.column(scope, NUMBERS)
         other, _ = self.column(scope, NUMBERS)
         column, kind = self.column(scope)
         word, _ = self.column(scope, (TEXT,))
         truth = self.compare(number, INT)
         filters = f" FILTER ({truth})" if self.chance(0.25) else ""
-        if scope.relations[0].whole() and self.chance(0.3):
+        if split:
+            call, kind, exact = self.pick(
+                *[("count(*)", INT, True), (f"count({column})", INT, True)] * 2,
+                *[(f"sum({number})", number_kind, True), (f"avg({number})", FLOAT, False)] * 2,
+                (f"min({column})", kind, True), (f"max({column})", kind, True),
+                (f"bool_or({truth})", BOOL, True), (f"bool_and({truth})", BOOL, True),
+                (f"stddev({number})", FLOAT, False), (f"var_pop({number})", FLOAT, False),
+                (f"round(covar_pop({number}, {other}), 4)", FLOAT, False),
+                (f"round(regr_slope({number}, {other}), 4)", FLOAT, False),
+                (f"round(skewness({number}), 4)", FLOAT, False),
+                (f"bit_xor({number}::BIGINT)", INT, True), (f"count_if({truth})", INT, True),
+                (f"approx_count_distinct({number})", INT, True),
+            )  # fmt: skip
+        elif scope.relations[0].whole() and self.chance(0.3):
             alias = scope.relations[0].alias
             some = f"{alias}.{self.pick('v', 's', 'x', 'k')}"
             of = {"v": INT, "s": TEXT, "x": DECIMAL, "k": INT}[some.split(".")[1]]
@@ -222,26 +236,18 @@ class Expressions:
             )  # fmt: skip
         else:
             call, kind, exact = self.pick(
-                ("count(*)", INT, True), ("count(*)", INT, True), (f"count({column})", INT, True),
-                (f"sum({number})", number_kind, True), (f"sum({number})", number_kind, True),
-                (f"min({column})", kind, True), (f"max({column})", kind, True),
-                (f"count(DISTINCT {column})", INT, True), (f"sum(DISTINCT {number})", number_kind, True),
-                (f"avg({number})", FLOAT, False), (f"bool_or({truth})", BOOL, True), (f"bool_and({truth})", BOOL, True),
-                (f"stddev({number})", FLOAT, False), (f"var_pop({number})", FLOAT, False),
+                ("count(*)", INT, True), (f"count(DISTINCT {column})", INT, True),
+                (f"sum(DISTINCT {number})", number_kind, True), (f"max({column})", kind, True),
                 (f"median({number})", FLOAT, False), (f"mode({column}) IS NULL", BOOL, True),
-                (f"round(covar_pop({number}, {other}), 4)", FLOAT, False),
-                (f"round(regr_slope({number}, {other}), 4)", FLOAT, False),
-                (f"round(skewness({number}), 4)", FLOAT, False),
                 (f"quantile_disc({number}, 0.25)", number_kind, True),
                 (f"quantile_cont({number}, [0.1, 0.9])", LIST, False),
                 (f"quantile_disc(DISTINCT {number}, 0.5)", number_kind, True),
-                (f"bit_xor({number}::BIGINT)", INT, True), (f"approx_count_distinct({number})", INT, True),
                 (f"string_agg({word}, ',' ORDER BY {word} DESC)", TEXT, True),
                 (f"string_agg(DISTINCT {word}, ',' ORDER BY {word})", TEXT, True),
                 (f"list({number} ORDER BY {number} NULLS FIRST)", LIST, True),
                 (f"list(DISTINCT {number} ORDER BY {number})[1:3]", LIST, True),
                 (f"list_sort(map_entries(histogram({number})))", LIST, False),
-                (f"count_if({truth})", INT, True), (f"entropy({number})", FLOAT, False),
+                (f"entropy({number})", FLOAT, False),
             )  # fmt: skip
         if filters and call.endswith((")", "]", "NULL")) and "(" in call:
             call = self.with_filter(call, filters)

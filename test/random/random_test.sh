@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # COUNT random queries of each seed, distributed as embedded. ./dev test-all runs many more;
-# under ASan, where a query takes three times as long, there are fewer.
+# under ASan, where a query takes several times as long, there are fewer.
 # shellcheck source=test/support/lib.sh
 source "$(dirname "$0")/../support/lib.sh"
 count=100
-if [ -n "${ASAN_OPTIONS:-}" ]; then count=40; fi
+if [ -n "${ASAN_OPTIONS:-}" ]; then count=25; fi
 for seed in ${SEEDS:-1 2 3}; do
     check "seed $seed" python3 "$root/test/random/random_queries.py" --shoal "$SHOAL" \
         --seed "$seed" --count "${COUNT:-$count}"

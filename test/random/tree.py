@@ -104,9 +104,6 @@ class From:
         join = f" {self.join} " if self.join else ""
         return f"{join}{self.text.sql()} AS {self.alias}{self.columns}{on}"
 
-    def reads(self, alias: str) -> bool:
-        return self.text.reads(alias) or any(c.reads(alias) for c in self.on)
-
     def smaller(self) -> Iterator[From]:
         for index in range(1, len(self.on)):
             yield replace(self, on=without(self.on, index))
@@ -129,7 +126,8 @@ def tail(items: tuple[Item, ...], ordered: bool, limit: str) -> str:
 
 @dataclass(frozen=True)
 class Select(Query):
-    """One SELECT block. `grouping`: '', plain, ALL, ROLLUP, CUBE or SETS, by the key items."""
+    """One SELECT block. `grouping`: '', plain, ALL, ROLLUP, CUBE, SETS or
+    TWICE (a set is repeated), by the key items."""
 
     items: tuple[Item, ...]
     sources: tuple[From, ...]
@@ -164,20 +162,25 @@ class Select(Query):
         if not self.grouping or not keys:
             return ""
         plain = ", ".join(keys)
-        sets = f"({plain}), ({keys[-1]}), ()"
+        sets = f"({plain}), ({keys[-1]}), ()" if len(keys) > 1 else f"({plain}), ()"
         return " GROUP BY " + {
             "plain": plain, "ALL": "ALL", "ROLLUP": f"ROLLUP ({plain})",
             "CUBE": f"CUBE ({plain})", "SETS": f"GROUPING SETS ({sets})",
+            "TWICE": f"GROUPING SETS (({plain}), ({plain}), ())",
         }[self.grouping]  # fmt: skip
 
     def without_source(self, index: int) -> Select:
         """Drop a FROM item with all that reads it."""
         alias = self.sources[index].alias
-        sources = [
-            s for i, s in enumerate(self.sources) if i != index and not s.reads(alias)
-        ]
-        if sources and sources[0].join:
-            sources[0] = replace(sources[0], join="", on=())
+        sources: list[From] = []
+        for source in without(self.sources, index):
+            on = tuple(c for c in source.on if not c.reads(alias))
+            if not sources:
+                source = replace(source, join="", on=())
+            elif source.on and not on:
+                continue  # a join that has lost its conditions
+            if not source.text.reads(alias):
+                sources.append(replace(source, on=on if sources else ()))
         return replace(
             self,
             sources=tuple(sources),
