@@ -247,6 +247,23 @@ static struct fragment *whole_groups(struct planner *planner, json_t *node,
     return wrap_block(planner, base, alias, columns, moved, moved->rows / 3 + 1);
 }
 
+static bool asks_grouping(const json_t *node) {
+    size_t i;
+    const char *name;
+    json_t *value;
+    if (json_is_array(node)) {
+        json_array_foreach((json_t *)node, i, value) {
+            if (asks_grouping(value)) return true;
+        }
+    } else if (json_is_object(node)) {
+        if (tree_is(node, "type", "GROUPING_FUNCTION")) return true;
+        json_object_foreach((json_t *)node, name, value) {
+            if (asks_grouping(value)) return true;
+        }
+    }
+    return false;
+}
+
 static bool twice(json_t *sets) {
     size_t count = json_array_size(sets);
     for (size_t a = 0; a < count; a++) {
@@ -276,6 +293,9 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
         return whole_groups(planner, node, from, alias, columns, NULL);
     }
     bool several_sets = json_array_size(sets) > 1;
+    // GROUPING() of a single set is asked for too, and is the same for all of its rows.
+    bool grouping_asked = asks_grouping(json_object_get(node, "select_list")) ||
+                          asks_grouping(json_object_get(node, "having"));
     struct split split = {.planner = planner,
                           .alias = planner_name(planner, "x"),
                           .calls = tree_own(trees, json_object()),
@@ -316,7 +336,7 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
         json_object_set(split.calls, key,
                         tree_rename_columns(trees, final_expression(trees, rule), names));
     }
-    if (several_sets) {
+    if (several_sets || grouping_asked) {
         json_t *grouping = tree_expression(trees, "grouping(a)");
         json_object_set(grouping, "children", local_groups);
         json_array_append(list, tree_aliased(trees, grouping, "gid"));

@@ -338,6 +338,9 @@ struct fragment *plan_select(struct planner *planner, json_t *node, const char *
     }
     bool grouped = json_array_size(real) > 0 || json_array_size(groups) > 0 ||
                    json_array_size(json_object_get(node, "group_sets")) > 0;
+    if (tree_has_class(json_object_get(node, "modifiers"), "SUBQUERY")) {
+        return refuse(planner, "LIMIT or OFFSET by a subquery");
+    }
     if (grouped && json_array_size(windows) > 0) {
         return refuse(planner, "aggregates and windows in one SELECT block");
     }

@@ -533,9 +533,9 @@ static const char *find_program(char *path, size_t size) {
 int main(int argc, char **argv) {
     char program[4096];
     struct shoal_error err = {0};
-    struct runner runner = {.tolerance = 1e-9,
-                            .options = {.broadcast_rows = BROADCAST_AUTO,
-                                        .sort_rows = SORT_ROWS}};
+    struct runner runner = {
+        .tolerance = 1e-9,
+        .options = {.broadcast_rows = BROADCAST_AUTO, .sort_rows = SORT_ROWS}};
     if (!read_options(&runner, argc, argv)) {
         fputs(usage, stderr);
         return 2;
