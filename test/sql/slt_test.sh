@@ -40,8 +40,10 @@ for file in "${files[@]}"; do
     case $file in */types.test) ;; *) shapes+=("$file") ;; esac
 done
 under_asan || check embedded runs "${files[@]}"
+placement=()
+under_asan && placement=(--skip-placement)
 check "workers=2 partitions=7 broadcast=-1" \
-    runs --workers 2 --partitions 7 --broadcast-rows -1 --sort-rows 0 "${files[@]}"
+    runs "${placement[@]}" --workers 2 --partitions 7 --broadcast-rows -1 --sort-rows 0 "${files[@]}"
 if [ "${ALL:-}" = 1 ]; then
     for workers in 1 2 4; do
         for partitions in 1 7 64; do
