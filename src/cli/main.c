@@ -44,19 +44,22 @@ static int exit_code(shoal_status status) {
 }
 
 // Signals are taken by this thread alone, so that nothing happens in a handler. After the
-// first it goes on interrupting: a statement that starts just now must end too.
+// first it goes on interrupting: a statement that starts just now must end too. DuckDB's
+// optimizer looks for no interrupt, and can take minutes over hundreds of joins: another
+// signal, a second or more after the first, ends the process where it stands. Workers end
+// with it, and the next run removes its folder.
 static void *take_signals(void *argument) {
     sigset_t *signals = argument;
     int signal_number = 0;
     while (sigwait(signals, &signal_number) != 0) {
     }
     cancelled = 1;
-    for (;;) {
+    for (unsigned naps = 0;; naps++) {
         struct timespec nap = {0, 50000000};
         pthread_mutex_lock(&running_mutex);
         if (running != NULL) session_interrupt(running);
         pthread_mutex_unlock(&running_mutex);
-        nanosleep(&nap, NULL);
+        if (sigtimedwait(signals, NULL, &nap) > 0 && naps >= 20) _exit(130);
     }
     return NULL;
 }
@@ -92,12 +95,21 @@ static shoal_status read_file(const char *path, char **content, struct shoal_err
     bool failed = ferror(file);
     int why = errno;
     if (file != stdin) fclose(file);
+    size_t size = text.size;
     *content = text_take(&text);
     if (failed || *content == NULL) {
         free(*content);
         *content = NULL;
         return shoal_fail(err, SHOAL_IO, "cannot read %s: %s", path,
                           failed ? strerror(why) : "out of memory");
+    }
+    // What stands after it would be dropped in silence.
+    size_t length = strlen(*content);
+    if (length < size) {
+        free(*content);
+        *content = NULL;
+        return shoal_fail(err, SHOAL_USER, "%s has a NUL byte at offset %zu", path,
+                          length);
     }
     return SHOAL_OK;
 }

@@ -300,15 +300,17 @@ struct fragment *to_single(struct planner *planner, struct fragment *from,
 
 bool hash_satisfies(struct planner *planner, const struct fragment *from, json_t *keys) {
     if (from->dist != DIST_HASH || json_array_size(from->key_sets) == 0) return false;
-    size_t i;
+    size_t i, k;
     json_t *set;
+    json_t *key;
+    json_t *texts = tree_own(&planner->trees, json_array());
+    json_array_foreach(keys, k, key) {
+        json_array_append_new(texts, json_string(tree_key(&planner->trees, key)));
+    }
     json_array_foreach(from->key_sets, i, set) {
         bool found = false;
-        size_t k;
-        json_t *key;
-        json_array_foreach(keys, k, key) {
-            if (json_object_get(set, tree_key(&planner->trees, key)) != NULL)
-                found = true;
+        json_array_foreach(texts, k, key) {
+            if (json_object_get(set, json_string_value(key)) != NULL) found = true;
         }
         if (!found) return false;
     }

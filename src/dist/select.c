@@ -13,14 +13,19 @@ static json_t *key_sets_through(struct planner *planner, const json_t *list,
                                 const json_t *key_sets) {
     struct trees *trees = &planner->trees;
     json_t *seen = tree_own(trees, json_array());
-    size_t i;
+    size_t i, c;
     json_t *set;
+    json_t *expression;
+    if (json_array_size(key_sets) == 0) return seen;
+    json_t *keys = tree_own(trees, json_array());  // of list: made once, not for each set
+    json_array_foreach((json_t *)list, c, expression) {
+        json_array_append_new(keys, json_string(tree_key(trees, expression)));
+    }
     json_array_foreach((json_t *)key_sets, i, set) {
         json_t *out = tree_own(trees, json_object());
-        size_t c;
-        json_t *expression;
-        json_array_foreach((json_t *)list, c, expression) {
-            if (json_object_get(set, tree_key(trees, expression)) == NULL) continue;
+        json_t *key;
+        json_array_foreach(keys, c, key) {
+            if (json_object_get(set, json_string_value(key)) == NULL) continue;
             const char *name = json_string_value(json_array_get(columns, c));
             json_object_set_new(out, tree_key(trees, tree_column(trees, alias, name)),
                                 json_true());
@@ -79,6 +84,11 @@ static struct fragment *split_modifiers(struct planner *planner, json_t *node,
     size_t visible = json_array_size(list);
     json_object_set_new(inner, "modifiers", json_array());
     json_t *modifiers = tree_copy(trees, json_object_get(node, "modifiers"));
+    json_t *places = tree_own(trees, json_object());  // key -> position in list
+    for (size_t at = visible; at-- > 0;) {
+        json_object_set_new(places, tree_key(trees, json_array_get(list, at)),
+                            json_integer((json_int_t)at));
+    }
     size_t m;
     json_t *modifier;
     json_array_foreach(modifiers, m, modifier) {
@@ -95,13 +105,12 @@ static struct fragment *split_modifiers(struct planner *planner, json_t *node,
                 expression = json_object_get(expression, "child");
             }
             const char *key = tree_key(trees, expression);
-            size_t at = 0;
-            while (at < json_array_size(list) &&
-                   strcmp(tree_key(trees, json_array_get(list, at)), key) != 0) {
-                at++;
-            }
-            if (at == json_array_size(list))
+            json_t *place = json_object_get(places, key);
+            size_t at = place ? (size_t)json_integer_value(place) : json_array_size(list);
+            if (place == NULL) {
                 json_array_append(list, tree_copy(trees, expression));
+                json_object_set_new(places, key, json_integer((json_int_t)at));
+            }
             char name[24];
             (void)snprintf(name, sizeof name, "c%zu", at);
             json_t *column = tree_column(trees, inner_alias, name);

@@ -7,6 +7,7 @@
 #include <strings.h>
 
 #include "block/block.h"
+#include "plan/limits.h"
 #include "query/session.h"
 
 static bool starts_with(const char *sql, const char *word) {
@@ -184,7 +185,10 @@ static shoal_status plan(struct session *session, const char *sql, bool explain,
                                    .broadcast_rows = session->options.broadcast_rows,
                                    .sort_rows = session->options.sort_rows,
                                    .summaries = explain};
-    shoal_status status = stages_plan(session->conn, sql, &options, stages, err);
+    shoal_status status = limits_check(sql, err);
+    if (status == SHOAL_OK) {
+        status = stages_plan(session->conn, sql, &options, stages, err);
+    }
     if (status == SHOAL_UNSUPPORTED && nested_pivot(err)) {
         return shoal_fail(err, SHOAL_UNSUPPORTED, "a nested PIVOT without an IN list");
     }
@@ -221,7 +225,8 @@ shoal_status session_rows(struct session *session, const char *sql,
                           struct duck_result **result, struct shoal_error *err) {
     char *expanded = NULL;
     *result = NULL;
-    shoal_status status = SHOAL_OK;
+    shoal_status status = limits_balanced(sql, err);
+    if (status != SHOAL_OK) return status;
     if (session->options.workers == 0 || !duck_is_select(sql)) {
         return run_embedded(session, sql, result, err);
     }
@@ -293,10 +298,11 @@ shoal_status session_explain(struct session *session, const char *sql, bool anal
                              bool json, FILE *out, struct shoal_error *err) {
     struct stages *stages = NULL;
     char *expanded = NULL;
-    shoal_status status = duck_is_select(sql)
-                              ? session_expand_pivot(session, sql, &expanded, err)
-                              : shoal_fail(err, SHOAL_UNSUPPORTED,
-                                           "only SELECT statements are distributed");
+    shoal_status status = limits_balanced(sql, err);
+    if (status != SHOAL_OK) return status;
+    status = duck_is_select(sql) ? session_expand_pivot(session, sql, &expanded, err)
+                                 : shoal_fail(err, SHOAL_UNSUPPORTED,
+                                              "only SELECT statements are distributed");
     if (status == SHOAL_OK) {
         status = plan(session, expanded ? expanded : sql, true, &stages, err);
     }
