@@ -178,7 +178,7 @@ void cli_help(FILE *out) {
         "                      cheaper by the estimated rows of both)\n"
         "  --sort-rows N       from N estimated rows on ORDER BY is sorted in parts "
         "over\n"
-        "                      the workers, not in one place (1000000)\n"
+        "                      the workers, not in one place (10000000)\n"
         "  --temp-dir DIR      for block files and spill ($TMPDIR, or /tmp)\n"
         "What it reads\n"
         "  files by name       FROM 'logs/*.parquet'\n"

@@ -92,7 +92,7 @@ struct stages {
     double plan_seconds;
 };
 
-#define SORT_ROWS 1000000  // fewer are sorted as fast in one place
+#define SORT_ROWS 10000000  // fewer are sorted as fast in one place
 #define BROADCAST_NEVER (-1)
 #define BROADCAST_AUTO (-2)
 
