@@ -105,7 +105,7 @@ cancelled() {
 }
 check "cancel, embedded" cancelled
 check "cancel, two workers" cancelled --workers 2 --broadcast-rows -1
-no_workers() { ! pgrep -f "worker --fd 3" -s 0 >/dev/null; }
+no_workers() { ! pgrep -f "^$SHOAL worker --fd" >/dev/null; }
 check "no worker is left" no_workers
 
 # What a killed driver left is removed by the next run.
