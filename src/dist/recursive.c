@@ -28,7 +28,13 @@ static json_t *whole_item(struct recursion *recursion, json_t *item) {
     size_t index = leaf_index(planner, leaf->tree);
     if (index < planner->leaf_count) {
         struct leaf_draft *draft = &planner->leaves[index];
-        draft->kind = draft->kind == LEAF_SCAN ? LEAF_SCAN_ALL : LEAF_ALL;
+        // DuckDB runs the recursion's plan once a step, and a step does not start
+        // shoal_input again: it would see its rows in the first step alone.
+        if (draft->kind != LEAF_SCAN) {
+            refuse(planner, "a recursive CTE that reads other than Parquet files");
+            return NULL;
+        }
+        draft->kind = LEAF_SCAN_ALL;
     }
     return leaf->tree;
 }
