@@ -158,8 +158,7 @@ static json_t *partial_call(struct trees *trees, const struct split_rule *rule, 
 struct split {
     struct planner *planner;
     const char *alias;   // of the partial results in the final block
-    json_t *calls;       // key of an aggregate call -> its final expression
-    json_t *groups;      // key of a group expression -> column name
+    json_t *replaced;    // key of a call or group expression -> what the exchange brings
     json_t *group_keys;  // array of those keys, in order
 };
 
@@ -185,37 +184,26 @@ static json_t *grouping_bits(struct split *split, const json_t *call) {
     return bits;
 }
 
-// node with each aggregate call and group key replaced by what the exchange brings.
-static json_t *finalise(struct split *split, json_t *node) {
-    struct trees *trees = &split->planner->trees;
+// Adds each GROUPING() in node to what is replaced; false when there is none.
+static bool replace_grouping(struct split *split, const json_t *node) {
     size_t i;
     const char *name;
     json_t *value;
+    bool any = false;
     if (json_is_array(node)) {
-        json_t *copy = tree_own(trees, json_array());
-        json_array_foreach(node, i, value)
-            json_array_append(copy, finalise(split, value));
-        return copy;
-    }
-    if (!json_is_object(node)) return node;
-    if (json_object_get(node, "class") != NULL) {
-        const char *key = tree_key(trees, node);
-        json_t *call = json_object_get(split->calls, key);
-        if (call != NULL) return tree_aliased(trees, call, tree_text(node, "alias"));
-        json_t *group = json_object_get(split->groups, key);
-        if (group != NULL) {
-            json_t *column = tree_column(trees, split->alias, json_string_value(group));
-            return tree_aliased(trees, column, tree_text(node, "alias"));
+        json_array_foreach((json_t *)node, i, value) {
+            any = replace_grouping(split, value) || any;
         }
-        if (tree_is(node, "type", "GROUPING_FUNCTION")) {
-            return tree_aliased(trees, grouping_bits(split, node),
-                                tree_text(node, "alias"));
+    } else if (tree_is(node, "type", "GROUPING_FUNCTION")) {
+        json_object_set(split->replaced, tree_key(&split->planner->trees, node),
+                        grouping_bits(split, node));
+        return true;
+    } else if (json_is_object(node)) {
+        json_object_foreach((json_t *)node, name, value) {
+            any = replace_grouping(split, value) || any;
         }
     }
-    json_t *copy = tree_own(trees, json_object());
-    json_object_foreach(node, name, value)
-        json_object_set(copy, name, finalise(split, value));
-    return copy;
+    return any;
 }
 
 static struct fragment *whole_groups(struct planner *planner, json_t *node,
@@ -247,23 +235,6 @@ static struct fragment *whole_groups(struct planner *planner, json_t *node,
     return wrap_block(planner, base, alias, columns, moved, moved->rows / 3 + 1);
 }
 
-static bool asks_grouping(const json_t *node) {
-    size_t i;
-    const char *name;
-    json_t *value;
-    if (json_is_array(node)) {
-        json_array_foreach((json_t *)node, i, value) {
-            if (asks_grouping(value)) return true;
-        }
-    } else if (json_is_object(node)) {
-        if (tree_is(node, "type", "GROUPING_FUNCTION")) return true;
-        json_object_foreach((json_t *)node, name, value) {
-            if (asks_grouping(value)) return true;
-        }
-    }
-    return false;
-}
-
 static bool twice(json_t *sets) {
     size_t count = json_array_size(sets);
     for (size_t a = 0; a < count; a++) {
@@ -293,13 +264,9 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
         return whole_groups(planner, node, from, alias, columns, NULL);
     }
     bool several_sets = json_array_size(sets) > 1;
-    // GROUPING() of a single set is asked for too, and is the same for all of its rows.
-    bool grouping_asked = asks_grouping(json_object_get(node, "select_list")) ||
-                          asks_grouping(json_object_get(node, "having"));
     struct split split = {.planner = planner,
                           .alias = planner_name(planner, "x"),
-                          .calls = tree_own(trees, json_object()),
-                          .groups = tree_own(trees, json_object()),
+                          .replaced = tree_own(trees, json_object()),
                           .group_keys = tree_own(trees, json_array())};
     json_t *list = tree_own(trees, json_array());
     json_t *local_groups = tree_own(trees, json_array());
@@ -311,15 +278,16 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
         json_t *local = tree_rename_columns(trees, group, from->columns);
         json_array_append(local_groups, tree_aliased(trees, local, ""));
         json_array_append(list, tree_aliased(trees, local, name));
-        json_array_append(final_groups, tree_column(trees, split.alias, name));
-        json_object_set_new(split.groups, key, json_string(name));
+        json_t *column = tree_column(trees, split.alias, name);
+        json_array_append(final_groups, column);
+        json_object_set(split.replaced, key, column);
         planner_named(planner, split.alias, name, group);
         json_array_append_new(split.group_keys, json_string(key));
     }
     size_t number = 0;
     json_array_foreach(aggregates, i, call) {
         const char *key = tree_key(trees, call);
-        if (json_object_get(split.calls, key) != NULL) continue;
+        if (json_object_get(split.replaced, key) != NULL) continue;
         const struct split_rule *rule = find_rule(call);
         json_t *names = tree_own(trees, json_object());
         for (int part = 0; part < 2 && rule->partial[part] != NULL; part++) {
@@ -333,10 +301,15 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
             json_array_append(list, partial);
             json_object_set_new(names, slot, json_pack("[s, s]", split.alias, name));
         }
-        json_object_set(split.calls, key,
+        json_object_set(split.replaced, key,
                         tree_rename_columns(trees, final_expression(trees, rule), names));
     }
-    if (several_sets || grouping_asked) {
+    json_t *select = json_object_get(node, "select_list");
+    json_t *having = json_object_get(node, "having");
+    // GROUPING() of a single set may be asked for too: it is the same for all rows.
+    bool asked = replace_grouping(&split, select);
+    asked = replace_grouping(&split, having) || asked;
+    if (several_sets || asked) {
         json_t *grouping = tree_expression(trees, "grouping(a)");
         json_object_set(grouping, "children", local_groups);
         json_array_append(list, tree_aliased(trees, grouping, "gid"));
@@ -389,9 +362,8 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
         keyed ? DIST_HASH : DIST_SINGLE, keyed ? from->rows / 3 + 1 : 1);
     if (received == NULL) return NULL;
     received->kept = from->kept;
-    json_t *final =
-        tree_select(trees, finalise(&split, json_object_get(node, "select_list")),
-                    received->tree, NULL);
+    json_t *final = tree_select(trees, tree_replace(trees, select, split.replaced),
+                                received->tree, NULL);
     json_object_set(final, "group_expressions", final_groups);
     json_object_set_new(final, AGGREGATE_STEP, json_string("final"));
     if (keyed) {
@@ -403,9 +375,8 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
     } else {
         json_object_set(final, "group_sets", sets);
     }
-    json_t *having = json_object_get(node, "having");
     if (json_is_object(having))
-        json_object_set(final, "having", finalise(&split, having));
+        json_object_set(final, "having", tree_replace(trees, having, split.replaced));
     if (keyed && !several_sets) {
         json_array_foreach(final_groups, i, group) {
             json_array_append_new(received->key_sets,

@@ -210,18 +210,10 @@ static void note_broadcast(struct planner *planner, const struct join *join,
         can_hash ? "" : ", and no key to shuffle by");
 }
 
-static void find_column(void *ctx, const char *key) {
-    (void)key;
-    *(bool *)ctx = true;
-}
-
 // A table function of the other side's columns: unnest(t.list).
 static bool lateral(const json_t *item) {
-    bool found = false;
-    if (tree_is(item, "type", "TABLE_FUNCTION")) {
-        tree_each_column(json_object_get(item, "function"), find_column, &found);
-    }
-    return found;
+    return tree_is(item, "type", "TABLE_FUNCTION") &&
+           tree_has(json_object_get(item, "function"), "class", "COLUMN_REF");
 }
 
 // It stays where the rows are.
@@ -275,7 +267,7 @@ struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) 
     bool inner = strcmp(join.type, "INNER") == 0 || strcmp(join.type, "CROSS") == 0;
     bool may_right = inner || join.keeps_left;
     // An ASOF join picks one row of the whole right side for each of the left.
-    bool may_left = asof ? false : inner || join.keeps_right;
+    bool may_left = !asof && (inner || join.keeps_right);
     if (asof) may_right = inner || strcmp(join.type, "LEFT") == 0;
     // NOT IN needs all of the right side: one NULL anywhere in it changes every answer.
     bool can_hash = json_array_size(join.left_keys) > 0 &&

@@ -149,10 +149,9 @@ static json_t *plan_ctes(struct planner *planner, json_t *node, json_t *ctes) {
         json_t *query = json_object_get(json_object_get(entry, "value"), "query_node");
         json_t *columns = planner_column_names(planner, node_width(query));
         const char *alias = planner_name(planner, "cte");
-        struct fragment *body =
-            tree_is(query, "type", "RECURSIVE_CTE_NODE")
-                ? plan_recursive(planner, entry, alias, columns, scope)
-                : plan_node(planner, query, alias, columns, scope);
+        struct fragment *body = tree_is(query, "type", "RECURSIVE_CTE_NODE")
+                                    ? plan_recursive(planner, entry, alias, columns)
+                                    : plan_node(planner, query, alias, columns, scope);
         if (body == NULL) return NULL;
         uint32_t exchange = exchange_new(planner, EXCHANGE_ROUND_ROBIN, NULL);
         json_t *select = tree_select(trees, all_columns(planner, body, alias, columns),
@@ -200,7 +199,7 @@ static struct fragment *plan_set_operation(struct planner *planner, json_t *node
     json_object_set(block, "children", parts);
     enum distribution dist = DIST_SINGLE;
     if (!union_all && !whole &&
-        (planner->collated || tree_has_class(children, "COLLATE"))) {
+        (planner->collated || tree_has(children, "class", "COLLATE"))) {
         refuse(planner, "%s of columns with a collation", tree_text(node, "setop_type"));
         goto done;
     }
@@ -282,40 +281,13 @@ static void count_reference(void *ctx, const char *key) {
     json_object_set_new(counts, key, json_integer(seen + 1));
 }
 
-// random() and uuid() may run anywhere once a row; nextval() and the like change the
-// session, which is the driver's.
-static bool check_volatile(struct planner *planner, const json_t *node) {
-    static const char *const free_names[] = {"random", "uuid",   "gen_random_uuid",
-                                             "uuidv4", "uuidv7", NULL};
-    size_t i;
-    const char *name;
-    json_t *value;
-    if (json_is_array(node)) {
-        json_array_foreach((json_t *)node, i, value) {
-            if (!check_volatile(planner, value)) return false;
-        }
-    } else if (json_is_object(node)) {
-        const char *function = tree_text(node, "function_name");
-        bool known =
-            *function == '\0' ||
-            !(functions_kind(&planner->trees.functions, function) & FUNCTION_VOLATILE);
-        for (i = 0; !known && free_names[i] != NULL; i++) {
-            known = strcmp(function, free_names[i]) == 0;
-        }
-        if (!known) {
-            refuse(planner, "%s() depends on this session alone", function);
-            return false;
-        }
-        json_object_foreach((json_t *)node, name, value) {
-            if (!check_volatile(planner, value)) return false;
-        }
-    }
-    return true;
-}
-
 static bool plan_root(struct planner *planner, json_t *node, const struct schema *names) {
     struct trees *trees = &planner->trees;
-    if (!check_volatile(planner, node)) return false;
+    const char *function = tree_function(trees, node, FUNCTION_SESSION);
+    if (function != NULL) {
+        refuse(planner, "%s() depends on this session alone", function);
+        return false;
+    }
     if (tree_unique_aliases(trees, node, planner->err) != SHOAL_OK) return false;
     planner->references = tree_own(trees, json_object());
     planner->names = tree_own(trees, json_object());

@@ -157,7 +157,7 @@ json_t *sort_rest(struct planner *planner, json_t *modifiers);
 
 // recursive.c
 struct fragment *plan_recursive(struct planner *planner, json_t *entry, const char *alias,
-                                json_t *columns, json_t *ctes);
+                                json_t *columns);
 
 // window.c
 // The PARTITION BY keys that all windows (calls) have in common.

@@ -5,7 +5,6 @@
 
 struct recursion {
     struct planner *planner;
-    json_t *ctes;   // of the query around it
     json_t *local;  // names of CTEs inside, itself included
     uint64_t rows;  // of the largest input
 };
@@ -15,27 +14,23 @@ static json_t *read_whole(struct recursion *recursion, json_t *node);
 
 static json_t *whole_item(struct recursion *recursion, json_t *item) {
     struct planner *planner = recursion->planner;
+    json_t *path = json_object_get(json_object_get(item, "qualified_name"), "path");
     bool function = tree_is(item, "type", "TABLE_FUNCTION");
-    if (!function && json_object_get(recursion->local, tree_text(item, "table_name")) &&
-        json_array_size(
-            json_object_get(json_object_get(item, "qualified_name"), "path")) <= 1) {
+    if (!function && json_array_size(path) <= 1 &&
+        json_object_get(recursion->local, tree_text(item, "table_name")) != NULL) {
         return item;
     }
-    struct fragment *leaf = function ? plan_function(planner, item)
-                                     : plan_table(planner, item, recursion->ctes);
-    if (leaf == NULL) return NULL;
-    if (leaf->rows > recursion->rows) recursion->rows = leaf->rows;
-    size_t index = leaf_index(planner, leaf->tree);
-    if (index < planner->leaf_count) {
-        struct leaf_draft *draft = &planner->leaves[index];
-        // DuckDB runs the recursion's plan once a step, and a step does not start
-        // shoal_input again: it would see its rows in the first step alone.
-        if (draft->kind != LEAF_SCAN) {
-            refuse(planner, "a recursive CTE that reads other than Parquet files");
-            return NULL;
-        }
-        draft->kind = LEAF_SCAN_ALL;
+    struct fragment *leaf = function ? plan_function(planner, item) : NULL;
+    if (function && leaf == NULL) return NULL;
+    size_t index = leaf == NULL ? SIZE_MAX : leaf_index(planner, leaf->tree);
+    bool parquet =
+        index < planner->leaf_count && planner->leaves[index].kind == LEAF_SCAN;
+    if (leaf == NULL || (index < planner->leaf_count && !parquet)) {
+        refuse(planner, "a recursive CTE that reads other than Parquet files");
+        return NULL;
     }
+    if (parquet) planner->leaves[index].kind = LEAF_SCAN_ALL;
+    if (leaf->rows > recursion->rows) recursion->rows = leaf->rows;
     return leaf->tree;
 }
 
@@ -81,12 +76,10 @@ static void find_local(json_t *node, json_t *local) {
 }
 
 struct fragment *plan_recursive(struct planner *planner, json_t *entry, const char *alias,
-                                json_t *columns, json_t *ctes) {
+                                json_t *columns) {
     struct trees *trees = &planner->trees;
-    struct recursion recursion = {.planner = planner,
-                                  .ctes = ctes,
-                                  .local = tree_own(trees, json_object()),
-                                  .rows = 1000};
+    struct recursion recursion = {
+        .planner = planner, .local = tree_own(trees, json_object()), .rows = 1000};
     const char *name = tree_text(entry, "key");
     json_object_set_new(recursion.local, name, json_true());
     find_local(json_object_get(entry, "value"), recursion.local);

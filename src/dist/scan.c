@@ -280,19 +280,13 @@ static struct fragment *plan_scan(struct planner *planner, json_t *item) {
     return fragment_named(planner, table, DIST_RANDOM, rows);
 }
 
-static void find_column(void *ctx, const char *key) {
-    (void)key;
-    *(bool *)ctx = true;
-}
-
 struct fragment *plan_function(struct planner *planner, json_t *item) {
     json_t *function = json_object_get(item, "function");
     const char *name = tree_text(function, "function_name");
     if (strcmp(name, "parquet_scan") == 0 || strcmp(name, "read_parquet") == 0) {
         return plan_scan(planner, item);
     }
-    bool lateral = false;
-    tree_each_column(function, find_column, &lateral);
+    bool lateral = tree_has(function, "class", "COLUMN_REF");
     static const char *const pure[] = {"range", "generate_series", "unnest", "repeat",
                                        NULL};
     for (int i = 0; pure[i] != NULL && !lateral; i++) {

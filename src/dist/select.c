@@ -256,11 +256,16 @@ static bool several_partitions(struct planner *planner, json_t *windows) {
     return false;
 }
 
+// What would come out otherwise each time is computed in one place.
+static void compute_once(struct fragment *fragment) {
+    fragment->once = true;
+    if (fragment->dist == DIST_REPLICATED) fragment->dist = DIST_SINGLE;
+}
+
 // A percentage of rows is a percentage of each task's rows. A number of rows, or a seed,
 // needs them all in one place.
 static bool place_sample(struct block *block, json_t *sample) {
-    block->from->once = true;
-    if (block->from->dist == DIST_REPLICATED) block->from->dist = DIST_SINGLE;
+    compute_once(block->from);
     if (block->from->dist == DIST_SINGLE) return true;
     if (json_is_true(json_object_get(sample, "is_percentage")) &&
         !json_is_true(json_object_get(sample, "repeatable"))) {
@@ -303,8 +308,7 @@ static bool place_volatile(struct block *block) {
         tree_volatile(trees, json_object_get(node, "where_clause")) == NULL) {
         return true;
     }
-    block->from->once = true;
-    if (block->from->dist == DIST_REPLICATED) block->from->dist = DIST_SINGLE;
+    compute_once(block->from);
     return true;
 }
 
@@ -347,7 +351,7 @@ struct fragment *plan_select(struct planner *planner, json_t *node, const char *
     }
     bool grouped = json_array_size(real) > 0 || json_array_size(groups) > 0 ||
                    json_array_size(json_object_get(node, "group_sets")) > 0;
-    if (tree_has_class(json_object_get(node, "modifiers"), "SUBQUERY")) {
+    if (tree_has(json_object_get(node, "modifiers"), "class", "SUBQUERY")) {
         return refuse(planner, "LIMIT or OFFSET by a subquery");
     }
     if (grouped && json_array_size(windows) > 0) {

@@ -145,7 +145,7 @@ static void write_select(struct summary *summary, const json_t *node, int depth)
     json_t *calls = tree_own(trees, json_array());
     depth = write_modifiers(summary, node, depth);
     tree_aggregates(trees, select, calls);
-    if (tree_has_class(select, "WINDOW")) {
+    if (tree_has(select, "class", "WINDOW")) {
         line_start(summary, depth++);
         text_append(summary->out, "Window\n");
     } else if (json_array_size(groups) > 0 || json_array_size(calls) > 0) {

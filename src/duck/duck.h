@@ -53,6 +53,8 @@ const char *duck_first_word(const char *sql);
 // The end of the token at `at`: a word, a quoted text, blanks, a comment, or one
 // character.
 const char *duck_token_end(const char *at);
+// Is the token at `at` this word, in any case?
+bool duck_token_is(const char *at, const char *word);
 // Does the statement only give rows (SELECT, FROM, WITH, VALUES, PIVOT, UNPIVOT,
 // SUMMARIZE, TABLE)?
 bool duck_is_select(const char *sql);

@@ -127,12 +127,15 @@ const char *duck_token_end(const char *at) {
     return end > at ? end : *at ? step(at, at, &blank) : at;
 }
 
+bool duck_token_is(const char *at, const char *word) {
+    size_t length = (size_t)(duck_token_end(at) - at);
+    return length == strlen(word) && strncasecmp(at, word, length) == 0;
+}
+
 static bool begins_with_one_of(const char *sql, const char *const *words) {
     const char *first = duck_first_word(sql);
     for (; *words != NULL; words++) {
-        size_t length = strlen(*words);
-        if (strncasecmp(first, *words, length) == 0 && !word_char(first[length]))
-            return true;
+        if (duck_token_is(first, *words)) return true;
     }
     return false;
 }

@@ -4,6 +4,7 @@
 // against the catalog of the library that is linked.
 #include "plan/functions.h"
 
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +28,10 @@ static const char *const plain[] = {
     "replace", "right", "round", "row", "rtrim", "second", "sqrt", "starts_with",
     "strftime", "string_split", "strptime", "struct_extract", "struct_pack", "substr",
     "substring", "suffix", "trim", "upper", "week", "year", "||", "~~", "~~*",
+};
+// Volatile, but any process gives as good a value.
+static const char *const anywhere[] = {
+    "gen_random_uuid", "random", "uuid", "uuidv4", "uuidv7",
 };
 // clang-format on
 
@@ -73,7 +78,9 @@ unsigned functions_kind(struct functions *functions, const char *name) {
     // Volatile in the catalog so that it is not folded; it gives no value that could
     // differ. It guards scalar subqueries against a second row.
     if (strcmp(name, "error") == 0) return 0;
-    return functions_catalog_kind(functions, name);
+    unsigned kind = functions_catalog_kind(functions, name);
+    bool session = (kind & FUNCTION_VOLATILE) && !LISTED(anywhere, name);
+    return session ? kind | FUNCTION_SESSION : kind;
 }
 
 void functions_each_listed(void (*visit)(void *ctx, const char *name), void *ctx) {

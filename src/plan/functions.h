@@ -7,7 +7,11 @@
 #include "base/status.h"
 #include "duck/duck.h"
 
-enum { FUNCTION_AGGREGATE = 1, FUNCTION_VOLATILE = 2 };
+enum {
+    FUNCTION_AGGREGATE = 1,
+    FUNCTION_VOLATILE = 2,
+    FUNCTION_SESSION = 4,  // volatile, and changes or asks the session: nextval
+};
 
 struct functions {
     struct duck_conn *conn;

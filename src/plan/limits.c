@@ -10,7 +10,6 @@
 #include "plan/limits.h"
 
 #include <string.h>
-#include <strings.h>
 
 #include "duck/duck.h"
 
@@ -26,40 +25,36 @@ struct measure {
     bool added;    // the next SELECT is a set operation's branch
 };
 
-static bool is_word(const char *at, size_t length, const char *word) {
-    return strlen(word) == length && strncasecmp(at, word, length) == 0;
-}
-
-static bool is_any(const char *at, size_t length, const char *const *words) {
+static bool is_any(const char *at, const char *const *words) {
     for (; *words != NULL; words++) {
-        if (is_word(at, length, *words)) return true;
+        if (duck_token_is(at, *words)) return true;
     }
     return false;
 }
 
-static void add(struct measure *measure, const char *at, size_t length) {
+static void add(struct measure *measure, const char *at) {
     static const char *const sets[] = {"union", "intersect", "except", NULL};
     static const char *const after_from[] = {"where",  "group", "having", "order",
                                              "window", "limit", "select", NULL};
     measure->tokens++;
     measure->open += *at == '(';
     measure->open -= *at == ')' && measure->open > 0;
-    if (*at == '(' || is_word(at, length, "case")) {
+    if (*at == '(' || duck_token_is(at, "case")) {
         measure->depth++;
         if (measure->depth > measure->deepest) measure->deepest = measure->depth;
         if (*at == '(') measure->in_from = false;
-    } else if (*at == ')' || is_word(at, length, "end")) {
+    } else if (*at == ')' || duck_token_is(at, "end")) {
         if (measure->depth > 0) measure->depth--;
-    } else if (is_word(at, length, "join") || (*at == ',' && measure->in_from)) {
+    } else if (duck_token_is(at, "join") || (*at == ',' && measure->in_from)) {
         measure->joins++;
-    } else if (is_any(at, length, sets)) {
+    } else if (is_any(at, sets)) {
         measure->added = true;
         measure->in_from = false;
-    } else if (is_word(at, length, "from")) {
+    } else if (duck_token_is(at, "from")) {
         measure->in_from = true;
-    } else if (is_any(at, length, after_from)) {
+    } else if (is_any(at, after_from)) {
         measure->in_from = false;
-        if (!is_word(at, length, "select")) return;
+        if (!duck_token_is(at, "select")) return;
         if (!measure->added) measure->subqueries++;
         measure->added = false;
     }
@@ -72,7 +67,7 @@ static struct measure measure_text(const char *sql) {
         bool comment =
             next - at > 1 && (strncmp(at, "--", 2) == 0 || strncmp(at, "/*", 2) == 0);
         if (!comment && strchr(" \t\r\n", *at) == NULL) {
-            add(&measure, at, (size_t)(next - at));
+            add(&measure, at);
         }
         at = next;
     }

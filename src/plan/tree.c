@@ -223,18 +223,18 @@ json_t *tree_rename_columns(struct trees *trees, const json_t *node, const json_
     return copy;
 }
 
-bool tree_has_class(const json_t *node, const char *class_name) {
+bool tree_has(const json_t *node, const char *field, const char *value) {
     size_t i;
     const char *name;
     json_t *child;
     if (json_is_array(node)) {
         json_array_foreach((json_t *)node, i, child) {
-            if (tree_has_class(child, class_name)) return true;
+            if (tree_has(child, field, value)) return true;
         }
     } else if (json_is_object(node)) {
-        if (tree_is(node, "class", class_name)) return true;
+        if (tree_is(node, field, value)) return true;
         json_object_foreach((json_t *)node, name, child) {
-            if (tree_has_class(child, class_name)) return true;
+            if (tree_has(child, field, value)) return true;
         }
     }
     return false;
@@ -366,24 +366,27 @@ void tree_windows(json_t *node, json_t *list) {
     }
 }
 
-const char *tree_volatile(struct trees *trees, const json_t *node) {
+const char *tree_function(struct trees *trees, const json_t *node, unsigned kind) {
     const char *found = NULL;
     size_t i;
     const char *name;
     json_t *value;
     if (json_is_array(node)) {
         json_array_foreach((json_t *)node, i, value) {
-            if ((found = tree_volatile(trees, value)) != NULL) return found;
+            if ((found = tree_function(trees, value, kind)) != NULL) return found;
         }
     } else if (json_is_object(node)) {
         const char *function = tree_text(node, "function_name");
-        if (*function &&
-            (functions_kind(&trees->functions, function) & FUNCTION_VOLATILE)) {
+        if (*function && (functions_kind(&trees->functions, function) & kind)) {
             return function;
         }
         json_object_foreach((json_t *)node, name, value) {
-            if ((found = tree_volatile(trees, value)) != NULL) return found;
+            if ((found = tree_function(trees, value, kind)) != NULL) return found;
         }
     }
     return found;
+}
+
+const char *tree_volatile(struct trees *trees, const json_t *node) {
+    return tree_function(trees, node, FUNCTION_VOLATILE);
 }

@@ -55,8 +55,8 @@ void tree_each_column(const json_t *node, void (*visit)(void *ctx, const char *k
 // A copy whose references found in map (key -> [alias, column]) are replaced.
 json_t *tree_rename_columns(struct trees *trees, const json_t *node, const json_t *map);
 
-// Is there an expression of this class in node?
-bool tree_has_class(const json_t *node, const char *class_name);
+// Is there a node, this one included, whose field has this value?
+bool tree_has(const json_t *node, const char *field, const char *value);
 // A copy whose expressions found in map (tree_key -> expression) are replaced; they keep
 // their own alias.
 json_t *tree_replace(struct trees *trees, json_t *node, const json_t *map);
@@ -78,7 +78,9 @@ void tree_conjuncts(json_t *condition, json_t *list);
 // Appends the aggregate calls in node that are not inside a window.
 void tree_aggregates(struct trees *trees, json_t *node, json_t *list);
 void tree_windows(json_t *node, json_t *list);
-// The first volatile function in node, or NULL.
+// The first function of this kind in node, or NULL.
+const char *tree_function(struct trees *trees, const json_t *node, unsigned kind);
+// The same of FUNCTION_VOLATILE.
 const char *tree_volatile(struct trees *trees, const json_t *node);
 
 // rename.c: gives every FROM item an alias that is unique in the whole tree.

@@ -6,7 +6,6 @@
 //                                    ->  PIVOT source ON (a) IN ('x', ...), (b) IN (...)
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "query/session.h"
 
@@ -21,11 +20,6 @@ struct pivot {
     const char *rest;  // USING and what follows
     bool listed;       // an IN list is there already
 };
-
-static bool is_word(const char *at, const char *end, const char *word) {
-    size_t length = (size_t)(end - at);
-    return length == strlen(word) && strncasecmp(at, word, length) == 0;
-}
 
 static bool add_on(struct pivot *pivot, const char *start, const char *end) {
     struct span *on = realloc(pivot->on, (pivot->on_count + 1) * sizeof *on);
@@ -42,7 +36,7 @@ static bool read_pivot(const char *sql, struct pivot *pivot) {
     const char *item = NULL;  // the ON element that is being read
     int depth = 0;
     if (*first == '\0' ||
-        (!is_word(first, at, "pivot") && !is_word(first, at, "pivot_wider")))
+        (!duck_token_is(first, "pivot") && !duck_token_is(first, "pivot_wider")))
         return false;
     pivot->source.start = at;
     for (; *at != '\0'; at = duck_token_end(at)) {
@@ -50,17 +44,17 @@ static bool read_pivot(const char *sql, struct pivot *pivot) {
         if (strchr("([{", *at)) depth++;
         if (strchr(")]}", *at)) depth--;
         if (depth > 0) continue;
-        if (item == NULL && is_word(at, end, "on")) {
+        if (item == NULL && duck_token_is(at, "on")) {
             pivot->source.end = at;
             item = end;
         } else if (item != NULL && *at == ',') {
             if (!add_on(pivot, item, at)) return false;
             item = end;
-        } else if (item != NULL && is_word(at, end, "in")) {
+        } else if (item != NULL && duck_token_is(at, "in")) {
             pivot->listed = true;
         } else if (item != NULL &&
-                   (is_word(at, end, "using") || is_word(at, end, "group") ||
-                    is_word(at, end, "order") || is_word(at, end, "limit"))) {
+                   (duck_token_is(at, "using") || duck_token_is(at, "group") ||
+                    duck_token_is(at, "order") || duck_token_is(at, "limit"))) {
             break;
         }
     }

@@ -223,18 +223,8 @@ static shoal_status run_result(struct run *run, struct duck_result **result,
     if (inputs == NULL) return no_memory(err);
     char *sql = run_task_sql(run, last, 0, key, inputs, &count);
     if (sql == NULL) status = no_memory(err);
+    if (status == SHOAL_OK) status = task_bind_inputs(inputs, count, key, err);
     for (size_t i = 0; i < count; i++) {
-        struct block_segment *segments = calloc(inputs[i].count + 1, sizeof *segments);
-        for (size_t s = 0; segments != NULL && s < inputs[i].count; s++) {
-            segments[s] = (struct block_segment){inputs[i].segments[s].path,
-                                                 inputs[i].segments[s].partition};
-        }
-        if (segments == NULL) status = no_memory(err);
-        if (status == SHOAL_OK) {
-            status = block_bind_input(key, i, segments, inputs[i].count,
-                                      inputs[i].ordered, err);
-        }
-        free(segments);
         for (size_t s = 0; s < inputs[i].count; s++) free(inputs[i].segments[s].path);
         free(inputs[i].segments);
     }

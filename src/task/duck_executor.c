@@ -71,10 +71,10 @@ static shoal_status executor_open(const struct executor_options *options,
     return SHOAL_OK;
 }
 
-static shoal_status bind_inputs(const struct task *task, const char *key,
-                                struct shoal_error *err) {
-    for (size_t i = 0; i < task->input_count; i++) {
-        const struct task_input *input = &task->inputs[i];
+shoal_status task_bind_inputs(const struct task_input *inputs, size_t count,
+                              const char *key, struct shoal_error *err) {
+    for (size_t i = 0; i < count; i++) {
+        const struct task_input *input = &inputs[i];
         struct block_segment *segments = calloc(input->count + 1, sizeof *segments);
         if (segments == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
         for (size_t s = 0; s < input->count; s++) {
@@ -140,7 +140,7 @@ shoal_status duck_run_task(struct duck_conn *conn, uint32_t threads,
     double start = seconds();
     *output = (struct task_output){0};
     task_key(task, key);
-    shoal_status status = bind_inputs(task, key, err);
+    shoal_status status = task_bind_inputs(task->inputs, task->input_count, key, err);
     if (status == SHOAL_OK) {
         status = block_bind_output(task->output, task->partitions, task->scatter,
                                    &task->bounds, err);

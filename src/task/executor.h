@@ -29,6 +29,11 @@ struct executor_ops {
 
 extern const struct executor_ops duck_executor;
 
+// Registers what a statement reads under key; block_release_inputs(key) ends it, also
+// after a failure.
+shoal_status task_bind_inputs(const struct task_input *inputs, size_t count,
+                              const char *key, struct shoal_error *err);
+
 // Runs one task on a connection whose database has the block functions. threads > 1: each
 // writes a file of its own. On failure nothing that the task wrote is left.
 shoal_status duck_run_task(struct duck_conn *conn, uint32_t threads,

@@ -34,6 +34,8 @@ static void the_table_is_right(void **state) {
     assert_int_equal(functions_kind(&functions, "error"), 0);
     assert_null(functions.kinds);  // neither needed the catalog
     assert_int_equal(functions_kind(&functions, "random"), FUNCTION_VOLATILE);
+    assert_int_equal(functions_kind(&functions, "nextval"),
+                     FUNCTION_VOLATILE | FUNCTION_SESSION);
     assert_int_equal(functions_kind(&functions, "kurtosis"), FUNCTION_AGGREGATE);
     functions_each_listed(same_kind, &seen);
     assert_true(seen.count > 100);
