@@ -45,16 +45,13 @@ static void spell_type(struct session *session, const char *sql, struct text *ke
     const char *at = duck_first_word(sql), *name = NULL, *end = NULL;
     bool type = false;
     for (; *at != '\0' && end == NULL; at = duck_token_end(at)) {
-        size_t length = (size_t)(duck_token_end(at) - at);
         if (strchr(" \t\r\n", *at)) continue;
-        bool word = length == 2 && strncasecmp(at, "as", 2) == 0;
-        if (name != NULL && word) end = at;
-        if (type && name == NULL &&
-            !(strncasecmp(at, "if", length) == 0 || strncasecmp(at, "not", length) == 0 ||
-              strncasecmp(at, "exists", length) == 0)) {
+        if (name != NULL && duck_token_is(at, "as")) end = at;
+        if (type && name == NULL && !duck_token_is(at, "if") &&
+            !duck_token_is(at, "not") && !duck_token_is(at, "exists")) {
             name = at;
         }
-        if (length == 4 && strncasecmp(at, "type", 4) == 0) type = true;
+        type = type || duck_token_is(at, "type");
     }
     if (end == NULL) return;
     text_printf(&probe, "SELECT CAST(NULL AS %.*s) AS t", (int)(end - name), name);
@@ -71,7 +68,7 @@ static void spell_type(struct session *session, const char *sql, struct text *ke
 // A worker runs this state on one connection before it opens the others, so a setting has
 // to be global there. The few that can't be stay as they are.
 static void keep_for_workers(struct session *session, const char *sql) {
-    struct text global = {0};
+    struct text global = {0}, spelled = {0};
     struct shoal_error ignored;
     const char *first = duck_first_word(sql);
     bool reset = starts_with(sql, "reset ");
@@ -86,11 +83,11 @@ static void keep_for_workers(struct session *session, const char *sql) {
             sql = global.data;
         }
     }
-    if (starts_with(sql, "create ")) spell_type(session, sql, &global);
-    text_append(&session->worker_sql,
-                starts_with(sql, "create ") && global.size > 0 ? global.data : sql);
+    if (starts_with(sql, "create ")) spell_type(session, sql, &spelled);
+    text_append(&session->worker_sql, spelled.size > 0 ? spelled.data : sql);
     text_append(&session->worker_sql, "\n;\n");
     text_free(&global);
+    text_free(&spelled);
 }
 
 static shoal_status run_init(struct session *session, struct shoal_error *err) {

@@ -37,6 +37,9 @@ check "an enum type" both "CREATE TYPE odd AS ENUM ('even', 'odd');" \
 check "an enum of what a table holds" both "CREATE TABLE labels AS SELECT 'l' || range AS l FROM range(4);
     CREATE TYPE label AS ENUM (SELECT l FROM labels);" \
     "SELECT ('l' || k % 4)::label AS l, count(*) FROM '$work/t.parquet' GROUP BY l ORDER BY l"
+check "an enum whose name begins a word of SQL" both "CREATE TABLE labels AS SELECT 'l' || range AS l FROM range(4);
+    CREATE TYPE e AS ENUM (SELECT l FROM labels);" \
+    "SELECT ('l' || k % 4)::e AS l, count(*) FROM '$work/t.parquet' GROUP BY l ORDER BY l"
 check "a prepared statement, a transaction" both "CREATE TABLE n AS SELECT 1 AS a;" \
     "PREPARE p AS SELECT count(*) FROM '$work/t.parquet' WHERE k < \$1" "EXECUTE p(7)" \
     "BEGIN" "INSERT INTO n VALUES (2)" "SELECT sum(a) FROM n JOIN '$work/t.parquet' t ON t.k = n.a" \
