@@ -84,8 +84,8 @@ static shoal_status check_drivers(struct planner *planner, struct stage *stage) 
 }
 
 // sql becomes the stage's.
-static shoal_status bind_stage(struct planner *planner, struct stages *stages,
-                               size_t index, char *sql) {
+static shoal_status write_stage(struct planner *planner, struct stages *stages,
+                                size_t index, char *sql) {
     struct stage_draft *draft = &planner->stages[index];
     struct stage *stage = &stages->stages[index];
     struct shoal_error *err = planner->err;
@@ -117,25 +117,85 @@ static shoal_status bind_stage(struct planner *planner, struct stages *stages,
     }
     free(found);
     if (status == SHOAL_OK) status = check_drivers(planner, stage);
-    if (status != SHOAL_OK) return status;
+    return status;
+}
 
-    char **empty = calloc(stage->leaf_count + 1, sizeof *empty);
-    for (size_t i = 0; empty != NULL && i < stage->leaf_count; i++) {
-        struct stage_leaf *leaf = &stage->leaves[i];
-        empty[i] = stage_empty_sql(
-            leaf->scan_call ? &leaf->schema : &stages->exchanges[leaf->exchange].schema);
+// The CTE that stands for a stage while it is bound.
+static void bound_name(const struct planner *planner, size_t stage, char *name) {
+    (void)snprintf(name, LEAF_NAME_SIZE, "__leaf_%u_stage_%zu__", planner->salt, stage);
+}
+
+// "(SELECT ... FROM the stage that feeds the exchange)", without the column that says
+// where a row goes.
+static char *exchange_sql(const struct planner *planner, const struct stages *stages,
+                          uint32_t exchange) {
+    struct text out = {0};
+    char name[LEAF_NAME_SIZE];
+    for (size_t i = 0; i < stages->count; i++) {
+        if (stages->stages[i].exchange != exchange) continue;
+        bound_name(planner, i, name);
+        text_append(&out, "(SELECT *");
+        if (stages->stages[i].scatter != BLOCK_WHOLE) {
+            const json_t *list = json_object_get(planner->stages[i].node, "select_list");
+            text_append(&out, " EXCLUDE (");
+            text_append_identifier(&out, tree_text(json_array_get(list, 0), "alias"));
+            text_append(&out, ")");
+        }
+        text_printf(&out, " FROM %s)", name);
+        break;
     }
-    char *bound = empty == NULL ? NULL : stage_substitute(stage, empty);
-    for (size_t i = 0; empty != NULL && i < stage->leaf_count; i++) free(empty[i]);
-    free(empty);
-    if (bound == NULL) return no_memory(planner);
-    status = duck_describe(planner->trees.conn, bound, &stage->schema, err);
-    free(bound);
-    if (status != SHOAL_OK) {
-        err->status =
-            SHOAL_UNSUPPORTED;  // the query itself binds: the rewrite is at fault
-        return SHOAL_UNSUPPORTED;
+    return text_take(&out);
+}
+
+// The stage's SQL over empty scans and the stages before it.
+static char *bound_sql(const struct planner *planner, const struct stages *stages,
+                       const struct stage *stage) {
+    char **inputs = calloc(stage->leaf_count + 1, sizeof *inputs);
+    for (size_t i = 0; inputs != NULL && i < stage->leaf_count; i++) {
+        const struct stage_leaf *leaf = &stage->leaves[i];
+        inputs[i] = leaf->scan_call ? stage_empty_sql(&leaf->schema)
+                                    : exchange_sql(planner, stages, leaf->exchange);
     }
+    char *bound = inputs == NULL ? NULL : stage_substitute(stage, inputs);
+    for (size_t i = 0; inputs != NULL && i < stage->leaf_count; i++) free(inputs[i]);
+    free(inputs);
+    return bound;
+}
+
+// Fills the schema of every stage.
+static shoal_status describe_stages(struct planner *planner, struct stages *stages) {
+    struct text with = {0};
+    char name[LEAF_NAME_SIZE];
+    struct schema *schemas = calloc(stages->count, sizeof *schemas);
+    char **items = calloc(stages->count, sizeof *items);
+    bool ok = schemas != NULL && items != NULL;
+    for (size_t i = 0; ok && i < stages->count; i++) {
+        char *sql = bound_sql(planner, stages, &stages->stages[i]);
+        bound_name(planner, i, name);
+        items[i] = strdup(name);
+        text_printf(&with, "%s%s AS (%s\n)", i ? ", " : "WITH ", name, sql ? sql : "");
+        ok = sql != NULL && items[i] != NULL;
+        free(sql);
+    }
+    text_append(&with, " ");
+    shoal_status status = ok && !with.failed ? describe_items(planner, with.data, items,
+                                                              stages->count, schemas)
+                                             : no_memory(planner);
+    for (size_t i = 0; i < stages->count; i++) {
+        if (schemas != NULL) stages->stages[i].schema = schemas[i];
+        if (items != NULL) free(items[i]);
+    }
+    free(items);
+    free(schemas);
+    text_free(&with);
+    // The query itself binds: the rewrite is at fault.
+    if (status == SHOAL_USER) planner->err->status = status = SHOAL_UNSUPPORTED;
+    return status;
+}
+
+// The exchange's schema is that of the stages that feed it.
+static shoal_status bind_exchange(struct planner *planner, struct stages *stages,
+                                  struct stage *stage) {
     if (stage->scatter != BLOCK_WHOLE) {
         free(stage->schema.columns[0].name);
         free(stage->schema.columns[0].type);
@@ -143,24 +203,21 @@ static shoal_status bind_stage(struct planner *planner, struct stages *stages,
         memmove(stage->schema.columns, stage->schema.columns + 1,
                 stage->schema.count * sizeof *stage->schema.columns);
     }
-    if (stage->exchange != UINT32_MAX) {
-        struct exchange *exchange = &stages->exchanges[stage->exchange];
-        uint32_t like = planner->exchanges[stage->exchange].like;
-        if (exchange->schema.count == 0 &&
-            !schema_copy(&exchange->schema, &stage->schema)) {
-            return no_memory(planner);
-        }
-        for (size_t i = 0; i < exchange->schema.count; i++) {
-            const char *type = exchange->schema.columns[i].type;
-            const char *other = like == UINT32_MAX
-                                    ? type
-                                    : stages->exchanges[like].schema.columns[i].type;
-            if (strcmp(type, stage->schema.columns[i].type) != 0 ||
-                strcmp(type, other) != 0) {
-                return shoal_fail(err, SHOAL_UNSUPPORTED,
-                                  "the branches of a set operation differ in type (%s)",
-                                  type);
-            }
+    if (stage->exchange == UINT32_MAX) return SHOAL_OK;
+    struct exchange *exchange = &stages->exchanges[stage->exchange];
+    uint32_t like = planner->exchanges[stage->exchange].like;
+    if (exchange->schema.count == 0 && !schema_copy(&exchange->schema, &stage->schema)) {
+        return no_memory(planner);
+    }
+    for (size_t i = 0; i < exchange->schema.count; i++) {
+        const char *type = exchange->schema.columns[i].type;
+        const char *other =
+            like == UINT32_MAX ? type : stages->exchanges[like].schema.columns[i].type;
+        if (strcmp(type, stage->schema.columns[i].type) != 0 ||
+            strcmp(type, other) != 0) {
+            return shoal_fail(planner->err, SHOAL_UNSUPPORTED,
+                              "the branches of a set operation differ in type (%s)",
+                              type);
         }
     }
     return SHOAL_OK;
@@ -202,7 +259,11 @@ shoal_status bind_stages(struct planner *planner, struct stages *stages) {
     for (size_t i = 0; status == SHOAL_OK && i < planner->stage_count; i++) {
         char *own = sql[i];
         sql[i] = NULL;
-        status = bind_stage(planner, stages, i, own);
+        status = write_stage(planner, stages, i, own);
+    }
+    if (status == SHOAL_OK) status = describe_stages(planner, stages);
+    for (size_t i = 0; status == SHOAL_OK && i < stages->count; i++) {
+        status = bind_exchange(planner, stages, &stages->stages[i]);
     }
     if (sql != NULL) duck_split_free(sql, planner->stage_count);
     return status;

@@ -16,7 +16,7 @@
 // canonical SQL; a scan in splits can't honour either.
 #define PLANNING_DISABLED                                            \
     "grouping_sets,partial_aggregate_pushdown,late_materialization," \
-    "top_n_window_elimination,window_self_join"
+    "top_n_window_elimination,window_self_join,partitioned_execution"
 
 struct fragment *refuse(struct planner *planner, const char *format, ...) {
     char reason[512];
@@ -289,6 +289,8 @@ static bool plan_root(struct planner *planner, json_t *node, const struct schema
         return false;
     }
     if (tree_unique_aliases(trees, node, planner->err) != SHOAL_OK) return false;
+    if (!find_files(planner, node)) return false;
+    planner->query = node;
     planner->references = tree_own(trees, json_object());
     planner->names = tree_own(trees, json_object());
     tree_each_column(node, count_reference, planner->references);
@@ -327,10 +329,10 @@ static void planner_reset(struct planner *planner) {
         for (size_t f = 0; f < leaf->file_count; f++) free(leaf->files[f].path);
         free(leaf->files);
         free(leaf->scan_call);
-        schema_free(&leaf->all);
         schema_free(&leaf->schema);
     }
     free(planner->leaves);
+    file_sets_free(planner);
     free(planner->exchanges);
     for (size_t i = 0; i < planner->note_count; i++) free(planner->notes[i]);
     free(planner->notes);

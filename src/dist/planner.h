@@ -33,10 +33,18 @@ struct leaf_draft {
     enum leaf_kind kind;
     uint32_t exchange;
     char *scan_call;
-    struct schema all;     // columns of a scan
-    struct schema schema;  // those that the query mentions
+    struct schema schema;  // the columns that the query mentions
     struct scan_file *files;
     size_t file_count;
+};
+
+// What one scan call reads.
+struct file_set {
+    char *argument;   // of the call, as SQL
+    char *scan_call;  // the call
+    struct scan_file *files;
+    size_t file_count;
+    struct schema schema;
 };
 
 struct stage_draft {
@@ -60,8 +68,11 @@ struct planner {
     struct trees trees;
     const struct plan_options *options;
     struct shoal_error *err;
+    const json_t *query;  // the whole of it
     json_t *references;  // column key -> number of references in the query
     json_t *names;       // column key -> [the file's name for it], for EXPLAIN
+    struct file_set *file_sets;
+    size_t file_set_count;
     struct leaf_draft *leaves;
     size_t leaf_count;
     struct stage_draft *stages;
@@ -94,6 +105,20 @@ struct fragment *refuse(struct planner *planner, const char *format, ...)
 // A fragment that is one FROM item, under its own alias.
 struct fragment *fragment_named(struct planner *planner, json_t *item,
                                 enum distribution dist, uint64_t rows);
+
+// describe.c
+// The columns of each FROM item (SQL text); with is "" or "WITH ... ". schemas, [count],
+// are zeroed and the caller's to free, also after an error.
+shoal_status describe_items(struct planner *planner, const char *with, char *const *items,
+                            size_t count, struct schema *schemas);
+
+// files.c
+bool is_parquet_scan(const json_t *item);
+// Looks at the files of every Parquet scan in node.
+bool find_files(struct planner *planner, const json_t *node);
+// What find_files saw of this scan; NULL with the error set.
+const struct file_set *scan_files(struct planner *planner, const json_t *item);
+void file_sets_free(struct planner *planner);
 
 // scan.c
 struct fragment *plan_function(struct planner *planner, json_t *item);

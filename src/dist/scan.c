@@ -9,68 +9,6 @@
 
 // ---- Parquet files
 
-static bool list_files(struct planner *planner, const char *argument,
-                       struct leaf_draft *leaf) {
-    struct text sql = {0};
-    text_printf(&sql,
-                "SELECT file_name, num_rows::VARCHAR, file_size_bytes::VARCHAR "
-                "FROM parquet_file_metadata(%s)",
-                argument);
-    struct duck_result *result = NULL;
-    shoal_status status =
-        duck_query_text(planner->trees.conn, sql.data, &result, planner->err);
-    text_free(&sql);
-    if (status != SHOAL_OK) return false;
-    leaf->files = calloc(duck_result_rows(result) + 1, sizeof *leaf->files);
-    for (size_t i = 0; leaf->files != NULL && i < duck_result_rows(result); i++) {
-        const char *rows = duck_result_text(result, 1, i);
-        const char *bytes = duck_result_text(result, 2, i);
-        leaf->files[i].path = strdup(duck_result_text(result, 0, i));
-        leaf->files[i].rows = strtoull(rows ? rows : "0", NULL, 10);
-        leaf->files[i].bytes = strtoull(bytes ? bytes : "0", NULL, 10);
-        leaf->file_count++;
-    }
-    duck_result_free(result);
-    return leaf->files != NULL;
-}
-
-// The scan's one argument as SQL. Nearly always it is a path: no need to ask DuckDB then.
-static char *scan_argument(struct planner *planner, json_t *expression) {
-    const json_t *inner = expression;
-    if (tree_is(inner, "class", "CAST")) inner = json_object_get(inner, "child");
-    const json_t *literal = json_object_get(inner, "literal");
-    if (tree_is(inner, "class", "CONSTANT") && tree_is(literal, "kind", "STRING")) {
-        struct text text = {0};
-        text_append_literal(&text, tree_text(literal, "text"));
-        return text_take(&text);
-    }
-    return keys_text(planner, tree_own(&planner->trees, json_pack("[O]", expression)));
-}
-
-// Files and schema of a scan; from an earlier scan of the same in this query, if any.
-static bool describe_scan(struct planner *planner, const char *argument,
-                          struct leaf_draft *leaf) {
-    for (struct leaf_draft *other = planner->leaves; other < leaf; other++) {
-        if (other->scan_call == NULL || strcmp(other->scan_call, leaf->scan_call) != 0)
-            continue;
-        leaf->files = calloc(other->file_count + 1, sizeof *leaf->files);
-        for (size_t i = 0; leaf->files != NULL && i < other->file_count; i++) {
-            leaf->files[i] = other->files[i];
-            leaf->files[i].path = strdup(other->files[i].path);
-            leaf->file_count++;
-            if (leaf->files[i].path == NULL) return false;
-        }
-        return leaf->files != NULL && schema_copy(&leaf->all, &other->all);
-    }
-    struct text probe = {0};
-    text_printf(&probe, "SELECT * FROM %s", leaf->scan_call);
-    bool ok = !probe.failed && list_files(planner, argument, leaf) &&
-              duck_describe(planner->trees.conn, probe.data, &leaf->all, planner->err) ==
-                  SHOAL_OK;
-    text_free(&probe);
-    return ok;
-}
-
 // Columns that DuckDB gives a Parquet scan beside the files' own.
 static const struct schema_column virtual_columns[] = {{"filename", "VARCHAR"},
                                                        {"file_row_number", "BIGINT"}};
@@ -96,7 +34,7 @@ static bool add_virtual(struct planner *planner, struct leaf_draft *leaf,
 // The columns of the scan that the query mentions, with their names in it; the first when
 // it mentions none, for the rows' sake. NULL when out of memory.
 static json_t *prune_scan(struct planner *planner, json_t *item,
-                          struct leaf_draft *leaf) {
+                          const struct file_set *set, struct leaf_draft *leaf) {
     struct trees *trees = &planner->trees;
     const char *alias = tree_text(item, "alias");
     json_t *given = json_object_get(item, "column_name_alias");
@@ -106,8 +44,8 @@ static json_t *prune_scan(struct planner *planner, json_t *item,
     for (int pass = 0; pass < 2 && leaf->schema.count == 0; pass++) {
         if (pass == 1 && !add_virtual(planner, leaf, alias, names)) return NULL;
         if (leaf->schema.count > 0) return names;
-        for (size_t i = 0; i < leaf->all.count; i++) {
-            const struct schema_column *column = &leaf->all.columns[i];
+        for (size_t i = 0; i < set->schema.count; i++) {
+            const struct schema_column *column = &set->schema.columns[i];
             const char *name = json_string_value(json_array_get(given, i));
             if (name == NULL) name = column->name;
             json_t *key = tree_column_key(trees, alias, name);
@@ -253,39 +191,37 @@ static struct fragment *plan_driver_scan(struct planner *planner, json_t *item,
     return fragment_named(planner, table, DIST_RANDOM, rows);
 }
 
+static bool copy_files(struct leaf_draft *leaf, const struct file_set *set) {
+    leaf->scan_call = strdup(set->scan_call);
+    leaf->files = calloc(set->file_count + 1, sizeof *leaf->files);
+    if (leaf->scan_call == NULL || leaf->files == NULL) return false;
+    for (size_t i = 0; i < set->file_count; i++) {
+        leaf->files[i] = set->files[i];
+        leaf->files[i].path = strdup(set->files[i].path);
+        leaf->file_count++;
+        if (leaf->files[i].path == NULL) return false;
+    }
+    return true;
+}
+
 static struct fragment *plan_scan(struct planner *planner, json_t *item) {
-    json_t *arguments = json_object_get(json_object_get(item, "function"), "arguments");
-    json_t *first = json_array_get(arguments, 0);
-    if (json_array_size(arguments) != 1)
-        return plan_driver_scan(planner, item, FUNCTION_ROWS);
-    char *argument = scan_argument(planner, json_object_get(first, "expression"));
-    if (argument == NULL) return NULL;
+    const struct file_set *set = scan_files(planner, item);
     json_t *table =
         exchange_read(planner, UINT32_MAX, LEAF_SCAN, tree_text(item, "alias"));
-    if (table == NULL) {
-        free(argument);
-        return NULL;
-    }
+    if (set == NULL || table == NULL) return NULL;
     struct leaf_draft *leaf = &planner->leaves[planner->leaf_count - 1];
-    struct text call = {0};
-    text_printf(&call, "parquet_scan(%s)", argument);
-    leaf->scan_call = text_take(&call);
-    bool ok = leaf->scan_call != NULL && describe_scan(planner, argument, leaf);
-    free(argument);
-    json_t *names = ok ? prune_scan(planner, item, leaf) : NULL;
+    json_t *names = copy_files(leaf, set) ? prune_scan(planner, item, set, leaf) : NULL;
     if (names == NULL) return NULL;
     json_object_set(table, "column_name_alias", names);
     uint64_t rows = 0;
-    for (size_t i = 0; i < leaf->file_count; i++) rows += leaf->files[i].rows;
+    for (size_t i = 0; i < set->file_count; i++) rows += set->files[i].rows;
     return fragment_named(planner, table, DIST_RANDOM, rows);
 }
 
 struct fragment *plan_function(struct planner *planner, json_t *item) {
     json_t *function = json_object_get(item, "function");
     const char *name = tree_text(function, "function_name");
-    if (strcmp(name, "parquet_scan") == 0 || strcmp(name, "read_parquet") == 0) {
-        return plan_scan(planner, item);
-    }
+    if (is_parquet_scan(item)) return plan_scan(planner, item);
     bool lateral = tree_has(function, "class", "COLUMN_REF");
     static const char *const pure[] = {"range", "generate_series", "unnest", "repeat",
                                        NULL};

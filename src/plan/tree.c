@@ -58,34 +58,34 @@ static json_t *parse_all(struct trees *trees, const char *text) {
     return json_object_get(root, "statements");
 }
 
-json_t *tree_parse(struct trees *trees, const char *select) {
-    json_t *statements = parse_all(trees, select);
-    if (statements == NULL) return NULL;
-    json_t *node = json_object_get(json_array_get(statements, 0), "node");
-    if (node == NULL)
-        shoal_fail(trees->err, SHOAL_INTERNAL, "the syntax tree has no SELECT");
-    return node;
-}
-
-// Nearly every plan needs these: one call parses them all.
+// Nearly every plan needs these: they are parsed with the first statement.
 #define SELECT_ONE "SELECT 1"
 #define SELECT_SUBQUERY "SELECT 1 FROM (SELECT 1) AS x(c0)"
 #define SELECT_TABLE "SELECT 1 FROM t AS x"
 
-static void load_templates(struct trees *trees) {
-    static const char *const common[] = {
-        SELECT_ONE,         SELECT_SUBQUERY,
-        SELECT_TABLE,       "SELECT hash(1)",
-        "SELECT sum(p.p0)", "SELECT CAST(coalesce(sum(p.p0), 0) AS BIGINT)"};
-    const size_t count = sizeof common / sizeof *common;
+static const char *const common_templates[] = {
+    SELECT_ONE,         SELECT_SUBQUERY,
+    SELECT_TABLE,       "SELECT hash(1)",
+    "SELECT sum(p.p0)", "SELECT CAST(coalesce(sum(p.p0), 0) AS BIGINT)"};
+
+json_t *tree_parse(struct trees *trees, const char *select) {
+    const size_t count = json_object_size(trees->templates) > 0
+                             ? 0
+                             : sizeof common_templates / sizeof *common_templates;
     struct text all = {0};
-    for (size_t i = 0; i < count; i++) text_printf(&all, "%s;", common[i]);
+    for (size_t i = 0; i < count; i++) text_printf(&all, "%s;", common_templates[i]);
+    text_append(&all, select);
     json_t *statements = all.failed ? NULL : parse_all(trees, all.data);
-    for (size_t i = 0; i < count && i < json_array_size(statements); i++) {
-        json_object_set(trees->templates, common[i],
+    text_free(&all);
+    if (statements == NULL) return NULL;
+    for (size_t i = 0; i < count; i++) {
+        json_object_set(trees->templates, common_templates[i],
                         json_object_get(json_array_get(statements, i), "node"));
     }
-    text_free(&all);
+    json_t *node = json_object_get(json_array_get(statements, count), "node");
+    if (node == NULL)
+        shoal_fail(trees->err, SHOAL_INTERNAL, "the syntax tree has no SELECT");
+    return node;
 }
 
 char *tree_deparse_all(struct trees *trees, json_t *nodes, struct shoal_error *err) {
@@ -115,7 +115,6 @@ char *tree_deparse(struct trees *trees, json_t *select_node, struct shoal_error 
 }
 
 json_t *tree_select_template(struct trees *trees, const char *select) {
-    if (json_object_size(trees->templates) == 0) load_templates(trees);
     json_t *node = json_object_get(trees->templates, select);
     if (node == NULL) {
         node = tree_parse(trees, select);

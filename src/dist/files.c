@@ -1,0 +1,154 @@
+// The Parquet files of a query: which there are, their rows, bytes and columns. Looked at
+// once, before planning, whatever the number of scans.
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "dist/planner.h"
+
+bool is_parquet_scan(const json_t *item) {
+    const json_t *function = json_object_get(item, "function");
+    const char *name = tree_text(function, "function_name");
+    return tree_is(item, "type", "TABLE_FUNCTION") &&
+           (strcmp(name, "parquet_scan") == 0 || strcmp(name, "read_parquet") == 0) &&
+           json_array_size(json_object_get(function, "arguments")) == 1;
+}
+
+// The scan's one argument as SQL. Nearly always it is a path: no need to ask DuckDB then.
+static char *scan_argument(struct planner *planner, const json_t *item) {
+    json_t *arguments = json_object_get(json_object_get(item, "function"), "arguments");
+    json_t *given = json_object_get(json_array_get(arguments, 0), "expression");
+    const json_t *inner = given;
+    if (tree_is(inner, "class", "CAST")) inner = json_object_get(inner, "child");
+    const json_t *literal = json_object_get(inner, "literal");
+    if (tree_is(inner, "class", "CONSTANT") && tree_is(literal, "kind", "STRING")) {
+        struct text text = {0};
+        text_append_literal(&text, tree_text(literal, "text"));
+        return text_take(&text);
+    }
+    return keys_text(planner, tree_own(&planner->trees, json_pack("[O]", given)));
+}
+
+static bool add_scan(struct planner *planner, const json_t *item) {
+    char *argument = scan_argument(planner, item);
+    if (argument == NULL) return false;
+    for (size_t i = 0; i < planner->file_set_count; i++) {
+        if (strcmp(planner->file_sets[i].argument, argument) == 0) {
+            free(argument);
+            return true;
+        }
+    }
+    struct text call = {0};
+    text_printf(&call, "parquet_scan(%s)", argument);
+    struct file_set *sets =
+        realloc(planner->file_sets, (planner->file_set_count + 1) * sizeof *sets);
+    if (sets != NULL) planner->file_sets = sets;
+    if (sets == NULL || call.failed) {
+        free(argument);
+        text_free(&call);
+        return false;
+    }
+    sets[planner->file_set_count++] =
+        (struct file_set){.argument = argument, .scan_call = text_take(&call)};
+    return true;
+}
+
+static bool find_scans(struct planner *planner, const json_t *node) {
+    size_t i;
+    const char *name;
+    json_t *child;
+    if (json_is_array(node)) {
+        json_array_foreach((json_t *)node, i, child) {
+            if (!find_scans(planner, child)) return false;
+        }
+    } else if (json_is_object(node)) {
+        if (is_parquet_scan(node)) return add_scan(planner, node);
+        json_object_foreach((json_t *)node, name, child) {
+            if (!find_scans(planner, child)) return false;
+        }
+    }
+    return true;
+}
+
+static bool add_file(struct file_set *set, const char *path, const char *rows,
+                     const char *bytes) {
+    struct scan_file *files =
+        realloc(set->files, (set->file_count + 1) * sizeof *files);
+    char *copy = strdup(path);
+    if (files != NULL) set->files = files;
+    if (files == NULL || copy == NULL) {
+        free(copy);
+        return false;
+    }
+    files[set->file_count++] = (struct scan_file){.path = copy,
+                                                  .rows = strtoull(rows, NULL, 10),
+                                                  .bytes = strtoull(bytes, NULL, 10)};
+    return true;
+}
+
+static bool list_files(struct planner *planner) {
+    struct text sql = {0};
+    for (size_t i = 0; i < planner->file_set_count; i++) {
+        text_printf(&sql,
+                    "%sSELECT '%zu', file_name, num_rows::VARCHAR, "
+                    "file_size_bytes::VARCHAR FROM parquet_file_metadata(%s)",
+                    i ? " UNION ALL " : "", i, planner->file_sets[i].argument);
+    }
+    struct duck_result *result = NULL;
+    bool ok = !sql.failed && duck_query_text(planner->trees.conn, sql.data, &result,
+                                             planner->err) == SHOAL_OK;
+    text_free(&sql);
+    for (size_t i = 0; ok && i < duck_result_rows(result); i++) {
+        size_t set = strtoull(duck_result_text(result, 0, i), NULL, 10);
+        const char *rows = duck_result_text(result, 2, i);
+        const char *bytes = duck_result_text(result, 3, i);
+        ok = add_file(&planner->file_sets[set], duck_result_text(result, 1, i),
+                      rows ? rows : "0", bytes ? bytes : "0");
+    }
+    duck_result_free(result);
+    return ok;
+}
+
+static bool describe_files(struct planner *planner) {
+    size_t count = planner->file_set_count;
+    char **calls = calloc(count, sizeof *calls);
+    struct schema *schemas = calloc(count, sizeof *schemas);
+    bool ok = calls != NULL && schemas != NULL;
+    for (size_t i = 0; ok && i < count; i++) calls[i] = planner->file_sets[i].scan_call;
+    ok = ok && describe_items(planner, "", calls, count, schemas) == SHOAL_OK;
+    for (size_t i = 0; schemas != NULL && i < count; i++) {
+        planner->file_sets[i].schema = schemas[i];
+    }
+    free(calls);
+    free(schemas);
+    return ok;
+}
+
+bool find_files(struct planner *planner, const json_t *node) {
+    if (!find_scans(planner, node)) return false;
+    return planner->file_set_count == 0 ||
+           (list_files(planner) && describe_files(planner));
+}
+
+const struct file_set *scan_files(struct planner *planner, const json_t *item) {
+    char *argument = scan_argument(planner, item);
+    const struct file_set *found = NULL;
+    for (size_t i = 0; argument != NULL && i < planner->file_set_count; i++) {
+        const struct file_set *set = &planner->file_sets[i];
+        if (strcmp(set->argument, argument) == 0) found = set;
+    }
+    free(argument);
+    return found;
+}
+
+void file_sets_free(struct planner *planner) {
+    for (size_t i = 0; i < planner->file_set_count; i++) {
+        struct file_set *set = &planner->file_sets[i];
+        for (size_t f = 0; f < set->file_count; f++) free(set->files[f].path);
+        free(set->files);
+        free(set->argument);
+        free(set->scan_call);
+        schema_free(&set->schema);
+    }
+    free(planner->file_sets);
+}
