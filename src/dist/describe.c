@@ -1,5 +1,5 @@
-// The columns of several FROM items, in one DESCRIBE: each costs DuckDB a fixed third of a
-// millisecond, and a plan needs a dozen.
+// The columns of several FROM items, in one DESCRIBE: each costs DuckDB a fixed third of
+// a millisecond, and a plan needs a dozen.
 #include <stdio.h>
 #include <string.h>
 
@@ -10,8 +10,8 @@ static void mark_name(const struct planner *planner, size_t item, char *name) {
     (void)snprintf(name, LEAF_NAME_SIZE, "__leaf_%u_item_%zu__", planner->salt, item);
 }
 
-shoal_status describe_items(struct planner *planner, const char *with,
-                            char *const *items, size_t count, struct schema *schemas) {
+shoal_status describe_items(struct planner *planner, const char *with, char *const *items,
+                            size_t count, struct schema *schemas) {
     struct text list = {0};
     struct text from = {0};
     struct schema all = {0};
@@ -37,7 +37,8 @@ shoal_status describe_items(struct planner *planner, const char *with,
         } else if (seen == 0 || seen > count ||
                    !schema_add(&schemas[seen - 1], all.columns[i].name,
                                all.columns[i].type)) {
-            status = shoal_fail(planner->err, SHOAL_NOMEM, "out of memory while planning");
+            status =
+                shoal_fail(planner->err, SHOAL_NOMEM, "out of memory while planning");
         }
     }
     if (status == SHOAL_OK && seen != count) {

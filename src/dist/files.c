@@ -6,11 +6,15 @@
 #include "base/text.h"
 #include "dist/planner.h"
 
+bool reads_parquet(const json_t *item) {
+    const char *name = tree_text(json_object_get(item, "function"), "function_name");
+    return tree_is(item, "type", "TABLE_FUNCTION") &&
+           (strcmp(name, "parquet_scan") == 0 || strcmp(name, "read_parquet") == 0);
+}
+
 bool is_parquet_scan(const json_t *item) {
     const json_t *function = json_object_get(item, "function");
-    const char *name = tree_text(function, "function_name");
-    return tree_is(item, "type", "TABLE_FUNCTION") &&
-           (strcmp(name, "parquet_scan") == 0 || strcmp(name, "read_parquet") == 0) &&
+    return reads_parquet(item) &&
            json_array_size(json_object_get(function, "arguments")) == 1;
 }
 
@@ -72,8 +76,7 @@ static bool find_scans(struct planner *planner, const json_t *node) {
 
 static bool add_file(struct file_set *set, const char *path, const char *rows,
                      const char *bytes) {
-    struct scan_file *files =
-        realloc(set->files, (set->file_count + 1) * sizeof *files);
+    struct scan_file *files = realloc(set->files, (set->file_count + 1) * sizeof *files);
     char *copy = strdup(path);
     if (files != NULL) set->files = files;
     if (files == NULL || copy == NULL) {

@@ -222,6 +222,7 @@ struct fragment *plan_function(struct planner *planner, json_t *item) {
     json_t *function = json_object_get(item, "function");
     const char *name = tree_text(function, "function_name");
     if (is_parquet_scan(item)) return plan_scan(planner, item);
+    if (reads_parquet(item)) return plan_driver_scan(planner, item, FUNCTION_ROWS);
     bool lateral = tree_has(function, "class", "COLUMN_REF");
     static const char *const pure[] = {"range", "generate_series", "unnest", "repeat",
                                        NULL};
