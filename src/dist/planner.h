@@ -69,8 +69,8 @@ struct planner {
     const struct plan_options *options;
     struct shoal_error *err;
     const json_t *query;  // the whole of it
-    json_t *references;  // column key -> number of references in the query
-    json_t *names;       // column key -> [the file's name for it], for EXPLAIN
+    json_t *references;   // column key -> number of references in the query
+    json_t *names;        // column key -> [the file's name for it], for EXPLAIN
     struct file_set *file_sets;
     size_t file_set_count;
     struct leaf_draft *leaves;
@@ -113,7 +113,9 @@ shoal_status describe_items(struct planner *planner, const char *with, char *con
                             size_t count, struct schema *schemas);
 
 // files.c
-bool is_parquet_scan(const json_t *item);
+bool reads_parquet(const json_t *item);
+bool is_parquet_scan(
+    const json_t *item);  // without options, which a split could not take
 // Looks at the files of every Parquet scan in node.
 bool find_files(struct planner *planner, const json_t *node);
 // What find_files saw of this scan; NULL with the error set.

@@ -1,6 +1,8 @@
 // Recursive CTEs. The recursion is kept as it stands and runs in one task: each step
 // needs all rows of the step before. What it reads (files, tables, other CTEs) that task
 // reads whole; what reads the CTE is distributed again.
+#include <string.h>
+
 #include "dist/planner.h"
 
 struct recursion {
@@ -75,12 +77,40 @@ static void find_local(json_t *node, json_t *local) {
     }
 }
 
+// Is there a LIMIT that needs only some of its input?
+static bool has_limit(const json_t *node) {
+    size_t i;
+    const char *name;
+    json_t *value;
+    bool limit = false, order = false;
+    if (json_is_array(node)) {
+        json_array_foreach((json_t *)node, i, value) {
+            if (has_limit(value)) return true;
+        }
+    } else if (json_is_object(node)) {
+        json_array_foreach(json_object_get(node, "modifiers"), i, value) {
+            limit = limit || strncmp(tree_text(value, "type"), "LIMIT", 5) == 0;
+            order = order || tree_is(value, "type", "ORDER_MODIFIER");
+        }
+        if (limit && !order) return true;
+        json_object_foreach((json_t *)node, name, value) {
+            if (has_limit(value)) return true;
+        }
+    }
+    return false;
+}
+
 struct fragment *plan_recursive(struct planner *planner, json_t *entry, const char *alias,
                                 json_t *columns) {
     struct trees *trees = &planner->trees;
     struct recursion recursion = {
         .planner = planner, .local = tree_own(trees, json_object()), .rows = 1000};
     const char *name = tree_text(entry, "key");
+    if (has_limit(planner->query)) {
+        // As a stage it runs to its end, which may not exist; in one process the LIMIT
+        // stops it.
+        return refuse(planner, "a recursive CTE in a query with a LIMIT");
+    }
     json_object_set_new(recursion.local, name, json_true());
     find_local(json_object_get(entry, "value"), recursion.local);
     json_t *kept = read_whole(&recursion, entry);
