@@ -191,17 +191,23 @@ shoal_status duck_canonical(struct duck_conn *conn, const char *select, char **s
     return SHOAL_OK;
 }
 
-// The place that a message shows is in the user's statement, not after our DESCRIBE.
-static void hide_prefix(char *message, const char *prefix) {
-    const char *line = strstr(message, "LINE 1: ");
-    if (line == NULL) return;
-    size_t length = strlen(prefix);
-    char *at = message + (line - message) + strlen("LINE 1: ");
-    if (strncmp(at, prefix, length) != 0) return;
-    memmove(at, at + length, strlen(at + length) + 1);
-    char *caret = strchr(at, '\n');
-    if (caret != NULL && strspn(caret + 1, " ") >= length) {
-        memmove(caret + 1, caret + 1 + length, strlen(caret + 1 + length) + 1);
+void duck_hide_line(struct shoal_error *err) {
+    static const char mark[] = "\n\nLINE ";
+    char *at = strstr(err->message, mark);
+    if (at == NULL) return;
+    at += sizeof mark - 1;
+    char *end = NULL;
+    unsigned long line = strtoul(at, &end, 10);
+    char number[24];
+    if (end == at || line < 2) return;
+    // One less is never longer. The caret under the line moves with its start.
+    size_t length = (size_t)snprintf(number, sizeof number, "%lu", line - 1);
+    size_t gone = (size_t)(end - at) - length;
+    memcpy(at, number, length);
+    memmove(at + length, end, strlen(end) + 1);
+    char *caret = gone > 0 ? strchr(at, '\n') : NULL;
+    if (caret != NULL && caret[1] == ' ') {
+        memmove(caret + 1, caret + 1 + gone, strlen(caret + 1 + gone) + 1);
     }
 }
 
@@ -212,12 +218,12 @@ shoal_status duck_describe(struct duck_conn *conn, const char *select,
     *schema = (struct schema){0};
     // SUMMARIZE and PIVOT are described as a subquery alone.
     bool plain = duck_is_plain_select(select);
-    text_printf(&text, plain ? "DESCRIBE %s" : "DESCRIBE FROM (%s\n)", select);
+    text_printf(&text, plain ? "DESCRIBE\n%s" : "DESCRIBE FROM (\n%s\n)", select);
     shoal_status status = text.failed ? shoal_fail(err, SHOAL_NOMEM, "out of memory")
                                       : duck_query(conn, text.data, &result, err);
     text_free(&text);
     if (status != SHOAL_OK) {
-        hide_prefix(err->message, plain ? "DESCRIBE " : "DESCRIBE FROM (");
+        duck_hide_line(err);
         return status;
     }
     for (size_t row = 0; row < duck_result_rows(result); row++) {

@@ -73,6 +73,9 @@ shoal_status duck_query_batches(struct duck_conn *conn, const char *sql,
                                 struct duck_result **result, struct shoal_error *err);
 shoal_status duck_result_next(struct duck_result *result, bool *more,
                               struct shoal_error *err);
+// Once for a connection, before any transaction: without it, what a statement that is no
+// SELECT returns has text for the types that have one in C alone.
+shoal_status duck_register_rows(struct duck_conn *conn, struct shoal_error *err);
 // Rows, even if none, rather than nothing or the number of rows that changed.
 bool duck_result_has_rows(const struct duck_result *result);
 size_t duck_result_columns(const struct duck_result *result);

@@ -14,6 +14,8 @@ struct duck_conn {
     struct duck *duck;
     duckdb_connection conn;
     duckdb_prepared_statement parse, deparse;  // prepared at their first use
+    duckdb_result *rows;                       // what shoal_rows() reads, for a moment
+    bool has_rows;                             // there is a shoal_rows()
 };
 
 // Errors of shoal's own functions go through DuckDB, which knows only texts: duck_mark
@@ -21,5 +23,14 @@ struct duck_conn {
 #define DUCK_MARKED (sizeof(((struct shoal_error *)0)->message) + 32)
 const char *duck_mark(const struct shoal_error *err, char *text);
 shoal_status duck_fail(duckdb_result *result, struct shoal_error *err);
+
+// The place that DuckDB's message shows is in the user's statement: what shoal writes
+// before it is one line, taken off the line number here.
+void duck_hide_line(struct shoal_error *err);
+
+// rows.c: the rows of a materialised result as text, and their types. rows is used up.
+shoal_status duck_rows_text(struct duck_conn *conn, duckdb_result *rows,
+                            duckdb_result *text, struct schema *schema,
+                            struct shoal_error *err);
 
 #endif

@@ -97,6 +97,27 @@ static bool copy_names(struct duck_result *out, duckdb_result *raw,
     return true;
 }
 
+// The rows that a statement other than a SELECT gave, as text.
+static shoal_status rows_as_text(struct duck_conn *conn, struct duck_result *out,
+                                 struct shoal_error *err) {
+    struct schema schema = {0};
+    duckdb_result text;
+    shoal_status status = duck_rows_text(conn, &out->raw, &text, &schema, err);
+    if (status == SHOAL_OK) {
+        duckdb_destroy_result(&out->raw);
+        out->raw = text;
+        out->text = true;
+        for (size_t c = 0; status == SHOAL_OK && c < out->columns; c++) {
+            char *type = c < schema.count ? strdup(schema.columns[c].type) : NULL;
+            if (type == NULL) status = shoal_fail(err, SHOAL_NOMEM, "out of memory");
+            free(out->types[c]);
+            out->types[c] = type;
+        }
+    }
+    schema_free(&schema);
+    return status;
+}
+
 // Statements that are not SELECTs return few rows; of other types than text DuckDB makes
 // the text cell by cell.
 static bool add_all(struct duck_result *result) {
@@ -143,12 +164,13 @@ static shoal_status start(struct duck_conn *conn, const char *sql, bool cast,
                           struct shoal_error *err) {
     struct text text = {0};
     shoal_status status = SHOAL_OK;
-    text_printf(&text, cast ? "SELECT CAST(COLUMNS(*) AS VARCHAR) FROM (%s\n)" : "%s",
+    text_printf(&text, cast ? "SELECT CAST(COLUMNS(*) AS VARCHAR) FROM (\n%s\n)" : "%s",
                 sql);
     if (text.failed) {
         status = shoal_fail(err, SHOAL_NOMEM, "out of memory");
     } else if (duckdb_query(conn->conn, text.data, &out->raw) != DuckDBSuccess) {
         status = duck_fail(&out->raw, err);
+        if (cast) duck_hide_line(err);
         duckdb_destroy_result(&out->raw);
     } else {
         out->open = true;
@@ -157,6 +179,9 @@ static shoal_status start(struct duck_conn *conn, const char *sql, bool cast,
             duckdb_result_return_type(out->raw) == DUCKDB_RESULT_TYPE_QUERY_RESULT;
         if (!copy_names(out, &out->raw, schema)) {
             status = shoal_fail(err, SHOAL_NOMEM, "out of memory for a result");
+        }
+        if (status == SHOAL_OK && out->query && !out->text && conn->has_rows) {
+            status = rows_as_text(conn, out, err);
         }
     }
     text_free(&text);

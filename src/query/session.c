@@ -4,91 +4,10 @@
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "block/block.h"
 #include "plan/limits.h"
 #include "query/session.h"
-
-static bool starts_with(const char *sql, const char *word) {
-    return strncasecmp(duck_first_word(sql), word, strlen(word)) == 0;
-}
-
-static bool starts_with_any(const char *sql, const char *const *words) {
-    for (; *words != NULL; words++) {
-        if (starts_with(sql, *words)) return true;
-    }
-    return false;
-}
-
-// What workers must repeat: what a stage's SQL may depend on. Views and macros are no
-// part of it, since canonical SQL has them expanded, and tables stay in this process.
-static bool changes_workers(const char *sql) {
-    static const char *const words[] = {"set ",
-                                        "reset ",
-                                        "use ",
-                                        "load ",
-                                        "create type",
-                                        "create or replace type",
-                                        "create secret",
-                                        "create or replace secret",
-                                        NULL};
-    return starts_with_any(sql, words);
-}
-
-// CREATE TYPE name AS ENUM (SELECT ...) reads what only the driver has: workers get the
-// type as it came out. *kept stays empty where there is nothing to spell out.
-static void spell_type(struct session *session, const char *sql, struct text *kept) {
-    struct schema schema = {0};
-    struct text probe = {0};
-    struct shoal_error ignored;
-    const char *at = duck_first_word(sql), *name = NULL, *end = NULL;
-    bool type = false;
-    for (; *at != '\0' && end == NULL; at = duck_token_end(at)) {
-        if (strchr(" \t\r\n", *at)) continue;
-        if (name != NULL && duck_token_is(at, "as")) end = at;
-        if (type && name == NULL && !duck_token_is(at, "if") &&
-            !duck_token_is(at, "not") && !duck_token_is(at, "exists")) {
-            name = at;
-        }
-        type = type || duck_token_is(at, "type");
-    }
-    if (end == NULL) return;
-    text_printf(&probe, "SELECT CAST(NULL AS %.*s) AS t", (int)(end - name), name);
-    if (!probe.failed &&
-        duck_describe(session->conn, probe.data, &schema, &ignored) == SHOAL_OK &&
-        strncasecmp(schema.columns[0].type, "ENUM(", 5) == 0) {
-        text_printf(kept, "CREATE OR REPLACE TYPE %.*s AS %s", (int)(end - name), name,
-                    schema.columns[0].type);
-    }
-    schema_free(&schema);
-    text_free(&probe);
-}
-
-// A worker runs this state on one connection before it opens the others, so a setting has
-// to be global there. The few that can't be stay as they are.
-static void keep_for_workers(struct session *session, const char *sql) {
-    struct text global = {0}, spelled = {0};
-    struct shoal_error ignored;
-    const char *first = duck_first_word(sql);
-    bool reset = starts_with(sql, "reset ");
-    if (reset || starts_with(sql, "set ")) {
-        const char *name = first + (reset ? 6 : 4);
-        name += strspn(name, " \t\r\n");
-        static const char *const scopes[] = {"global ", "session ", "local ", NULL};
-        if (starts_with_any(name, scopes)) name += strcspn(name, " ");
-        text_printf(&global, "%s GLOBAL %s", reset ? "RESET" : "SET", name);
-        if (!global.failed &&
-            duck_run(session->conn, global.data, &ignored) == SHOAL_OK) {
-            sql = global.data;
-        }
-    }
-    if (starts_with(sql, "create ")) spell_type(session, sql, &spelled);
-    text_append(&session->worker_sql, spelled.size > 0 ? spelled.data : sql);
-    text_append(&session->worker_sql, "\n;\n");
-    text_free(&global);
-    text_free(&spelled);
-}
 
 static shoal_status run_init(struct session *session, struct shoal_error *err) {
     char **statements = NULL;
@@ -96,9 +15,7 @@ static shoal_status run_init(struct session *session, struct shoal_error *err) {
     shoal_status status = duck_split(session->options.init_sql, &statements, &count, err);
     for (size_t i = 0; status == SHOAL_OK && i < count; i++) {
         status = duck_run(session->conn, statements[i], err);
-        if (status == SHOAL_OK && changes_workers(statements[i])) {
-            keep_for_workers(session, statements[i]);
-        }
+        if (status == SHOAL_OK) worker_state_keep(session, statements[i]);
     }
     duck_split_free(statements, count);
     if (status != SHOAL_OK) {
@@ -110,18 +27,20 @@ static shoal_status run_init(struct session *session, struct shoal_error *err) {
 
 static shoal_status prepare_session(struct session *session, struct shoal_error *err) {
     const struct session_options *options = &session->options;
-    struct text *sql = &session->worker_sql;
+    struct text sql = {0};
     shoal_status status = SHOAL_OK;
     if (options->db != NULL) {
-        text_append(sql, "ATTACH ");
-        text_append_literal(sql, options->db);
-        text_append(sql,
+        text_append(&sql, "ATTACH ");
+        text_append_literal(&sql, options->db);
+        text_append(&sql,
                     " AS shoal_db (READ_ONLY); "
-                    "SET search_path='memory.main,shoal_db.main';\n");
-        if (!sql->failed) status = duck_run(session->conn, sql->data, err);
+                    "SET search_path='memory.main,shoal_db.main'");
+        status = sql.failed ? shoal_fail(err, SHOAL_NOMEM, "out of memory")
+                            : duck_run(session->conn, sql.data, err);
+        text_free(&sql);
     }
     if (status == SHOAL_OK && options->init_sql != NULL) status = run_init(session, err);
-    if (status == SHOAL_OK && sql->failed) {
+    if (status == SHOAL_OK && session->worker_sql.failed) {
         status = shoal_fail(err, SHOAL_NOMEM, "out of memory");
     }
     return status;
@@ -148,6 +67,7 @@ shoal_status session_open(const struct session_options *options, struct session 
         status = duck_run(session->conn, "SET parquet_metadata_cache=true", err);
     }
     // Before any statement: what is registered in a transaction goes when it rolls back.
+    if (status == SHOAL_OK) status = duck_register_rows(session->conn, err);
     if (status == SHOAL_OK && distributed) status = block_register(session->conn, err);
     if (status == SHOAL_OK) status = prepare_session(session, err);
     if (status != SHOAL_OK) {
@@ -195,10 +115,7 @@ static shoal_status plan(struct session *session, const char *sql, bool explain,
 static shoal_status run_embedded(struct session *session, const char *sql,
                                  struct duck_result **result, struct shoal_error *err) {
     shoal_status status = duck_query_batches(session->conn, sql, result, err);
-    if (status == SHOAL_OK && changes_workers(sql)) {
-        keep_for_workers(session, sql);
-        session_stop_workers(session);  // the next query's workers start in the new state
-    }
+    if (status == SHOAL_OK) worker_state_keep(session, sql);
     return status;
 }
 

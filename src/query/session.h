@@ -35,6 +35,9 @@ void session_stop_workers(struct session *session);
 // session.c: the rows of one statement, distributed if it can be.
 shoal_status session_rows(struct session *session, const char *sql,
                           struct duck_result **result, struct shoal_error *err);
+// worker_state.c: remembers a statement that just ran here if workers must repeat it, and
+// ends those that run.
+void worker_state_keep(struct session *session, const char *sql);
 // pivot.c: a PIVOT without IN lists, with them; *expanded NULL: the statement is no such.
 shoal_status session_expand_pivot(struct session *session, const char *sql,
                                   char **expanded, struct shoal_error *err);
