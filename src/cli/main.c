@@ -1,5 +1,6 @@
 // The program: read the command line, open a session, run its statements in order.
 #include <errno.h>
+#include <limits.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -43,6 +44,15 @@ static int exit_code(shoal_status status) {
     return 5;
 }
 
+// The output file that is being written, for end_at_once().
+static char part_path[PATH_MAX];
+static atomic_bool writing_part;
+
+static void end_at_once(void) {
+    if (writing_part) unlink(part_path);
+    _exit(130);
+}
+
 // Signals are taken by this thread alone, so that nothing happens in a handler. After the
 // first it goes on interrupting: a statement that starts just now must end too. DuckDB's
 // optimizer looks for no interrupt, and can take minutes over hundreds of joins: another
@@ -59,7 +69,7 @@ static void *take_signals(void *argument) {
         pthread_mutex_lock(&running_mutex);
         if (running != NULL) session_interrupt(running);
         pthread_mutex_unlock(&running_mutex);
-        if (sigtimedwait(signals, NULL, &nap) > 0 && naps >= 20) _exit(130);
+        if (sigtimedwait(signals, NULL, &nap) > 0 && naps >= 20) end_at_once();
     }
     return NULL;
 }
@@ -130,7 +140,11 @@ static shoal_status sink_open(struct sink *sink, const char *path,
     text_printf(&part, "%s.part-%d", path, (int)getpid());
     sink->part = text_take(&part);
     sink->file = sink->part == NULL ? NULL : fopen(sink->part, "wxe");
-    if (sink->file != NULL) return SHOAL_OK;
+    if (sink->file != NULL) {
+        (void)snprintf(part_path, sizeof part_path, "%s", sink->part);
+        writing_part = true;
+        return SHOAL_OK;
+    }
     free(sink->part);
     sink->part = NULL;
     return shoal_fail(err, SHOAL_IO, "cannot write %s: %s", path, strerror(errno));
@@ -145,6 +159,7 @@ static shoal_status sink_close(struct sink *sink, shoal_status status,
             shoal_fail(err, SHOAL_IO, "cannot write %s: %s", sink->path, strerror(errno));
     }
     if (status != SHOAL_OK) unlink(sink->part);
+    writing_part = false;
     free(sink->part);
     return status;
 }
