@@ -229,7 +229,12 @@ static shoal_status run_result(struct run *run, struct duck_result **result,
         free(inputs[i].segments);
     }
     double start = seconds();
-    if (status == SHOAL_OK) status = duck_query_batches(session->conn, sql, result, err);
+    if (status == SHOAL_OK) {
+        status = duck_query_batches(session->conn, sql, result, err);
+        // The place is one in the stage's SQL, which the user has not seen.
+        char *place = status == SHOAL_OK ? NULL : strstr(err->message, "\n\nLINE ");
+        if (place != NULL) *place = '\0';
+    }
     if (status == SHOAL_OK && run->stats != NULL) {
         run->stats[last] = (struct stage_stats){.tasks = 1, .seconds = seconds() - start};
     }

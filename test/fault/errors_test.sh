@@ -23,6 +23,8 @@ fails() {
 for where in "" "--workers 2 --temp-dir $spool"; do
     read -ra options <<<"$where"
     check "syntax error $where" fails 1 'LINE 1' sql "SELEC 1" "${options[@]}"
+    check "the line of the statement $where" fails 1 "LINE 2:   nocol" \
+        sql $'SELECT 1 +\n  nocol' "${options[@]}"
     check "unknown table $where" fails 1 'nosuch' sql "FROM nosuch" "${options[@]}"
     check "unknown column $where" fails 1 'nocol' \
         sql "SELECT nocol FROM '$work/t.parquet'" "${options[@]}"
@@ -35,6 +37,7 @@ for where in "" "--workers 2 --temp-dir $spool"; do
     check "a value that does not cast $where" fails 1 'seven' \
         sql "SELECT sum(s::INTEGER) FROM '$work/bad.parquet'" "${options[@]}"
 done
+check "the line of a value" fails 1 "LINE 2:   'a'::INT" sql $'SELECT 1,\n  \'a\'::INT'
 check "the stage's SQL is named" fails 1 'in stage 0, task' \
     sql "SELECT sum(s::INTEGER) FROM '$work/bad.parquet'" --workers 2 --temp-dir "$spool"
 check "workers 0" fails 2 '--workers 0' sql "SELECT 1" --workers 0
