@@ -26,13 +26,17 @@ char *names_expand(const struct names *names, const char *text) {
     for (size_t i = names->count; i-- > 0;) {
         if (asprintf(&name, "${%s}", names->variables[i].name) < 0) need(NULL);
         out = replace(out, name, names->variables[i].value);
+        // The same name without the dollar.
+        out = replace(out, name + 1, names->variables[i].value);
         free(name);
     }
     char here[4096];
     if (getcwd(here, sizeof here) == NULL) here[0] = '\0';
     out = replace(out, "__TEST_DIR__", names->test_dir);
     out = replace(out, "{TEST_DIR}", names->test_dir);
+    out = replace(out, "{TEMP_DIR}", names->test_dir);
     out = replace(out, "__WORKING_DIRECTORY__", here);
+    out = replace(out, "{DATA_DIR}", "data");
     return replace(out, "{WORKING_DIRECTORY}", here);
 }
 

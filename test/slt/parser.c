@@ -86,6 +86,8 @@ static const struct {
     {"reconnect", RECORD_UNSUPPORTED},
     {"sleep", RECORD_UNSUPPORTED},
     {"unzip", RECORD_UNSUPPORTED},
+    {"include", RECORD_UNSUPPORTED},
+    {"continue", RECORD_UNSUPPORTED},
 };
 
 static bool empty_or_comment(const char *line) {

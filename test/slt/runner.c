@@ -288,7 +288,9 @@ static void run_query(struct runner *runner, const struct record *record, const 
     if (status != SHOAL_OK) {
         fail_record(runner, record, sql, "an error came");
         printf("  came: %s\n", err.message);
-    } else if (*csv == '\0' && expected->count > 0) {
+    } else if (*csv == '\0' && expected->count == 0) {
+        runner->passed++;  // CREATE TABLE as a query
+    } else if (*csv == '\0') {
         printf("%s:%zu: skipped: a session gives no rows of this statement\n",
                runner->script.path, record->line);
         runner->skipped++;
