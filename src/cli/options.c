@@ -11,6 +11,7 @@ enum option_code {
     OPTION_PARTITIONS,
     OPTION_BROADCAST,
     OPTION_SORT,
+    OPTION_SPLIT,
     OPTION_DB,
     OPTION_INIT,
     OPTION_TEMP_DIR,
@@ -72,6 +73,10 @@ static shoal_status read_one(struct cli_options *options, bool explain, int opti
             status = read_number("sort-rows", optarg, 0, 1L << 60, &number, err);
             session->sort_rows = (uint64_t)number;
             break;
+        case OPTION_SPLIT:
+            status = read_number("split-rows", optarg, 1, 1L << 60, &number, err);
+            session->split_rows = (uint64_t)number;
+            break;
         case OPTION_DB:
             session->db = optarg;
             break;
@@ -118,6 +123,7 @@ shoal_status cli_options_read(struct cli_options *options, bool explain, int arg
         {"partitions", required_argument, NULL, OPTION_PARTITIONS},
         {"broadcast-rows", required_argument, NULL, OPTION_BROADCAST},
         {"sort-rows", required_argument, NULL, OPTION_SORT},
+        {"split-rows", required_argument, NULL, OPTION_SPLIT},
         {"db", required_argument, NULL, OPTION_DB},
         {"init", required_argument, NULL, OPTION_INIT},
         {"temp-dir", required_argument, NULL, OPTION_TEMP_DIR},
@@ -128,8 +134,9 @@ shoal_status cli_options_read(struct cli_options *options, bool explain, int arg
         {"output", required_argument, NULL, 'o'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0}};
-    *options = (struct cli_options){
-        .session = {.broadcast_rows = BROADCAST_AUTO, .sort_rows = SORT_ROWS}};
+    *options = (struct cli_options){.session = {.broadcast_rows = BROADCAST_AUTO,
+                                                .sort_rows = SORT_ROWS,
+                                                .split_rows = SPLIT_ROWS}};
     opterr = 0;
     optind = 1;
     for (;;) {
@@ -179,6 +186,7 @@ void cli_help(FILE *out) {
         "  --sort-rows N       from N estimated rows on ORDER BY is sorted in parts "
         "over\n"
         "                      the workers, not in one place (10000000)\n"
+        "  --split-rows N      a task reads at least N rows of a file (100000)\n"
         "  --temp-dir DIR      for block files and spill ($TMPDIR, or /tmp)\n"
         "What it reads\n"
         "  files by name       FROM 'logs/*.parquet'\n"

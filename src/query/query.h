@@ -12,12 +12,15 @@
 
 enum result_format { FORMAT_TABLE, FORMAT_CSV, FORMAT_JSON };
 
+#define SPLIT_ROWS 100000  // fewer are read before a task has begun
+
 struct session_options {
     uint32_t workers;     // 0: embedded
     uint32_t threads;     // of each worker (default 1), or of the embedded engine (all)
     uint32_t partitions;  // of hash exchanges; 0: 4 for each thread of a worker
     int64_t broadcast_rows;  // at or below: broadcast; BROADCAST_NEVER, BROADCAST_AUTO
     uint64_t sort_rows;      // ORDER BY from this many estimated rows on: in parts
+    uint64_t split_rows;     // a scan's task reads at least as many
     const char *db;          // attached read-only; may be NULL
     const char *init_sql;    // run first, here and in workers; may be NULL
     const char *temp_dir;    // block files and spill; NULL: $TMPDIR or /tmp

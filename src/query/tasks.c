@@ -10,7 +10,6 @@
 #define TASKS_A_WORKER 4
 #define TASKS_A_WORKER_BROADCAST 2  // where each builds a large hash table
 #define BROADCAST_LARGE 200000
-#define SPLIT_ROWS_MIN 100000
 #define SPLIT_ROWS_MAX 20000000
 #define FILES_MAX 1000  // small files packed into one task
 
@@ -48,8 +47,8 @@ static shoal_status cut_scan(struct run *run, const struct stage_leaf *leaf,
     uint64_t rows = 0;
     for (size_t i = 0; i < leaf->file_count; i++) rows += leaf->files[i].rows;
     uint64_t size = rows / (tasks_a_worker * run->session->options.workers) + 1;
-    if (size < SPLIT_ROWS_MIN) size = SPLIT_ROWS_MIN;
     if (size > SPLIT_ROWS_MAX) size = SPLIT_ROWS_MAX;
+    if (size < run->session->options.split_rows) size = run->session->options.split_rows;
     // Each file gives at most its parts, one of them begun in the task before.
     size_t most = leaf->file_count + 1 + (size_t)(rows / size);
     if (leaf->file_count == 0 || most > UINT32_MAX / 8) {

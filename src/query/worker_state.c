@@ -30,11 +30,21 @@ struct setting {
 // (threads, memory), and names that only mean something here, they don't.
 static bool is_setting(const char *sql, struct setting *setting) {
     static const char *const scopes[] = {"global", "session", "local", NULL};
-    static const char *const ours[] = {
-        "variable",     "threads",        "worker_threads", "external_threads",
-        "memory_limit", "max_memory",     "temp_directory", "search_path",
-        "schema",       "access_mode",    "profiling_mode", "enable_profiling",
-        "parquet_metadata_cache",         "max_temp_directory_size", NULL};
+    static const char *const ours[] = {"variable",
+                                       "threads",
+                                       "worker_threads",
+                                       "external_threads",
+                                       "memory_limit",
+                                       "max_memory",
+                                       "temp_directory",
+                                       "search_path",
+                                       "schema",
+                                       "access_mode",
+                                       "profiling_mode",
+                                       "enable_profiling",
+                                       "parquet_metadata_cache",
+                                       "max_temp_directory_size",
+                                       NULL};
     const char *word = duck_first_word(sql);
     bool pragma = duck_token_is(word, "pragma");
     *setting = (struct setting){.reset = duck_token_is(word, "reset")};
@@ -47,7 +57,8 @@ static bool is_setting(const char *sql, struct setting *setting) {
 }
 
 static bool is_statement(const char *sql) {
-    static const char *const secret[] = {"or", "replace", "persistent", "temporary", NULL};
+    static const char *const secret[] = {"or", "replace", "persistent", "temporary",
+                                         NULL};
     const char *word = duck_first_word(sql);
     if (duck_token_is(word, "load")) return true;
     if (!duck_token_is(word, "create")) return false;
@@ -62,8 +73,8 @@ void worker_state_keep(struct session *session, const char *sql) {
     struct shoal_error ignored;
     bool is_set = is_setting(sql, &setting);
     if (!is_set && !is_statement(sql)) return;
-    // A worker runs this on one connection before it opens the others, so a setting has to
-    // be global there. The few that can't be stay as they are.
+    // A worker runs this on one connection before it opens the others, so a setting has
+    // to be global there. The few that can't be stay as they are.
     if (is_set) {
         text_printf(&global, "%s GLOBAL %s", setting.reset ? "RESET" : "SET",
                     setting.name);

@@ -34,9 +34,8 @@ SELECT i AS id,
        {'a': (i % 5)::INTEGER, 'b': CASE WHEN i % 4 = 1 THEN NULL ELSE 'b' || i % 3 END} AS r,
        MAP {'p': i % 3, 'q': i % 2} AS m
 """
-# Files and rows of each. A scan's task takes files up to 100,000 rows together, so big is
-# what makes several: with less of it, partial results never meet and the tests prove little.
-FILES = {"big": (2, 51_000), "mid": (3, 1_000), "tiny": (2, 20), "none": (1, 0)}
+# Files and rows of each. --split-rows cuts them into tasks, so that partial results meet.
+FILES = {"big": (2, 6_000), "mid": (3, 1_000), "tiny": (2, 20), "none": (1, 0)}
 SHEET_ROWS = 500
 TABLE_ROWS = {name: files * rows for name, (files, rows) in FILES.items()}
 TABLE_ROWS |= {"sheet": SHEET_ROWS, "kept": 1_000}
@@ -46,7 +45,7 @@ def make_sql(folder: Path) -> str:
     """What writes the files."""
     copies = [
         f"COPY ({ROWS} FROM range({part * rows}, {(part + 1) * rows}) z(i)) "
-        f"TO '{folder}/{name}{part}.parquet' (ROW_GROUP_SIZE 16384)"
+        f"TO '{folder}/{name}{part}.parquet' (ROW_GROUP_SIZE 2048)"
         for name, (files, rows) in FILES.items()
         for part in range(files)
     ]

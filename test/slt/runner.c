@@ -36,7 +36,7 @@ struct runner {
 static const char *const usage =
     "slt_runner [OPTIONS] FILE...\n"
     "  --workers N, --threads T, --partitions P, --broadcast-rows N,\n"
-    "  --sort-rows N, --temp-dir D\n"
+    "  --sort-rows N, --split-rows N, --temp-dir D\n"
     "                       as of shoal sql\n"
     "  --program PATH       the program shoal, which workers run ($SHOAL, or the one\n"
     "                       beside this program)\n"
@@ -488,6 +488,7 @@ static bool read_options(struct runner *runner, int argc, char **argv) {
         {"partitions", required_argument, NULL, 'p'},
         {"broadcast-rows", required_argument, NULL, 'b'},
         {"sort-rows", required_argument, NULL, 'r'},
+        {"split-rows", required_argument, NULL, 'l'},
         {"temp-dir", required_argument, NULL, 'd'},
         {"program", required_argument, NULL, 'x'},
         {"tolerance", required_argument, NULL, 'f'},
@@ -509,6 +510,7 @@ static bool read_options(struct runner *runner, int argc, char **argv) {
         if (option == 'p') options->partitions = (uint32_t)number;
         if (option == 'b') options->broadcast_rows = (int64_t)number;
         if (option == 'r') options->sort_rows = (uint64_t)number;
+        if (option == 'l') options->split_rows = (uint64_t)number;
         if (option == 'd') options->temp_dir = optarg;
         if (option == 'x') options->program = optarg;
         if (option == 'f') runner->tolerance = number;
@@ -535,9 +537,10 @@ static const char *find_program(char *path, size_t size) {
 int main(int argc, char **argv) {
     char program[4096];
     struct shoal_error err = {0};
-    struct runner runner = {
-        .tolerance = 1e-9,
-        .options = {.broadcast_rows = BROADCAST_AUTO, .sort_rows = SORT_ROWS}};
+    struct runner runner = {.tolerance = 1e-9,
+                            .options = {.broadcast_rows = BROADCAST_AUTO,
+                                        .sort_rows = SORT_ROWS,
+                                        .split_rows = SPLIT_ROWS}};
     if (!read_options(&runner, argc, argv)) {
         fputs(usage, stderr);
         return 2;
