@@ -12,6 +12,7 @@ enum option_code {
     OPTION_BROADCAST,
     OPTION_SORT,
     OPTION_SPLIT,
+    OPTION_CLUSTER,
     OPTION_DB,
     OPTION_INIT,
     OPTION_TEMP_DIR,
@@ -73,6 +74,10 @@ static shoal_status read_one(struct cli_options *options, bool explain, int opti
             status = read_number("sort-rows", optarg, 0, 1L << 60, &number, err);
             session->sort_rows = (uint64_t)number;
             break;
+        case OPTION_CLUSTER:
+            status = read_number("cluster-rows", optarg, -1, 1L << 60, &number, err);
+            session->cluster_rows = number;
+            break;
         case OPTION_SPLIT:
             status = read_number("split-rows", optarg, 1, 1L << 60, &number, err);
             session->split_rows = (uint64_t)number;
@@ -123,6 +128,7 @@ shoal_status cli_options_read(struct cli_options *options, bool explain, int arg
         {"partitions", required_argument, NULL, OPTION_PARTITIONS},
         {"broadcast-rows", required_argument, NULL, OPTION_BROADCAST},
         {"sort-rows", required_argument, NULL, OPTION_SORT},
+        {"cluster-rows", required_argument, NULL, OPTION_CLUSTER},
         {"split-rows", required_argument, NULL, OPTION_SPLIT},
         {"db", required_argument, NULL, OPTION_DB},
         {"init", required_argument, NULL, OPTION_INIT},
@@ -136,7 +142,8 @@ shoal_status cli_options_read(struct cli_options *options, bool explain, int arg
         {NULL, 0, NULL, 0}};
     *options = (struct cli_options){.session = {.broadcast_rows = BROADCAST_AUTO,
                                                 .sort_rows = SORT_ROWS,
-                                                .split_rows = SPLIT_ROWS}};
+                                                .split_rows = SPLIT_ROWS,
+                                                .cluster_rows = CLUSTER_ROWS}};
     opterr = 0;
     optind = 1;
     for (;;) {
@@ -186,6 +193,10 @@ void cli_help(FILE *out) {
         "  --sort-rows N       from N estimated rows on ORDER BY is sorted in parts "
         "over\n"
         "                      the workers, not in one place (10000000)\n"
+        "  --cluster-rows N    cut inputs of N estimated rows and more by the key that "
+        "they\n"
+        "                      are clustered on, where statistics show it, instead of\n"
+        "                      shuffling; -1: never (1000000)\n"
         "  --split-rows N      a task reads at least N rows of a file (100000)\n"
         "  --temp-dir DIR      for block files and spill ($TMPDIR, or /tmp)\n"
         "What it reads\n"

@@ -48,24 +48,44 @@ static shoal_status copy_leaf(struct planner *planner, size_t index,
                               .schema = from->schema,
                               .files = from->files,
                               .file_count = from->file_count};
+    if (from->kind == LEAF_RANGE) {
+        to->ranges = cluster_ranges(planner, from, &to->range_count);
+        to->range_column = strdup(from->cut_column);
+    }
     from->scan_call = NULL;
     from->schema = (struct schema){0};
     from->files = NULL;
     from->file_count = 0;
-    return to->placeholder == NULL ? no_memory(planner) : SHOAL_OK;
+    bool ok =
+        to->placeholder != NULL &&
+        (from->kind != LEAF_RANGE || (to->ranges != NULL && to->range_column != NULL));
+    return ok ? SHOAL_OK : no_memory(planner);
+}
+
+void scan_ranges_free(struct scan_range *ranges, size_t count) {
+    for (size_t i = 0; ranges != NULL && i < count; i++) {
+        free(ranges[i].where);
+        free(ranges[i].files);
+    }
+    free(ranges);
 }
 
 static bool drives(enum leaf_kind kind) {
-    return kind == LEAF_SCAN || kind == LEAF_PARTITION || kind == LEAF_SPLIT;
+    return kind == LEAF_SCAN || kind == LEAF_RANGE || kind == LEAF_PARTITION ||
+           kind == LEAF_SPLIT;
 }
 
 // One thing cuts a stage into tasks: one scan or split, or co-partitioned inputs, or
 // nothing.
 static shoal_status check_drivers(struct planner *planner, struct stage *stage) {
-    size_t scans = 0, partitions = 0;
+    size_t scans = 0, partitions = 0, ranges = 0;
     for (size_t i = 0; i < stage->leaf_count; i++) {
-        if (!drives(stage->leaves[i].kind)) continue;
-        if (stage->leaves[i].kind == LEAF_PARTITION) {
+        const struct stage_leaf *leaf = &stage->leaves[i];
+        if (!drives(leaf->kind)) continue;
+        if (leaf->kind == LEAF_RANGE) {
+            if (ranges > 0 && ranges != leaf->range_count) scans++;
+            ranges = leaf->range_count;
+        } else if (leaf->kind == LEAF_PARTITION) {
             partitions++;
         } else {
             scans++;
@@ -73,10 +93,9 @@ static shoal_status check_drivers(struct planner *planner, struct stage *stage) 
     }
     // One hash table of a broadcast side for all threads of a worker; partitions are many
     // and small, a thread each.
-    stage->wide = partitions == 0;
-    bool ok = stage->single
-                  ? scans + partitions == 0
-                  : (scans == 1 && partitions == 0) || (scans == 0 && partitions > 0);
+    stage->wide = partitions == 0 && ranges == 0;
+    int drivers = (scans == 1) + (partitions > 0) + (ranges > 0);
+    bool ok = scans < 2 && drivers == !stage->single;
     if (ok) return SHOAL_OK;
     return shoal_fail(planner->err, SHOAL_UNSUPPORTED,
                       "stage %u would be cut by %zu scans and %zu partitioned inputs",
@@ -276,6 +295,8 @@ void stages_free(struct stages *stages) {
         for (size_t l = 0; l < stage->leaf_count; l++) {
             struct stage_leaf *leaf = &stage->leaves[l];
             for (size_t f = 0; f < leaf->file_count; f++) free(leaf->files[f].path);
+            scan_ranges_free(leaf->ranges, leaf->range_count);
+            free(leaf->range_column);
             free(leaf->files);
             free(leaf->scan_call);
             free(leaf->placeholder);

@@ -154,7 +154,8 @@ json_t *exchange_read(struct planner *planner, uint32_t exchange, enum leaf_kind
         return NULL;
     }
     planner->leaves = leaves;
-    leaves[planner->leaf_count] = (struct leaf_draft){.kind = kind, .exchange = exchange};
+    leaves[planner->leaf_count] =
+        (struct leaf_draft){.kind = kind, .exchange = exchange, .cut = NO_CUT};
     char name[LEAF_NAME_SIZE];
     leaf_name(planner, planner->leaf_count++, name);
     return tree_table(&planner->trees, name, alias);
@@ -238,9 +239,7 @@ struct fragment *exchange_place(struct planner *planner, struct fragment *from,
     return to;
 }
 
-// The leaf that cuts the fragment into tasks; NULL when it is not a scan or a CTE's
-// split.
-static struct leaf_draft *driving_leaf(struct planner *planner, const json_t *node) {
+struct leaf_draft *driving_leaf(struct planner *planner, const json_t *node) {
     size_t i;
     const char *name;
     json_t *value;

@@ -133,11 +133,11 @@ bool find_files(struct planner *planner, const json_t *node) {
            (list_files(planner) && describe_files(planner));
 }
 
-const struct file_set *scan_files(struct planner *planner, const json_t *item) {
+struct file_set *scan_files(struct planner *planner, const json_t *item) {
     char *argument = scan_argument(planner, item);
-    const struct file_set *found = NULL;
+    struct file_set *found = NULL;
     for (size_t i = 0; argument != NULL && i < planner->file_set_count; i++) {
-        const struct file_set *set = &planner->file_sets[i];
+        struct file_set *set = &planner->file_sets[i];
         if (strcmp(set->argument, argument) == 0) found = set;
     }
     free(argument);
@@ -148,6 +148,9 @@ void file_sets_free(struct planner *planner) {
     for (size_t i = 0; i < planner->file_set_count; i++) {
         struct file_set *set = &planner->file_sets[i];
         for (size_t f = 0; f < set->file_count; f++) free(set->files[f].path);
+        for (size_t f = 0; set->footers != NULL && f < set->file_count; f++)
+            parquet_footer_free(&set->footers[f]);
+        free(set->footers);
         free(set->files);
         free(set->argument);
         free(set->scan_call);

@@ -110,6 +110,7 @@ static struct fragment *joined(struct planner *planner, struct join *join,
     if (out == NULL) return NULL;
     out->kept = kept;
     out->once = join->left->once || join->right->once;
+    out->cut = join->left->cut != NO_CUT ? join->left->cut : join->right->cut;
     static const char *const right_only[] = {"RIGHT_SEMI", "RIGHT_ANTI", NULL};
     static const char *const left_only[] = {"SEMI", "ANTI", "MARK", NULL};
     if (!one_of(join->type, right_only))
@@ -128,7 +129,10 @@ static struct fragment *joined(struct planner *planner, struct join *join,
 // Positions in keys that match the fragment's hash keys one for one, or NULL.
 static json_t *match_keys(struct planner *planner, const struct fragment *from,
                           json_t *keys) {
-    if (from->dist != DIST_HASH || json_array_size(from->key_sets) == 0) return NULL;
+    if (from->dist != DIST_HASH || from->cut != NO_CUT ||
+        json_array_size(from->key_sets) == 0) {
+        return NULL;
+    }
     json_t *positions = tree_own(&planner->trees, json_array());
     size_t i;
     json_t *set;
@@ -199,6 +203,14 @@ static bool small(const struct planner *planner, const struct fragment *side,
     double copies = 1 + 3.0 * TASKS_A_WORKER * (options->workers ? options->workers : 2);
     double shuffle = 2.0 * ((double)side->rows + (double)other->rows);
     return side->rows <= BROADCAST_ALWAYS || (double)side->rows * copies < shuffle;
+}
+
+// Is there a side too small to think about anything but sending it?
+static bool tiny(const struct planner *planner, const struct join *join, bool may_left,
+                 bool may_right) {
+    if (planner->options->broadcast_rows != BROADCAST_AUTO) return false;
+    return (may_left && join->left->rows <= BROADCAST_ALWAYS) ||
+           (may_right && join->right->rows <= BROADCAST_ALWAYS);
 }
 
 static void note_broadcast(struct planner *planner, const struct join *join,
@@ -292,6 +304,11 @@ struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) 
         json_equal(match_left, match_right)) {
         planner_note(planner,
                      "join without a shuffle: both sides are hashed on its keys");
+        return hashed(planner, &join);
+    }
+    if (can_hash && !tiny(planner, &join, may_left, may_right) &&
+        cluster_join(planner, join.left, join.left_keys, join.right, join.right_keys) !=
+            SIZE_MAX) {
         return hashed(planner, &join);
     }
     bool small_right = may_right && small(planner, join.right, join.left);

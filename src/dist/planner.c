@@ -58,21 +58,31 @@ void planner_note(struct planner *planner, const char *format, ...) {
     if (notes[planner->note_count] != NULL) planner->note_count++;
 }
 
-static void copy_name(void *ctx, const char *key) {
-    json_t *pair = ctx;  // [names, found]
-    json_t *name = json_object_get(json_array_get(pair, 0), key);
-    if (name != NULL) json_array_append(pair, name);
+static void find_entry(void *ctx, const char *key) {
+    json_t *pair = ctx;  // [map, found]
+    json_t *entry = json_object_get(json_array_get(pair, 0), key);
+    if (entry != NULL) json_array_append(pair, entry);
+}
+
+// What map says of a column reference; NULL of anything else.
+static json_t *look_up(struct planner *planner, json_t *map, const json_t *expression) {
+    if (!tree_is(expression, "class", "COLUMN_REF")) return NULL;
+    json_t *found = tree_own(&planner->trees, json_pack("[O]", map));
+    tree_each_column(expression, find_entry, found);
+    return json_array_get(found, 1);
+}
+
+json_t *planner_origin(struct planner *planner, const json_t *key) {
+    return look_up(planner, planner->origins, key);
 }
 
 void planner_named(struct planner *planner, const char *alias, const char *column,
                    const json_t *expression) {
-    if (!tree_is(expression, "class", "COLUMN_REF")) return;
-    json_t *found = tree_own(&planner->trees, json_pack("[O]", planner->names));
-    tree_each_column(expression, copy_name, found);
     json_t *key = tree_column_key(&planner->trees, alias, column);
-    if (json_array_size(found) == 2) {
-        json_object_set(planner->names, json_string_value(key), json_array_get(found, 1));
-    }
+    json_t *name = look_up(planner, planner->names, expression);
+    json_t *origin = look_up(planner, planner->origins, expression);
+    if (name != NULL) json_object_set(planner->names, json_string_value(key), name);
+    if (origin != NULL) json_object_set(planner->origins, json_string_value(key), origin);
 }
 
 size_t node_width(const json_t *node) {
@@ -293,6 +303,7 @@ static bool plan_root(struct planner *planner, json_t *node, const struct schema
     planner->query = node;
     planner->references = tree_own(trees, json_object());
     planner->names = tree_own(trees, json_object());
+    planner->origins = tree_own(trees, json_object());
     tree_each_column(node, count_reference, planner->references);
     json_t *ctes = tree_own(trees, json_object());
     json_t *columns = planner_column_names(planner, node_width(node));
@@ -333,6 +344,8 @@ static void planner_reset(struct planner *planner) {
     }
     free(planner->leaves);
     file_sets_free(planner);
+    for (size_t i = 0; i < planner->cut_count; i++) free(planner->cuts[i].bounds);
+    free(planner->cuts);
     free(planner->exchanges);
     for (size_t i = 0; i < planner->note_count; i++) free(planner->notes[i]);
     free(planner->notes);
@@ -361,6 +374,7 @@ struct fragment *fragment_new(struct planner *planner, json_t *tree,
                                   .dist = dist,
                                   .rows = rows,
                                   .kept = 1,
+                                  .cut = NO_CUT,
                                   .next = planner->fragments};
     planner->fragments = fragment;
     return fragment;

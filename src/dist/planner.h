@@ -4,6 +4,7 @@
 #define SHOAL_DIST_PLANNER_H
 
 #include "dist/stages.h"
+#include "parquet/footer.h"
 #include "plan/tree.h"
 
 enum distribution {
@@ -25,13 +26,27 @@ struct fragment {
     json_t *key_sets;
     uint64_t rows;          // estimated
     double kept;            // of the rows there would be without any filter below
+    uint32_t cut;           // HASH by the ranges of this cut, not by hash(); else NO_CUT
     bool once;              // volatile inside: must not be computed by each reader again
     struct fragment *next;  // all of one planner's, to free them
+};
+
+// Ranges of a key, at whose bounds scans are cut: range i ends below bounds[i].
+#define NO_CUT UINT32_MAX
+struct cut {
+    int64_t *bounds;
+    size_t bound_count;
+    bool dates;         // days since 1970, not numbers
+    double rows, read;  // of all scans that are cut so: in their files, and read by tasks
 };
 
 struct leaf_draft {
     enum leaf_kind kind;
     uint32_t exchange;
+    size_t file_set;  // of a scan
+    uint32_t cut;     // of a LEAF_RANGE
+    const char *cut_column;
+    bool no_nulls;  // in that column
     char *scan_call;
     struct schema schema;  // the columns that the query mentions
     struct scan_file *files;
@@ -45,6 +60,8 @@ struct file_set {
     struct scan_file *files;
     size_t file_count;
     struct schema schema;
+    struct parquet_footer *footers;  // cluster.c: [file_count], once looked at
+    bool looked;
 };
 
 struct stage_draft {
@@ -71,6 +88,9 @@ struct planner {
     const json_t *query;  // the whole of it
     json_t *references;   // column key -> number of references in the query
     json_t *names;        // column key -> [the file's name for it], for EXPLAIN
+    json_t *origins;      // column key -> [leaf, the file's name for it, its type]
+    struct cut *cuts;
+    size_t cut_count;
     struct file_set *file_sets;
     size_t file_set_count;
     struct leaf_draft *leaves;
@@ -102,6 +122,9 @@ void planner_named(struct planner *planner, const char *alias, const char *colum
 struct fragment *refuse(struct planner *planner, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
+// Where the rows of a scan bring the key from: an entry of planner->origins, or NULL.
+json_t *planner_origin(struct planner *planner, const json_t *key);
+
 // A fragment that is one FROM item, under its own alias.
 struct fragment *fragment_named(struct planner *planner, json_t *item,
                                 enum distribution dist, uint64_t rows);
@@ -119,8 +142,19 @@ bool is_parquet_scan(
 // Looks at the files of every Parquet scan in node.
 bool find_files(struct planner *planner, const json_t *node);
 // What find_files saw of this scan; NULL with the error set.
-const struct file_set *scan_files(struct planner *planner, const json_t *item);
+struct file_set *scan_files(struct planner *planner, const json_t *item);
 void file_sets_free(struct planner *planner);
+
+// cluster.c
+// Cuts both sides of a join at common bounds of one of its keys, by statistics; the
+// number of that key, or SIZE_MAX.
+size_t cluster_join(struct planner *planner, struct fragment *left, json_t *left_keys,
+                    struct fragment *right, json_t *right_keys);
+// Cuts the fragment by one of the keys, so that rows equal in all are together.
+bool cluster_keys(struct planner *planner, struct fragment *from, json_t *keys);
+// What each range of a LEAF_RANGE reads; NULL when out of memory.
+struct scan_range *cluster_ranges(const struct planner *planner,
+                                  const struct leaf_draft *leaf, size_t *count);
 
 // scan.c
 struct fragment *plan_function(struct planner *planner, json_t *item);
@@ -149,6 +183,9 @@ json_t *columns_mentioned(struct planner *planner, const json_t *expressions,
 struct fragment *exchange_place(struct planner *planner, struct fragment *from,
                                 json_t *columns, enum exchange_kind kind, json_t *keys,
                                 const struct before_exchange *before);
+// The leaf that cuts the fragment into tasks; NULL when it is not a scan or a CTE's
+// split.
+struct leaf_draft *driving_leaf(struct planner *planner, const json_t *node);
 uint32_t exchange_new(struct planner *planner, enum exchange_kind kind, json_t *keys);
 bool exchange_feed(struct planner *planner, uint32_t exchange, json_t *node,
                    const struct fragment *from, enum block_scatter scatter);

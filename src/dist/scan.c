@@ -56,6 +56,10 @@ static json_t *prune_scan(struct planner *planner, json_t *item,
             json_array_append_new(names, json_string(name));
             json_object_set_new(planner->names, json_string_value(key),
                                 json_pack("[s]", column->name));
+            json_object_set_new(
+                planner->origins, json_string_value(key),
+                json_pack("[I, s, s]", (json_int_t)(leaf - planner->leaves), column->name,
+                          column->type));
         }
     }
     return add_virtual(planner, leaf, alias, names) ? names : NULL;
@@ -210,6 +214,7 @@ static struct fragment *plan_scan(struct planner *planner, json_t *item) {
         exchange_read(planner, UINT32_MAX, LEAF_SCAN, tree_text(item, "alias"));
     if (set == NULL || table == NULL) return NULL;
     struct leaf_draft *leaf = &planner->leaves[planner->leaf_count - 1];
+    leaf->file_set = (size_t)(set - planner->file_sets);
     json_t *names = copy_files(leaf, set) ? prune_scan(planner, item, set, leaf) : NULL;
     if (names == NULL) return NULL;
     json_object_set(table, "column_name_alias", names);

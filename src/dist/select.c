@@ -66,6 +66,7 @@ struct fragment *wrap_block(struct planner *planner, json_t *node, const char *a
     if (out == NULL) return NULL;
     out->kept = input->kept;
     out->once = input->once;
+    out->cut = input->cut;
     json_object_set_new(out->aliases, alias, json_true());
     out->key_sets = key_sets_through(planner, json_object_get(node, "select_list"), alias,
                                      columns, input->key_sets);
@@ -214,8 +215,10 @@ static bool place_windows(struct block *block, json_t *windows) {
     struct planner *planner = block->planner;
     if (block->from->dist >= DIST_SINGLE) return true;
     json_t *keys = window_common_keys(planner, windows);
-    if (json_array_size(keys) > 0 && hash_satisfies(planner, block->from, keys))
+    if (json_array_size(keys) > 0 && (hash_satisfies(planner, block->from, keys) ||
+                                      cluster_keys(planner, block->from, keys))) {
         return true;
+    }
     if (json_array_size(keys) > 0) return move_input(block, EXCHANGE_HASH, keys, NULL);
     planner_note(planner, "gathered: a window without PARTITION BY sees all rows");
     return move_input(block, EXCHANGE_GATHER, NULL, NULL);
@@ -389,7 +392,8 @@ struct fragment *plan_select(struct planner *planner, json_t *node, const char *
     if (grouped) {
         bool together = block.from->dist >= DIST_SINGLE ||
                         (json_array_size(json_object_get(node, "group_sets")) <= 1 &&
-                         hash_satisfies(planner, block.from, groups));
+                         (hash_satisfies(planner, block.from, groups) ||
+                          cluster_keys(planner, block.from, groups)));
         if (!together)
             return plan_aggregate(planner, block.node, block.from, real, alias, columns);
         rows = json_array_size(groups) ? rows / 3 + 1 : 1;

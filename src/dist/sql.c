@@ -53,22 +53,38 @@ static void append_files(struct text *out, const struct scan_split *split) {
     }
 }
 
+static void append_columns(struct text *out, const struct stage_leaf *leaf) {
+    text_append(out, "(SELECT ");
+    for (size_t i = 0; i < leaf->schema.count; i++) {
+        text_append(out, i ? ", CAST(" : "CAST(");
+        text_append_identifier(out, leaf->schema.columns[i].name);
+        text_printf(out, " AS %s) AS ", leaf->schema.columns[i].type);
+        text_append_identifier(out, leaf->schema.columns[i].name);
+    }
+    text_append(out, " FROM ");
+}
+
 char *stage_scan_sql(const struct stage_leaf *leaf, const struct scan_split *split) {
     struct text out = {0};
-    text_append(&out, "(SELECT ");
-    for (size_t i = 0; i < leaf->schema.count; i++) {
-        text_append(&out, i ? ", CAST(" : "CAST(");
-        text_append_identifier(&out, leaf->schema.columns[i].name);
-        text_printf(&out, " AS %s) AS ", leaf->schema.columns[i].type);
-        text_append_identifier(&out, leaf->schema.columns[i].name);
-    }
-    text_append(&out, " FROM ");
+    append_columns(&out, leaf);
     if (split == NULL) {
         text_append(&out, leaf->scan_call);
     } else {
         append_files(&out, split);
     }
     text_append(&out, ")");
+    return text_take(&out);
+}
+
+char *stage_range_sql(const struct stage_leaf *leaf, const struct scan_range *range) {
+    struct text out = {0};
+    append_columns(&out, leaf);
+    text_append(&out, "parquet_scan([");
+    for (size_t i = 0; i < range->file_count; i++) {
+        text_append(&out, i ? ", " : "");
+        text_append_literal(&out, range->files[i]->path);
+    }
+    text_printf(&out, "], hive_types_autocast=false) WHERE %s)", range->where);
     return text_take(&out);
 }
 

@@ -26,7 +26,8 @@ enum exchange_kind {
 
 // How one stage reads a leaf.
 enum leaf_kind {
-    LEAF_SCAN,  // a Parquet scan, cut in splits of row ranges: drives the stage's tasks
+    LEAF_SCAN,   // a Parquet scan, cut in splits of row ranges: drives the stage's tasks
+    LEAF_RANGE,  // a Parquet scan, cut in ranges of a key: drives, with others cut alike
     LEAF_SCAN_ALL,   // the whole scan, in each task
     LEAF_PARTITION,  // task i reads partition i of a HASH or RANGE exchange: drives
     LEAF_SPLIT,      // task i reads every n-th block file: drives
@@ -48,6 +49,14 @@ struct scan_split {
     uint64_t first, last;
 };
 
+// What one task reads of a LEAF_RANGE.
+struct scan_range {
+    char *where;
+    const struct scan_file **files;
+    size_t file_count;
+};
+void scan_ranges_free(struct scan_range *ranges, size_t count);
+
 struct stage_leaf {
     enum leaf_kind kind;
     char *placeholder;  // the table name in the stage's SQL text
@@ -56,6 +65,9 @@ struct stage_leaf {
     struct schema schema;  // bound once for all files
     struct scan_file *files;
     size_t file_count;
+    struct scan_range *ranges;  // of a LEAF_RANGE, one a task
+    size_t range_count;
+    char *range_column;
 };
 
 struct stage {
@@ -96,8 +108,14 @@ struct stages {
 #define BROADCAST_NEVER (-1)
 #define BROADCAST_AUTO (-2)
 
+#define CLUSTER_ROWS 1000000  // fewer are shuffled before the gain shows
+
 struct plan_options {
     uint32_t workers;        // to weigh a broadcast against a shuffle; 0: unknown
+    uint32_t slots;          // threads of all workers; 0: unknown
+    uint64_t split_rows;     // a task reads at least as many of a file
+    int64_t cluster_rows;    // inputs of this many estimated rows and more are cut by the
+                             // key they are clustered on; -1: never
     int64_t broadcast_rows;  // broadcast at or below this many estimated rows, or above
     uint64_t sort_rows;  // ORDER BY from this many estimated rows on: a RANGE exchange
     bool no_range;       // never
@@ -117,6 +135,8 @@ char *stage_substitute(const struct stage *stage, char *const *leaf_sql);
 // A scan leaf as SQL for one task (split NULL: all of it), projected by name and cast to
 // the bound schema.
 char *stage_scan_sql(const struct stage_leaf *leaf, const struct scan_split *split);
+// The same for one range of a LEAF_RANGE.
+char *stage_range_sql(const struct stage_leaf *leaf, const struct scan_range *range);
 // "(SELECT CAST(NULL AS T) AS c, ... WHERE false)", for binding.
 char *stage_empty_sql(const struct schema *schema);
 

@@ -167,6 +167,25 @@ static void write_select(struct summary *summary, const json_t *node, int depth)
     write_node(summary, json_object_get(node, "from_table"), depth);
 }
 
+// Is anything below a scan in ranges of a key?
+static bool cut_in_ranges(const struct summary *summary, const json_t *node) {
+    size_t i;
+    const char *name;
+    json_t *child;
+    if (json_is_array(node)) {
+        json_array_foreach((json_t *)node, i, child) {
+            if (cut_in_ranges(summary, child)) return true;
+        }
+    } else if (json_is_object(node)) {
+        const struct stage_leaf *leaf = find_leaf(summary, node);
+        if (leaf != NULL) return leaf->kind == LEAF_RANGE;
+        json_object_foreach((json_t *)node, name, child) {
+            if (cut_in_ranges(summary, child)) return true;
+        }
+    }
+    return false;
+}
+
 static void write_join(struct summary *summary, const json_t *node, int depth) {
     bool left = divided(summary, json_object_get(node, "left"));
     bool right = divided(summary, json_object_get(node, "right"));
@@ -174,7 +193,8 @@ static void write_join(struct summary *summary, const json_t *node, int depth) {
     const char *type = tree_text(node, "join_type");
     line_start(summary, depth);
     text_printf(summary->out, "%s %s",
-                left && right   ? "ShuffledJoin"
+                left && right
+                    ? cut_in_ranges(summary, node) ? "CoPartitionedJoin" : "ShuffledJoin"
                 : left != right ? "BroadcastJoin"
                                 : "Join",
                 tree_is(node, "ref_type", "CROSS") ? "CROSS" : type);
@@ -209,9 +229,14 @@ static void write_leaf(struct summary *summary, const struct stage_leaf *leaf,
     } else {
         text_append(summary->out, leaf->scan_call);
     }
-    text_printf(summary->out, ", %zu file%s, %llu rows%s\n", leaf->file_count,
+    text_printf(summary->out, ", %zu file%s, %llu rows%s", leaf->file_count,
                 leaf->file_count == 1 ? "" : "s", (unsigned long long)rows,
                 leaf->kind == LEAF_SCAN_ALL ? ", read whole by each task" : "");
+    if (leaf->kind == LEAF_RANGE) {
+        text_printf(summary->out, ", in %zu ranges of %s", leaf->range_count,
+                    leaf->range_column);
+    }
+    text_append(summary->out, "\n");
 }
 
 // A table or table function, as it stands in the query.

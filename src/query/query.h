@@ -20,6 +20,7 @@ struct session_options {
     uint32_t partitions;  // of hash exchanges; 0: 4 for each thread of a worker
     int64_t broadcast_rows;  // at or below: broadcast; BROADCAST_NEVER, BROADCAST_AUTO
     uint64_t sort_rows;      // ORDER BY from this many estimated rows on: in parts
+    int64_t cluster_rows;    // cut clustered inputs of as many rows by key; -1: never
     uint64_t split_rows;     // a scan's task reads at least as many
     const char *db;          // attached read-only; may be NULL
     const char *init_sql;    // run first, here and in workers; may be NULL

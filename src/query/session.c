@@ -98,10 +98,14 @@ static bool nested_pivot(const struct shoal_error *err) {
 
 static shoal_status plan(struct session *session, const char *sql, bool explain,
                          struct stages **stages, struct shoal_error *err) {
-    struct plan_options options = {.workers = session->options.workers,
-                                   .broadcast_rows = session->options.broadcast_rows,
-                                   .sort_rows = session->options.sort_rows,
-                                   .summaries = explain};
+    struct plan_options options = {
+        .workers = session->options.workers,
+        .broadcast_rows = session->options.broadcast_rows,
+        .sort_rows = session->options.sort_rows,
+        .slots = session->options.workers * session->options.threads,
+        .split_rows = session->options.split_rows,
+        .cluster_rows = session->options.cluster_rows,
+        .summaries = explain};
     shoal_status status = limits_check(sql, err);
     if (status == SHOAL_OK) {
         status = stages_plan(session->conn, sql, &options, stages, err);

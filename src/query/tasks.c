@@ -21,7 +21,7 @@ static const struct stage_leaf *driving_leaf(const struct stage *stage) {
     for (size_t i = 0; i < stage->leaf_count; i++) {
         const struct stage_leaf *leaf = &stage->leaves[i];
         if (leaf->kind == LEAF_SCAN || leaf->kind == LEAF_SPLIT ||
-            leaf->kind == LEAF_PARTITION) {
+            leaf->kind == LEAF_RANGE || leaf->kind == LEAF_PARTITION) {
             return leaf;
         }
     }
@@ -97,6 +97,8 @@ shoal_status run_plan_tasks(struct run *run, struct shoal_error *err) {
                                   ? TASKS_A_WORKER_BROADCAST
                                   : TASKS_A_WORKER,
                               to, err);
+        } else if (leaf->kind == LEAF_RANGE) {
+            to->tasks = (uint32_t)leaf->range_count;
         } else {
             to->tasks = leaf->kind == LEAF_PARTITION ? run->partitions
                                                      : run->session->options.workers;
@@ -178,6 +180,8 @@ char *run_task_sql(const struct run *run, size_t s, uint32_t index, const char *
         const struct stage_leaf *leaf = &stage->leaves[l];
         if (leaf->kind == LEAF_SCAN) {
             leaves[l] = stage_scan_sql(leaf, &state->splits[index]);
+        } else if (leaf->kind == LEAF_RANGE) {
+            leaves[l] = stage_range_sql(leaf, &leaf->ranges[index]);
         } else if (leaf->kind == LEAF_SCAN_ALL) {
             leaves[l] = stage_scan_sql(leaf, NULL);
         } else {

@@ -217,9 +217,10 @@ class Expressions:
                 (f"min({column})", kind, True), (f"max({column})", kind, True),
                 (f"bool_or({truth})", BOOL, True), (f"bool_and({truth})", BOOL, True),
                 (f"stddev({number})", FLOAT, False), (f"var_pop({number})", FLOAT, False),
-                (f"round(covar_pop({number}, {other}), 4)", FLOAT, False),
-                (f"round(regr_slope({number}, {other}), 4)", FLOAT, False),
-                (f"round(skewness({number}), 4)", FLOAT, False),
+                # Rounded, as some are zero but for their last digits; moved off the ties.
+                (f"round(covar_pop({number}, {other}) + 0.00003, 4)", FLOAT, False),
+                (f"round(regr_slope({number}, {other}) + 0.00003, 4)", FLOAT, False),
+                (f"round(skewness({number}) + 0.00003, 4)", FLOAT, False),
                 (f"bit_xor({number}::BIGINT)", INT, True), (f"count_if({truth})", INT, True),
                 (f"approx_count_distinct({number})", INT, True),
             )  # fmt: skip

@@ -47,6 +47,7 @@ def random_options(choose: random.Random) -> list[str]:
         "--workers", str(choose.choice([1, 2, 2, 3])), "--threads", str(choose.choice([1, 2])),
         "--partitions", str(choose.choice([1, 5, 16])),
         "--broadcast-rows", str(choose.choice([-1, 2000, 10**9])),
+        "--cluster-rows", str(choose.choice([-1, 0, 0])),
         "--split-rows", str(choose.choice([500, 5000, 100000])),
     ]  # fmt: skip
     sort_rows = choose.choice([None, "0", "0", "1000"])

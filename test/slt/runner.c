@@ -36,7 +36,7 @@ struct runner {
 static const char *const usage =
     "slt_runner [OPTIONS] FILE...\n"
     "  --workers N, --threads T, --partitions P, --broadcast-rows N,\n"
-    "  --sort-rows N, --split-rows N, --temp-dir D\n"
+    "  --sort-rows N, --split-rows N, --cluster-rows N, --temp-dir D\n"
     "                       as of shoal sql\n"
     "  --program PATH       the program shoal, which workers run ($SHOAL, or the one\n"
     "                       beside this program)\n"
@@ -489,6 +489,7 @@ static bool read_options(struct runner *runner, int argc, char **argv) {
         {"broadcast-rows", required_argument, NULL, 'b'},
         {"sort-rows", required_argument, NULL, 'r'},
         {"split-rows", required_argument, NULL, 'l'},
+        {"cluster-rows", required_argument, NULL, 'k'},
         {"temp-dir", required_argument, NULL, 'd'},
         {"program", required_argument, NULL, 'x'},
         {"tolerance", required_argument, NULL, 'f'},
@@ -511,6 +512,7 @@ static bool read_options(struct runner *runner, int argc, char **argv) {
         if (option == 'b') options->broadcast_rows = (int64_t)number;
         if (option == 'r') options->sort_rows = (uint64_t)number;
         if (option == 'l') options->split_rows = (uint64_t)number;
+        if (option == 'k') options->cluster_rows = (int64_t)number;
         if (option == 'd') options->temp_dir = optarg;
         if (option == 'x') options->program = optarg;
         if (option == 'f') runner->tolerance = number;
@@ -540,7 +542,8 @@ int main(int argc, char **argv) {
     struct runner runner = {.tolerance = 1e-9,
                             .options = {.broadcast_rows = BROADCAST_AUTO,
                                         .sort_rows = SORT_ROWS,
-                                        .split_rows = SPLIT_ROWS}};
+                                        .split_rows = SPLIT_ROWS,
+                                        .cluster_rows = CLUSTER_ROWS}};
     if (!read_options(&runner, argc, argv)) {
         fputs(usage, stderr);
         return 2;
