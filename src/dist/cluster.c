@@ -1,7 +1,8 @@
-// Clustered scans. Where the row groups of a file hold ranges of a key that hardly overlap
-// (a fact table in the order it was written, logs by day), the scan is cut into ranges of
-// that key instead of ranges of rows: rows with equal keys are in one task, and a join or
-// GROUP BY on the key needs no exchange. Both sides of a join are cut at the same bounds.
+// Clustered scans. Where the row groups of a file hold ranges of a key that hardly
+// overlap (a fact table in the order it was written, logs by day), the scan is cut into
+// ranges of that key instead of ranges of rows: rows with equal keys are in one task, and
+// a join or GROUP BY on the key needs no exchange. Both sides of a join are cut at the
+// same bounds.
 //
 // Each task filters by its own range, so statistics that are wrong, missing or truncated
 // cost time, never rows. NULLs are in the first range.
@@ -15,10 +16,11 @@
 #include "base/text.h"
 #include "dist/planner.h"
 
-#define RANGE_ROWS 2000000  // of the largest input in a range: its hash table fits a cache
-#define RANGES_A_SLOT 4     // at least, to level out uneven ranges
-#define READ_AGAIN 1.25     // row groups that ranges share are read by each: at most this
-#define FEW_VALUES 16       // rows a value from which a partial aggregate is as good
+#define RANGE_ROWS \
+    2000000              // of the largest input in a range: its hash table fits a cache
+#define RANGES_A_SLOT 4  // at least, to level out uneven ranges
+#define READ_AGAIN 1.25  // row groups that ranges share are read by each: at most this
+#define FEW_VALUES 16    // rows a value from which a partial aggregate is as good
 
 struct group {
     int64_t min, max;
@@ -83,8 +85,7 @@ static bool is_date(const struct origin *origin) {
 static bool find_groups(struct origin *origin) {
     const struct file_set *files = origin->files;
     size_t count = 0;
-    for (size_t f = 0; f < files->file_count; f++)
-        count += files->footers[f].group_count;
+    for (size_t f = 0; f < files->file_count; f++) count += files->footers[f].group_count;
     origin->groups = calloc(count + 1, sizeof *origin->groups);
     origin->no_nulls = true;
     if (origin->groups == NULL) return false;
@@ -251,9 +252,9 @@ static void apply(struct planner *planner, struct fragment *from, json_t *key,
     leaf->no_nulls = origin->no_nulls;
     from->dist = DIST_HASH;
     from->cut = cut;
-    from->key_sets = tree_own(
-        &planner->trees, json_pack("[{s:b, s:b}]", tree_key(&planner->trees, key), 1,
-                                   tree_key(&planner->trees, uncast(key)), 1));
+    from->key_sets = tree_own(&planner->trees,
+                              json_pack("[{s:b, s:b}]", tree_key(&planner->trees, key), 1,
+                                        tree_key(&planner->trees, uncast(key)), 1));
 }
 
 static bool enough_rows(const struct planner *planner, const struct fragment *from,
@@ -305,7 +306,9 @@ size_t cluster_join(struct planner *planner, struct fragment *left, json_t *left
                              "join without a shuffle: both sides are %s on %s, in %zu "
                              "ranges",
                              moved ? "co-partitioned by statistics" : "cut alike",
-                             l.name ? l.name : r.name ? r.name : "its key",
+                             l.name   ? l.name
+                             : r.name ? r.name
+                                      : "its key",
                              ranges(planner, cut));
                 found = i;
             }

@@ -127,6 +127,26 @@ shoal_status duck_run(struct duck_conn *conn, const char *sql, struct shoal_erro
     return status;
 }
 
+#define PARSE "SELECT json_serialize_sql(CAST(? AS VARCHAR))"
+#define DEPARSE "SELECT json_deserialize_sql(CAST(? AS JSON))"
+
+static shoal_status prepare(struct duck_conn *conn, duckdb_prepared_statement *statement,
+                            const char *sql, struct shoal_error *err) {
+    if (*statement != NULL ||
+        duckdb_prepare(conn->conn, sql, statement) == DuckDBSuccess) {
+        return SHOAL_OK;
+    }
+    const char *message = duckdb_prepare_error(*statement);
+    shoal_status status = shoal_fail(err, SHOAL_INTERNAL, "%s", message ? message : sql);
+    duckdb_destroy_prepare(statement);
+    return status;
+}
+
+shoal_status duck_prepare_trees(struct duck_conn *conn, struct shoal_error *err) {
+    shoal_status status = prepare(conn, &conn->parse, PARSE, err);
+    return status == SHOAL_OK ? prepare(conn, &conn->deparse, DEPARSE, err) : status;
+}
+
 // SELECT of one VARCHAR with one VARCHAR parameter; *value is malloc'd.
 static shoal_status call_text(struct duck_conn *conn,
                               duckdb_prepared_statement *statement, const char *sql,
@@ -134,14 +154,8 @@ static shoal_status call_text(struct duck_conn *conn,
                               struct shoal_error *err) {
     duckdb_result result;
     *value = NULL;
-    if (*statement == NULL &&
-        duckdb_prepare(conn->conn, sql, statement) != DuckDBSuccess) {
-        const char *message = duckdb_prepare_error(*statement);
-        shoal_status status =
-            shoal_fail(err, SHOAL_INTERNAL, "%s", message ? message : sql);
-        duckdb_destroy_prepare(statement);
-        return status;
-    }
+    shoal_status prepared = prepare(conn, statement, sql, err);
+    if (prepared != SHOAL_OK) return prepared;
     duckdb_bind_varchar(*statement, 1, argument);
     shoal_status status = SHOAL_OK;
     if (duckdb_execute_prepared(*statement, &result) != DuckDBSuccess) {
@@ -159,14 +173,12 @@ static shoal_status call_text(struct duck_conn *conn,
 
 shoal_status duck_parse(struct duck_conn *conn, const char *select, char **json,
                         struct shoal_error *err) {
-    return call_text(conn, &conn->parse, "SELECT json_serialize_sql(CAST(? AS VARCHAR))",
-                     select, json, err);
+    return call_text(conn, &conn->parse, PARSE, select, json, err);
 }
 
 shoal_status duck_deparse(struct duck_conn *conn, const char *json, char **sql,
                           struct shoal_error *err) {
-    return call_text(conn, &conn->deparse, "SELECT json_deserialize_sql(CAST(? AS JSON))",
-                     json, sql, err);
+    return call_text(conn, &conn->deparse, DEPARSE, json, sql, err);
 }
 
 shoal_status duck_canonical(struct duck_conn *conn, const char *select, char **sql,

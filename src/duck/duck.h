@@ -93,6 +93,8 @@ shoal_status duck_describe(struct duck_conn *conn, const char *select,
 // EXPLAIN (SQL): the optimised plan as canonical SQL. free() it.
 shoal_status duck_canonical(struct duck_conn *conn, const char *select, char **sql,
                             struct shoal_error *err);
+// Prepares the statements of the next two, which do it themselves at their first use.
+shoal_status duck_prepare_trees(struct duck_conn *conn, struct shoal_error *err);
 // Syntax tree as JSON text of one SELECT, and back. free() them.
 shoal_status duck_parse(struct duck_conn *conn, const char *select, char **json,
                         struct shoal_error *err);

@@ -6,7 +6,7 @@
 
 #include "base/io.h"
 
-#define TAIL 8                // length and magic
+#define TAIL 8  // length and magic
 #define FOOTER_MOST (1 << 30)
 #define DEPTH_MOST 32
 
@@ -436,8 +436,7 @@ static shoal_status read_tail(int fd, const char *path, uint8_t **data, size_t *
     shoal_status status = io_size(fd, path, &length, err);
     if (status == SHOAL_OK && length < TAIL)
         status = shoal_fail(err, SHOAL_UNSUPPORTED, "%s is too short", path);
-    if (status == SHOAL_OK)
-        status = io_read_at(fd, path, tail, TAIL, length - TAIL, err);
+    if (status == SHOAL_OK) status = io_read_at(fd, path, tail, TAIL, length - TAIL, err);
     if (status != SHOAL_OK) return status;
     memcpy(&footer, tail, sizeof footer);
     if (memcmp(tail + 4, "PAR1", 4) != 0 || footer > length - TAIL ||

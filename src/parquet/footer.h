@@ -31,9 +31,9 @@ struct parquet_footer {
     struct parquet_range *ranges;  // [group_count][column_count]
 };
 
-// SHOAL_UNSUPPORTED for a footer that is encrypted or that this reader doesn't understand,
-// which is no reason not to read the file; SHOAL_IO for one that can't be read. Free with
-// parquet_footer_free in any case. Any thread.
+// SHOAL_UNSUPPORTED for a footer that is encrypted or that this reader doesn't
+// understand, which is no reason not to read the file; SHOAL_IO for one that can't be
+// read. Free with parquet_footer_free in any case. Any thread.
 shoal_status parquet_footer_read(const char *path, struct parquet_footer *footer,
                                  struct shoal_error *err);
 // The same of a footer in memory.

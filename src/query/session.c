@@ -69,6 +69,8 @@ shoal_status session_open(const struct session_options *options, struct session 
     // Before any statement: what is registered in a transaction goes when it rolls back.
     if (status == SHOAL_OK) status = duck_register_rows(session->conn, err);
     if (status == SHOAL_OK && distributed) status = block_register(session->conn, err);
+    if (status == SHOAL_OK && distributed)
+        status = duck_prepare_trees(session->conn, err);
     if (status == SHOAL_OK) status = prepare_session(session, err);
     if (status != SHOAL_OK) {
         session_close(session);

@@ -69,8 +69,8 @@ static size_t find(const struct parquet_footer *footer, const char *name) {
     return SIZE_MAX;
 }
 
-static const struct parquet_range *range(const struct parquet_footer *footer, size_t group,
-                                         const char *name) {
+static const struct parquet_range *range(const struct parquet_footer *footer,
+                                         size_t group, const char *name) {
     size_t column = find(footer, name);
     assert_true(column != SIZE_MAX);
     return &footer->ranges[group * footer->column_count + column];
@@ -109,7 +109,8 @@ static void ranges_are_those_of_the_row_groups(void **state) {
 
 static void other_types_are_not_listed(void **state) {
     (void)state;
-    static const char *const others[] = {"big", "money", "name", "pair", "a", "list", "at"};
+    static const char *const others[] = {"big", "money", "name", "pair",
+                                         "a",   "list",  "at"};
     struct parquet_footer footer;
     struct shoal_error err;
     assert_int_equal(parquet_footer_read(path, &footer, &err), SHOAL_OK);
