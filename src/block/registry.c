@@ -1,0 +1,220 @@
+#include "block/registry.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/text.h"
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct input *inputs;
+static struct output *outputs;
+
+static shoal_status no_memory(struct shoal_error *err) {
+    return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+}
+
+void input_free(struct input *input) {
+    for (size_t i = 0; input->paths != NULL && i < input->count; i++)
+        free(input->paths[i]);
+    free(input->paths);
+    free(input->partitions);
+    free(input->key);
+    free(input);
+}
+
+static struct input *input_new(const char *key, size_t index, size_t count) {
+    struct input *input = calloc(1, sizeof *input);
+    if (input == NULL) return NULL;
+    input->key = strdup(key);
+    input->index = index;
+    input->paths = calloc(count + 1, sizeof *input->paths);
+    input->partitions = calloc(count + 1, sizeof *input->partitions);
+    if (input->key == NULL || input->paths == NULL || input->partitions == NULL) {
+        input_free(input);
+        return NULL;
+    }
+    return input;
+}
+
+static bool input_add(struct input *input, const char *path, int32_t partition) {
+    input->partitions[input->count] = partition;
+    input->paths[input->count] = strdup(path);
+    return input->paths[input->count++] != NULL;
+}
+
+shoal_status block_bind_input(const char *key, size_t index,
+                              const struct block_segment *segments, size_t count,
+                              bool ordered, struct shoal_error *err) {
+    struct input *input = input_new(key, index, count);
+    if (input == NULL) return no_memory(err);
+    input->ordered = ordered;
+    for (size_t i = 0; i < count; i++) {
+        if (!input_add(input, segments[i].path, segments[i].partition)) {
+            input_free(input);
+            return no_memory(err);
+        }
+    }
+    pthread_mutex_lock(&mutex);
+    input->next = inputs;
+    inputs = input;
+    pthread_mutex_unlock(&mutex);
+    return SHOAL_OK;
+}
+
+void block_release_inputs(const char *key) {
+    pthread_mutex_lock(&mutex);
+    for (struct input **at = &inputs; *at != NULL;) {
+        struct input *input = *at;
+        if (strcmp(input->key, key) != 0) {
+            at = &input->next;
+            continue;
+        }
+        *at = input->next;
+        input_free(input);
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
+char *block_input_sql(const char *key, size_t index, const struct schema *schema) {
+    struct text sql = {0};
+    text_append(&sql, "shoal_input(");
+    text_append_literal(&sql, key);
+    text_printf(&sql, ", %zu, CAST(NULL AS STRUCT(", index);
+    for (size_t i = 0; i < schema->count; i++) {
+        if (i > 0) text_append(&sql, ", ");
+        text_append_identifier(&sql, schema->columns[i].name);
+        text_printf(&sql, " %s", schema->columns[i].type);
+    }
+    text_append(&sql, ")))");
+    return text_take(&sql);
+}
+
+shoal_status block_bind_output(const char *path, uint32_t partitions,
+                               enum block_scatter scatter, const struct keys *bounds,
+                               struct shoal_error *err) {
+    struct output *output = calloc(1, sizeof *output);
+    if (output != NULL) output->path = strdup(path);
+    if (output == NULL || output->path == NULL) {
+        free(output);
+        return no_memory(err);
+    }
+    output->partitions = partitions;
+    output->scatter = scatter;
+    output->bounds = bounds;
+    output->files.partitions = partitions;
+    pthread_mutex_lock(&mutex);
+    output->next = outputs;
+    outputs = output;
+    pthread_mutex_unlock(&mutex);
+    return SHOAL_OK;
+}
+
+void block_take_output(const char *path, struct block_output *files) {
+    *files = (struct block_output){0};
+    pthread_mutex_lock(&mutex);
+    for (struct output **at = &outputs; *at != NULL; at = &(*at)->next) {
+        struct output *output = *at;
+        if (strcmp(output->path, path) != 0) continue;
+        *at = output->next;
+        *files = output->files;
+        free(output->path);
+        free(output);
+        break;
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
+static void file_free(struct block_output_file *file) {
+    free(file->path);
+    free(file->rows);
+    free(file->bytes);
+    free(file->fingerprint);
+    keys_free(&file->sample);
+}
+
+void block_output_free(struct block_output *output) {
+    for (size_t i = 0; i < output->count; i++) file_free(&output->files[i]);
+    free(output->files);
+    *output = (struct block_output){0};
+}
+
+static bool below(const char *path, const char *target) {
+    size_t length = strlen(target);
+    return strncmp(path, target, length) == 0 &&
+           (path[length] == '\0' || path[length] == '/');
+}
+
+struct output *registry_output(const char *path) {
+    struct output *found = NULL;
+    pthread_mutex_lock(&mutex);
+    for (struct output *o = outputs; o != NULL && found == NULL; o = o->next) {
+        if (below(path, o->path)) found = o;
+    }
+    pthread_mutex_unlock(&mutex);
+    return found;
+}
+
+bool registry_add_file(struct output *output, const char *path, size_t *place,
+                       struct block_output_file *file) {
+    struct block_output *files = &output->files;
+    pthread_mutex_lock(&mutex);
+    struct block_output_file *grown =
+        realloc(files->files, (files->count + 1) * sizeof *grown);
+    bool ok = grown != NULL;
+    if (ok) {
+        files->files = grown;
+        *file = (struct block_output_file){
+            .path = strdup(path),
+            .rows = calloc(output->partitions, sizeof(uint64_t)),
+            .bytes = calloc(output->partitions, sizeof(uint64_t)),
+            .fingerprint = calloc(output->partitions, sizeof(uint64_t))};
+        ok = file->path != NULL && file->rows != NULL && file->bytes != NULL &&
+             file->fingerprint != NULL;
+        if (ok) {
+            *place = files->count++;
+            grown[*place] = *file;  // the arrays do not move, only the list does
+        } else {
+            file_free(file);
+        }
+    }
+    pthread_mutex_unlock(&mutex);
+    return ok;
+}
+
+void registry_set_sample(struct output *output, size_t place, const struct keys *sample) {
+    pthread_mutex_lock(&mutex);  // the list may be growing
+    output->files.files[place].sample = *sample;
+    pthread_mutex_unlock(&mutex);
+}
+
+struct input *registry_input(const char *key, size_t index, struct shoal_error *err) {
+    struct input *copy = NULL;
+    bool found = false;
+    pthread_mutex_lock(&mutex);
+    for (struct input *i = inputs; i != NULL && !found; i = i->next) {
+        if (i->index != index || strcmp(i->key, key) != 0) continue;
+        found = true;
+        copy = input_new(key, index, i->count);
+        if (copy != NULL) copy->ordered = i->ordered;
+        for (size_t s = 0; copy != NULL && s < i->count; s++) {
+            if (!input_add(copy, i->paths[s], i->partitions[s])) {
+                input_free(copy);
+                copy = NULL;
+            }
+        }
+    }
+    pthread_mutex_unlock(&mutex);
+    if (!found) {
+        shoal_fail(err, SHOAL_INTERNAL, "shoal_input('%s', %zu) is not registered", key,
+                   index);
+    } else if (copy == NULL) {
+        no_memory(err);
+    }
+    return copy;
+}
+
+shoal_status block_register(struct duck_conn *conn, struct shoal_error *err) {
+    shoal_status status = duck_register_sink(conn, &block_sink, err);
+    return status == SHOAL_OK ? duck_register_source(conn, &block_source, err) : status;
+}

@@ -1,0 +1,47 @@
+// Internal to src/block: the registry that ties SQL text to block files. Its lock is held
+// only to look up and to add; the files themselves belong to whoever writes or reads
+// them.
+#ifndef SHOAL_BLOCK_REGISTRY_H
+#define SHOAL_BLOCK_REGISTRY_H
+
+#include "block/block.h"
+#include "duck/functions.h"
+
+struct input {
+    char *key;
+    size_t index;
+    char **paths;
+    int32_t *partitions;
+    size_t count;
+    bool ordered;
+    struct input *next;
+};
+
+struct output {
+    char *path;
+    uint32_t partitions;
+    enum block_scatter scatter;
+    const struct keys *bounds;
+    struct block_output files;
+    struct output *next;
+};
+
+// The output of which path is the target or a file below it; it lives until
+// block_take_output. NULL: none.
+struct output *registry_output(const char *path);
+// Lists a file in its output from the moment that it exists, so that a failed task finds
+// what to unlink. Its counts come when it is finished: the arrays of *file stay where
+// they are. False when out of memory.
+bool registry_add_file(struct output *output, const char *path, size_t *place,
+                       struct block_output_file *file);
+// Gives the file at `place` its sample, which it then owns.
+void registry_set_sample(struct output *output, size_t place, const struct keys *sample);
+
+// A copy of a registered input, or NULL with the error set; free with input_free.
+struct input *registry_input(const char *key, size_t index, struct shoal_error *err);
+void input_free(struct input *input);
+
+extern const struct duck_sink block_sink;      // sink.c
+extern const struct duck_source block_source;  // source.c
+
+#endif

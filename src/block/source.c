@@ -1,0 +1,151 @@
+// The source behind shoal_input(): reads the chunks of block files, several threads at
+// once.
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "block/format.h"
+#include "block/registry.h"
+
+static shoal_status no_memory(struct shoal_error *err) {
+    return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+}
+
+struct source {
+    struct block_file *files;
+    int32_t *partitions;
+    size_t count;
+    struct column *shapes;
+    size_t columns;
+    bool ordered;
+    size_t chunks;        // that match, over all files
+    atomic_size_t taken;  // of them
+};
+
+struct reader {
+    struct source *source;
+    struct block_chunk chunk;
+    uint64_t at;
+};
+
+static void source_close(void *state) {
+    struct source *source = state;
+    if (source == NULL) return;
+    for (size_t i = 0; i < source->count; i++) block_file_close(&source->files[i]);
+    for (size_t c = 0; c < source->columns; c++) column_free(&source->shapes[c]);
+    free(source->files);
+    free(source->partitions);
+    free(source->shapes);
+    free(source);
+}
+
+static bool matches(const struct source *source, size_t file, size_t chunk) {
+    int32_t wanted = source->partitions[file];
+    return wanted < 0 || source->files[file].index[chunk].partition == (uint32_t)wanted;
+}
+
+static void *source_open(const char *key, size_t index, const struct column *shapes,
+                         size_t columns, uint64_t *rows, struct shoal_error *err) {
+    struct input *input = registry_input(key, index, err);
+    if (input == NULL) return NULL;
+    struct source *source = calloc(1, sizeof *source);
+    shoal_status status = source == NULL ? no_memory(err) : SHOAL_OK;
+    if (source != NULL) {
+        source->ordered = input->ordered;
+        source->files = calloc(input->count + 1, sizeof *source->files);
+        source->partitions = calloc(input->count + 1, sizeof *source->partitions);
+        source->shapes = calloc(columns + 1, sizeof *source->shapes);
+        if (source->files == NULL || source->partitions == NULL ||
+            source->shapes == NULL) {
+            status = no_memory(err);
+        }
+    }
+    for (size_t c = 0; status == SHOAL_OK && c < columns; c++) {
+        if (column_copy_shape(&source->shapes[c], &shapes[c])) {
+            source->columns++;
+        } else {
+            status = no_memory(err);
+        }
+    }
+    *rows = 0;
+    for (size_t i = 0; status == SHOAL_OK && i < input->count; i++) {
+        source->partitions[i] = input->partitions[i];
+        status =
+            block_file_open(&source->files[i], input->paths[i], shapes, columns, err);
+        if (status == SHOAL_OK) source->count++;
+        for (size_t k = 0; status == SHOAL_OK && k < source->files[i].chunks; k++) {
+            if (!matches(source, i, k)) continue;
+            source->chunks++;
+            *rows += source->files[i].index[k].rows;
+        }
+    }
+    input_free(input);
+    if (status == SHOAL_OK) return source;
+    source_close(source);
+    return NULL;
+}
+
+static size_t source_parallel(const void *state) {
+    const struct source *source = state;
+    if (source->ordered) return 1;
+    return source->chunks < 1 ? 1 : source->chunks > 64 ? 64 : source->chunks;
+}
+
+static void *reader_begin(void *state) {
+    struct source *source = state;
+    struct reader *reader = calloc(1, sizeof *reader);
+    if (reader == NULL) return NULL;
+    reader->source = source;
+    if (block_chunk_init(&reader->chunk, source->shapes, source->columns, NULL) !=
+        SHOAL_OK) {
+        free(reader);
+        return NULL;
+    }
+    return reader;
+}
+
+static void reader_end(void *state) {
+    struct reader *reader = state;
+    block_chunk_free(&reader->chunk);
+    free(reader);
+}
+
+// The file and chunk of the n-th that match.
+static bool locate(const struct source *source, size_t n, size_t *file, size_t *chunk) {
+    for (*file = 0; *file < source->count; (*file)++) {
+        for (*chunk = 0; *chunk < source->files[*file].chunks; (*chunk)++) {
+            if (matches(source, *file, *chunk) && n-- == 0) return true;
+        }
+    }
+    return false;
+}
+
+static shoal_status reader_next(void *state, const struct column **columns,
+                                uint64_t *first, size_t *count, struct shoal_error *err) {
+    struct reader *reader = state;
+    *count = 0;
+    while (reader->at >= reader->chunk.rows) {
+        size_t file = 0;
+        size_t chunk = 0;
+        size_t n = atomic_fetch_add(&reader->source->taken, 1);
+        if (!locate(reader->source, n, &file, &chunk)) return SHOAL_OK;
+        shoal_status status =
+            block_chunk_read(&reader->chunk, &reader->source->files[file],
+                             &reader->source->files[file].index[chunk], err);
+        if (status != SHOAL_OK) return status;
+        reader->at = 0;
+    }
+    uint64_t left = reader->chunk.rows - reader->at;
+    *columns = reader->chunk.columns;
+    *first = reader->at;
+    *count = left < 2048 ? (size_t)left : 2048;
+    reader->at += *count;
+    return SHOAL_OK;
+}
+
+const struct duck_source block_source = {.name = "shoal_input",
+                                         .open = source_open,
+                                         .close = source_close,
+                                         .parallel = source_parallel,
+                                         .begin = reader_begin,
+                                         .end = reader_end,
+                                         .next = reader_next};
