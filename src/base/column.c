@@ -89,3 +89,144 @@ bool column_add_validity(struct column *column, const uint64_t *valid,
     }
     return true;
 }
+
+uint32_t *column_reserve_offsets(struct column *column, size_t n) {
+    if (!column_reserve(&column->offsets, (n + 1) * sizeof(uint32_t))) return NULL;
+    if (column->offsets.size == 0) {
+        memset(column->offsets.data, 0, sizeof(uint32_t));
+        column->offsets.size = sizeof(uint32_t);
+    }
+    return (uint32_t *)(void *)(column->offsets.data + column->offsets.size);
+}
+
+// ---- one column to another
+
+static bool copy_validity(struct column *to, const struct column *from,
+                          const uint32_t *rows, size_t n) {
+    struct column_buffer *bits = &to->validity;
+    bool any = bits->size > 0;
+    if (from->validity.size == 0 && !any) return true;
+    for (size_t i = 0; !any && i < n; i++) any = !column_valid(from, rows[i]);
+    if (!any) return true;
+    size_t had = bits->size;
+    size_t need = (size_t)((to->rows + n + 7) / 8);
+    if (!column_reserve(bits, need - had)) return false;
+    memset(bits->data + had, 0xff, need - had);
+    bits->size = need;
+    for (size_t i = 0; i < n; i++) {
+        uint64_t at = to->rows + i;
+        if (!column_valid(from, rows[i]))
+            bits->data[at / 8] &= (uint8_t) ~(1u << (at % 8));
+    }
+    return true;
+}
+
+#define COPY_FIXED(type)                                                  \
+    do {                                                                  \
+        const type *source = (const type *)(const void *)from->data.data; \
+        type *into = (type *)(void *)(to->data.data + to->data.size);     \
+        for (size_t i = 0; i < n; i++) into[i] = source[rows[i]];         \
+    } while (0)
+
+struct wide {
+    uint64_t lower, upper;
+};
+
+static bool copy_fixed(struct column *to, const struct column *from, const uint32_t *rows,
+                       size_t n) {
+    if (!column_reserve(&to->data, n * to->width)) return false;
+    switch (to->width) {
+        case 1:
+            COPY_FIXED(uint8_t);
+            break;
+        case 2:
+            COPY_FIXED(uint16_t);
+            break;
+        case 4:
+            COPY_FIXED(uint32_t);
+            break;
+        case 8:
+            COPY_FIXED(uint64_t);
+            break;
+        default:
+            COPY_FIXED(struct wide);
+            break;
+    }
+    to->data.size += n * to->width;
+    return true;
+}
+
+static bool copy_strings(struct column *to, const struct column *from,
+                         const uint32_t *rows, size_t n) {
+    const uint32_t *source = column_offsets(from);
+    uint32_t *offsets = column_reserve_offsets(to, n);
+    uint64_t end = to->data.size;
+    if (offsets == NULL) return false;
+    for (size_t i = 0; i < n; i++) {
+        end += source[rows[i] + 1] - source[rows[i]];
+        offsets[i] = (uint32_t)end;
+    }
+    if (end > UINT32_MAX || !column_reserve(&to->data, end - to->data.size)) return false;
+    uint8_t *at = to->data.data + to->data.size;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t length = source[rows[i] + 1] - source[rows[i]];
+        memcpy(at, from->data.data + source[rows[i]], length);
+        at += length;
+    }
+    to->data.size = end;
+    to->offsets.size += n * sizeof(uint32_t);
+    return true;
+}
+
+// The rows of the child that the picked lists (or arrays) are made of.
+static bool copy_elements(struct column *to, const struct column *from,
+                          const uint32_t *rows, size_t n) {
+    bool lists = to->layout == COLUMN_LIST;
+    const uint32_t *source = lists ? column_offsets(from) : NULL;
+    uint32_t *offsets = lists ? column_reserve_offsets(to, n) : NULL;
+    if (lists && offsets == NULL) return false;
+    uint64_t total = lists ? 0 : (uint64_t)n * to->width;
+    for (size_t i = 0; lists && i < n; i++)
+        total += source[rows[i] + 1] - source[rows[i]];
+    uint64_t end = to->children[0].rows;
+    if (end + total > UINT32_MAX) return false;
+    uint32_t *picked = malloc((total + 1) * sizeof *picked);
+    if (picked == NULL) return false;
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++) {
+        uint32_t first = lists ? source[rows[i]] : rows[i] * to->width;
+        uint32_t past = lists ? source[rows[i] + 1] : first + to->width;
+        while (first < past) picked[count++] = first++;
+        if (lists) offsets[i] = (uint32_t)(end + count);
+    }
+    if (lists) to->offsets.size += n * sizeof(uint32_t);
+    bool ok = column_append(&to->children[0], &from->children[0], picked, count);
+    free(picked);
+    return ok;
+}
+
+bool column_append(struct column *to, const struct column *from, const uint32_t *rows,
+                   size_t n) {
+    if (n == 0) return true;
+    if (!copy_validity(to, from, rows, n)) return false;
+    bool ok = true;
+    switch (to->layout) {
+        case COLUMN_FIXED:
+            ok = copy_fixed(to, from, rows, n);
+            break;
+        case COLUMN_STRING:
+            ok = copy_strings(to, from, rows, n);
+            break;
+        case COLUMN_LIST:
+        case COLUMN_ARRAY:
+            ok = copy_elements(to, from, rows, n);
+            break;
+        case COLUMN_STRUCT:
+            for (uint32_t c = 0; ok && c < to->child_count; c++) {
+                ok = column_append(&to->children[c], &from->children[c], rows, n);
+            }
+            break;
+    }
+    if (ok) to->rows += n;
+    return ok;
+}

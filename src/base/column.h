@@ -58,6 +58,13 @@ static inline const uint32_t *column_offsets(const struct column *column) {
     return (const uint32_t *)(const void *)column->offsets.data;
 }
 
+// Appends the given rows of from, which has the same shape; false when out of memory or
+// past 4 GiB of offsets.
+bool column_append(struct column *to, const struct column *from, const uint32_t *rows,
+                   size_t n);
+// Room for n more offsets, and the first 0 of an empty column; NULL when out of memory.
+uint32_t *column_reserve_offsets(struct column *column, size_t n);
+
 // Records whether the next n rows are valid (valid NULL: all are). Call before rows
 // grows.
 bool column_add_validity(struct column *column, const uint64_t *valid,

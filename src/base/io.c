@@ -72,6 +72,33 @@ shoal_status io_write(int fd, const char *path, const void *data, size_t size,
     return SHOAL_OK;
 }
 
+#define PIECES_MOST 1024  // IOV_MAX of Linux
+
+shoal_status io_write_pieces(int fd, const char *path, struct iovec *pieces, size_t count,
+                             struct shoal_error *err) {
+    while (count > 0) {
+        if (io_fault != NULL) {  // a test wants to see each write
+            shoal_status status =
+                io_write(fd, path, pieces->iov_base, pieces->iov_len, err);
+            if (status != SHOAL_OK) return status;
+            pieces++;
+            count--;
+            continue;
+        }
+        ssize_t wrote =
+            writev(fd, pieces, (int)(count < PIECES_MOST ? count : PIECES_MOST));
+        if (wrote < 0 && errno == EINTR) continue;
+        if (wrote < 0) return fail("write", path, err);
+        size_t left = (size_t)wrote;
+        for (; count > 0 && left >= pieces->iov_len; count--) left -= pieces++->iov_len;
+        if (count > 0 && left > 0) {
+            pieces->iov_base = (char *)pieces->iov_base + left;
+            pieces->iov_len -= left;
+        }
+    }
+    return SHOAL_OK;
+}
+
 shoal_status io_read_at(int fd, const char *path, void *data, size_t size,
                         uint64_t offset, struct shoal_error *err) {
     char *at = data;

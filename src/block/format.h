@@ -54,10 +54,13 @@ struct block_writer;
 shoal_status block_writer_open(const char *path, const struct column *shapes,
                                size_t columns, uint32_t partitions,
                                struct block_writer **writer, struct shoal_error *err);
-// The partition's columns, to append rows to. After appending call block_writer_added.
+// The partition's columns, to append rows to. After appending call block_writer_added,
+// and block_writer_settle, which writes what has become large, once all that was appended
+// to is counted.
 struct column *block_writer_columns(struct block_writer *writer, uint32_t partition);
-shoal_status block_writer_added(struct block_writer *writer, uint32_t partition,
-                                size_t rows, struct shoal_error *err);
+const struct column *block_writer_shapes(const struct block_writer *writer);
+void block_writer_added(struct block_writer *writer, uint32_t partition, size_t rows);
+shoal_status block_writer_settle(struct block_writer *writer, struct shoal_error *err);
 shoal_status block_writer_finish(struct block_writer *writer,
                                  struct block_output_file *stats,
                                  struct shoal_error *err);

@@ -12,6 +12,18 @@ static shoal_status no_memory(struct shoal_error *err) {
     return shoal_fail(err, SHOAL_NOMEM, "out of memory");
 }
 
+// From this many partitions on, a chunk of 2,048 rows has too few for each: rows are
+// staged first, and scattered many at a time. Less than what fits a core's cache.
+#define STAGE_PARTITIONS 33
+#define STAGE_ROWS 32768
+#define STAGE_BYTES (4u << 20)
+
+// Rows wait for scatter(): their columns, and where each goes.
+struct stage {
+    struct column *columns;  // NULL: chunks are scattered as they come
+    size_t rows;
+};
+
 struct sink {
     struct block_writer *writer;
     struct output *output;          // lives until block_take_output, after the COPY
@@ -23,9 +35,11 @@ struct sink {
     struct keys sample;
     uint64_t seen;  // rows that the sample is of
     uint64_t random;
-    uint32_t *rows;  // scratch: row numbers sorted by partition, and their starts
+    struct stage stage;
+    uint32_t *parts;  // of the rows at hand
+    uint32_t *rows;   // scratch: their numbers sorted by partition, and where each starts
     uint32_t *starts;
-    uint32_t *parts;
+    struct column **targets;  // scratch: each partition's columns
     size_t capacity;
 };
 
@@ -34,10 +48,22 @@ static void sink_close(void *state) {
     if (sink == NULL) return;
     block_writer_close(sink->writer);
     keys_free(&sink->sample);
+    for (size_t c = 0; sink->stage.columns != NULL && c < sink->columns; c++)
+        column_free(&sink->stage.columns[c]);
+    free(sink->stage.columns);
     free(sink->rows);
     free(sink->starts);
     free(sink->parts);
+    free(sink->targets);
     free(sink);
+}
+
+static bool open_stage(struct sink *sink, const struct column *shapes) {
+    sink->stage.columns = calloc(sink->columns + 1, sizeof *sink->stage.columns);
+    for (size_t c = 0; sink->stage.columns != NULL && c < sink->columns; c++) {
+        if (!column_copy_shape(&sink->stage.columns[c], &shapes[c])) return false;
+    }
+    return sink->stage.columns != NULL;
 }
 
 static void *sink_open(const char *path, const struct column *shapes, size_t columns,
@@ -63,15 +89,21 @@ static void *sink_open(const char *path, const struct column *shapes, size_t col
         sink->partitions = output->partitions;
         sink->columns = columns - sink->keyed;
         sink->random = XXH3_64bits(path, strlen(path)) | 1;
-        sink->starts = calloc(sink->partitions + 1, sizeof *sink->starts);
+        sink->starts = calloc(sink->partitions + 2, sizeof *sink->starts);
+        sink->targets = calloc(sink->partitions, sizeof *sink->targets);
     }
-    if (sink == NULL || sink->starts == NULL) {
+    if (sink == NULL || sink->starts == NULL || sink->targets == NULL) {
         no_memory(err);
         sink_close(sink);
         return NULL;
     }
     if (block_writer_open(path, shapes + sink->keyed, sink->columns, sink->partitions,
                           &sink->writer, err) != SHOAL_OK) {
+        sink_close(sink);
+        return NULL;
+    }
+    if (sink->partitions >= STAGE_PARTITIONS && !open_stage(sink, shapes + sink->keyed)) {
+        no_memory(err);
         sink_close(sink);
         return NULL;
     }
@@ -85,49 +117,43 @@ static void *sink_open(const char *path, const struct column *shapes, size_t col
 
 static bool reserve_rows(struct sink *sink, size_t n) {
     if (n <= sink->capacity) return true;
-    free(sink->rows);
-    free(sink->parts);
-    sink->rows = calloc(n, sizeof *sink->rows);
-    sink->parts = calloc(n, sizeof *sink->parts);
-    sink->capacity = sink->rows && sink->parts ? n : 0;
-    return sink->capacity >= n;
+    uint32_t *parts = realloc(sink->parts, n * sizeof *parts);
+    if (parts != NULL) sink->parts = parts;
+    uint32_t *rows = realloc(sink->rows, n * sizeof *rows);
+    if (rows != NULL) sink->rows = rows;
+    if (parts == NULL || rows == NULL) return false;
+    sink->capacity = n;
+    return true;
 }
 
-static void place_by_hash(struct sink *sink, const uint64_t *hashes, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        uint64_t remixed = block_remix(hashes[i]);
-        uint32_t part = block_partition(remixed, sink->partitions);
-        sink->parts[i] = part;
-        sink->starts[part + 1]++;
-        sink->file.fingerprint[part] += remixed;
+// Where each row of the chunk goes; parts are of the rows behind those that are staged.
+static void place_rows(struct sink *sink, const struct duck_chunk *chunk, size_t n) {
+    uint32_t *parts = sink->parts + sink->stage.rows;
+    if (sink->output->scatter == BLOCK_HASH) {
+        const uint64_t *hashes = duck_chunk_u64(chunk, 0);
+        for (size_t i = 0; i < n; i++) {
+            uint64_t remixed = block_remix(hashes[i]);
+            parts[i] = block_partition(remixed, sink->partitions);
+            sink->file.fingerprint[parts[i]] += remixed;
+        }
+        return;
     }
-}
-
-static void place_by_bounds(struct sink *sink, const struct duck_chunk *chunk, size_t n) {
     for (size_t i = 0; i < n; i++) {
         size_t size = 0;
         const uint8_t *key = duck_chunk_bytes(chunk, 0, i, &size);
-        uint32_t part = (uint32_t)keys_at_or_below(sink->output->bounds, key, size);
-        sink->parts[i] = part;
-        sink->starts[part + 1]++;
+        parts[i] = (uint32_t)keys_at_or_below(sink->output->bounds, key, size);
     }
 }
 
-// Sorts the chunk's row numbers by partition (a counting sort).
-static void sort_rows(struct sink *sink, const struct duck_chunk *chunk, size_t n) {
-    memset(sink->starts, 0, (sink->partitions + 1) * sizeof *sink->starts);
-    if (sink->output->scatter == BLOCK_HASH) {
-        place_by_hash(sink, duck_chunk_u64(chunk, 0), n);
-    } else {
-        place_by_bounds(sink, chunk, n);
-    }
-    for (uint32_t p = 0; p < sink->partitions; p++)
-        sink->starts[p + 1] += sink->starts[p];
-    // Filling from the back leaves starts at each partition's first row.
-    for (size_t i = n; i-- > 0;)
-        sink->rows[--sink->starts[sink->parts[i] + 1]] = (uint32_t)i;
-    memmove(sink->starts, sink->starts + 1, sink->partitions * sizeof *sink->starts);
-    sink->starts[sink->partitions] = (uint32_t)n;
+// Sorts row numbers by partition (a counting sort): those of partition p are
+// rows[starts[p]] to rows[starts[p + 1]].
+static void sort_rows(struct sink *sink, size_t n) {
+    memset(sink->starts, 0, (sink->partitions + 2) * sizeof *sink->starts);
+    uint32_t *counts = sink->starts + 2;
+    for (size_t i = 0; i < n; i++) counts[sink->parts[i]]++;
+    for (uint32_t p = 1; p < sink->partitions; p++) counts[p] += counts[p - 1];
+    uint32_t *next = sink->starts + 1;  // one behind counts: where each partition begins
+    for (size_t i = 0; i < n; i++) sink->rows[next[sink->parts[i]]++] = (uint32_t)i;
 }
 
 // Each row of the file is in the sample with the same chance (Vitter's algorithm R,
@@ -155,17 +181,22 @@ static bool sample_rows(struct sink *sink, const struct duck_chunk *chunk, size_
     return true;
 }
 
-// A chunk's offsets have 32 bits: rows with more bytes than this go in halves.
-#define APPEND_BYTES (256u << 20)
+// A chunk's offsets have 32 bits: with more bytes than this, rows go one by one.
+#define LONG_BYTES (256u << 20)
 
-static bool too_long(const struct sink *sink, const struct duck_chunk *chunk,
-                     const struct column *columns, const uint32_t *rows, size_t n) {
+static uint64_t string_bytes(const struct sink *sink, const struct column *shapes,
+                             const struct duck_chunk *chunk) {
+    uint64_t bytes = 0;
     for (size_t c = 0; c < sink->columns; c++) {
-        if (duck_chunk_string_bytes(chunk, c + sink->keyed, &columns[c], rows, n) >
-            APPEND_BYTES)
-            return true;
+        if (shapes[c].layout == COLUMN_STRING)
+            bytes += duck_chunk_string_bytes(chunk, c + sink->keyed);
     }
-    return false;
+    return bytes;
+}
+
+static shoal_status too_much(struct shoal_error *err) {
+    return shoal_fail(err, SHOAL_NOMEM,
+                      "out of memory, or 4 GiB of one column in one chunk");
 }
 
 static shoal_status append_rows(struct sink *sink, const struct duck_chunk *chunk,
@@ -173,48 +204,107 @@ static shoal_status append_rows(struct sink *sink, const struct duck_chunk *chun
                                 struct shoal_error *err) {
     struct column *columns = block_writer_columns(sink->writer, partition);
     if (columns == NULL) return no_memory(err);
-    if (n > 1 && too_long(sink, chunk, columns, rows, n)) {
-        shoal_status status = append_rows(sink, chunk, partition, rows, n / 2, err);
-        return status == SHOAL_OK
-                   ? append_rows(sink, chunk, partition, rows + n / 2, n - n / 2, err)
-                   : status;
-    }
     for (size_t c = 0; c < sink->columns; c++) {
-        if (!duck_chunk_append(chunk, c + sink->keyed, rows, n, &columns[c])) {
-            return shoal_fail(err, SHOAL_NOMEM,
-                              "out of memory, or 4 GiB of one column in one chunk");
+        if (!duck_chunk_append(chunk, c + sink->keyed, rows, n, &columns[c]))
+            return too_much(err);
+    }
+    block_writer_added(sink->writer, partition, n);
+    return SHOAL_OK;
+}
+
+// The chunk's rows to their partitions, n at a time or, where they are long, each alone.
+static shoal_status scatter_chunk(struct sink *sink, const struct duck_chunk *chunk,
+                                  bool long_rows, struct shoal_error *err) {
+    for (uint32_t p = 0; p < sink->partitions; p++) {
+        for (uint32_t at = sink->starts[p]; at < sink->starts[p + 1];) {
+            size_t n = long_rows ? 1 : sink->starts[p + 1] - at;
+            shoal_status status = append_rows(sink, chunk, p, sink->rows + at, n, err);
+            if (status == SHOAL_OK && long_rows)
+                status = block_writer_settle(sink->writer, err);
+            if (status != SHOAL_OK) return status;
+            at += (uint32_t)n;
         }
     }
-    return block_writer_added(sink->writer, partition, n, err);
+    return block_writer_settle(sink->writer, err);
+}
+
+// The staged rows to their partitions, a column at a time: one fits a core's cache.
+static shoal_status scatter_stage(struct sink *sink, struct shoal_error *err) {
+    struct stage *stage = &sink->stage;
+    if (stage->rows == 0) return SHOAL_OK;
+    sort_rows(sink, stage->rows);
+    for (uint32_t p = 0; p < sink->partitions; p++) {
+        sink->targets[p] = sink->starts[p] == sink->starts[p + 1]
+                               ? NULL
+                               : block_writer_columns(sink->writer, p);
+        if (sink->targets[p] == NULL && sink->starts[p] != sink->starts[p + 1])
+            return no_memory(err);
+    }
+    for (size_t c = 0; c < sink->columns; c++) {
+        for (uint32_t p = 0; p < sink->partitions; p++) {
+            size_t n = sink->starts[p + 1] - sink->starts[p];
+            if (n > 0 && !column_append(&sink->targets[p][c], &stage->columns[c],
+                                        sink->rows + sink->starts[p], n)) {
+                return too_much(err);
+            }
+        }
+        column_clear(&stage->columns[c]);
+    }
+    stage->rows = 0;
+    for (uint32_t p = 0; p < sink->partitions; p++) {
+        size_t n = sink->starts[p + 1] - sink->starts[p];
+        if (n > 0) block_writer_added(sink->writer, p, n);
+    }
+    return block_writer_settle(sink->writer, err);
+}
+
+static shoal_status stage_chunk(struct sink *sink, const struct duck_chunk *chunk,
+                                struct shoal_error *err) {
+    struct stage *stage = &sink->stage;
+    size_t n = duck_chunk_rows(chunk);
+    size_t bytes = 0;
+    for (size_t i = 0; i < n; i++) sink->rows[i] = (uint32_t)i;
+    for (size_t c = 0; c < sink->columns; c++) {
+        if (!duck_chunk_append(chunk, c + sink->keyed, sink->rows, n, &stage->columns[c]))
+            return too_much(err);
+        bytes += column_bytes(&stage->columns[c]);
+    }
+    stage->rows += n;
+    bool full = stage->rows >= STAGE_ROWS || bytes >= STAGE_BYTES;
+    return full ? scatter_stage(sink, err) : SHOAL_OK;
 }
 
 static shoal_status sink_append(void *state, const struct duck_chunk *chunk,
                                 struct shoal_error *err) {
     struct sink *sink = state;
     size_t n = duck_chunk_rows(chunk);
-    if (!reserve_rows(sink, n)) return no_memory(err);
     enum block_scatter scatter = sink->output->scatter;
+    if (!reserve_rows(sink, sink->stage.rows + n)) return no_memory(err);
     if (scatter == BLOCK_SAMPLE && !sample_rows(sink, chunk, n)) return no_memory(err);
-    if (scatter == BLOCK_HASH || scatter == BLOCK_RANGE) {
-        sort_rows(sink, chunk, n);
+    bool long_rows =
+        string_bytes(sink, block_writer_shapes(sink->writer), chunk) > LONG_BYTES;
+    bool placed = scatter == BLOCK_HASH || scatter == BLOCK_RANGE;
+    if (placed && sink->stage.columns != NULL && !long_rows) {
+        place_rows(sink, chunk, n);
+        return stage_chunk(sink, chunk, err);
+    }
+    shoal_status status = scatter_stage(sink, err);
+    if (status != SHOAL_OK) return status;
+    if (placed) {
+        place_rows(sink, chunk, n);
     } else {
-        for (size_t i = 0; i < n; i++) sink->rows[i] = (uint32_t)i;
-        sink->starts[0] = 0;
-        for (uint32_t p = 1; p <= sink->partitions; p++) sink->starts[p] = (uint32_t)n;
+        memset(sink->parts, 0, n * sizeof *sink->parts);
     }
-    for (uint32_t p = 0; p < sink->partitions; p++) {
-        size_t count = sink->starts[p + 1] - sink->starts[p];
-        if (count == 0) continue;
-        shoal_status status =
-            append_rows(sink, chunk, p, sink->rows + sink->starts[p], count, err);
-        if (status != SHOAL_OK) return status;
-    }
-    return SHOAL_OK;
+    sort_rows(sink, n);
+    return scatter_chunk(sink, chunk, long_rows, err);
 }
 
 static shoal_status sink_finish(void *state, struct shoal_error *err) {
     struct sink *sink = state;
-    shoal_status status = block_writer_finish(sink->writer, &sink->file, err);
+    shoal_status status = scatter_stage(sink, err);
+    if (status == SHOAL_OK) {
+        status = block_writer_finish(sink->writer, &sink->file, err);
+    }
     if (status != SHOAL_OK || sink->sample.count == 0) return status;
     registry_set_sample(sink->output, sink->place, &sink->sample);
     sink->sample = (struct keys){0};

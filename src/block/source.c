@@ -10,6 +10,10 @@ static shoal_status no_memory(struct shoal_error *err) {
     return shoal_fail(err, SHOAL_NOMEM, "out of memory");
 }
 
+struct place {
+    uint32_t file, chunk;
+};
+
 struct source {
     struct block_file *files;
     int32_t *partitions;
@@ -17,7 +21,8 @@ struct source {
     struct column *shapes;
     size_t columns;
     bool ordered;
-    size_t chunks;        // that match, over all files
+    struct place *places;  // of the chunks that match, over all files
+    size_t chunks;
     atomic_size_t taken;  // of them
 };
 
@@ -33,6 +38,7 @@ static void source_close(void *state) {
     for (size_t i = 0; i < source->count; i++) block_file_close(&source->files[i]);
     for (size_t c = 0; c < source->columns; c++) column_free(&source->shapes[c]);
     free(source->files);
+    free(source->places);
     free(source->partitions);
     free(source->shapes);
     free(source);
@@ -41,6 +47,21 @@ static void source_close(void *state) {
 static bool matches(const struct source *source, size_t file, size_t chunk) {
     int32_t wanted = source->partitions[file];
     return wanted < 0 || source->files[file].index[chunk].partition == (uint32_t)wanted;
+}
+
+// Adds the file's chunks that match to the list.
+static bool list_chunks(struct source *source, size_t file, uint64_t *rows) {
+    size_t all = source->files[file].chunks;
+    struct place *places =
+        realloc(source->places, (source->chunks + all + 1) * sizeof *places);
+    if (places == NULL) return false;
+    source->places = places;
+    for (size_t k = 0; k < all; k++) {
+        if (!matches(source, file, k)) continue;
+        places[source->chunks++] = (struct place){(uint32_t)file, (uint32_t)k};
+        *rows += source->files[file].index[k].rows;
+    }
+    return true;
 }
 
 static void *source_open(const char *key, size_t index, const struct column *shapes,
@@ -72,11 +93,7 @@ static void *source_open(const char *key, size_t index, const struct column *sha
         status =
             block_file_open(&source->files[i], input->paths[i], shapes, columns, err);
         if (status == SHOAL_OK) source->count++;
-        for (size_t k = 0; status == SHOAL_OK && k < source->files[i].chunks; k++) {
-            if (!matches(source, i, k)) continue;
-            source->chunks++;
-            *rows += source->files[i].index[k].rows;
-        }
+        if (status == SHOAL_OK && !list_chunks(source, i, rows)) status = no_memory(err);
     }
     input_free(input);
     if (status == SHOAL_OK) return source;
@@ -109,28 +126,17 @@ static void reader_end(void *state) {
     free(reader);
 }
 
-// The file and chunk of the n-th that match.
-static bool locate(const struct source *source, size_t n, size_t *file, size_t *chunk) {
-    for (*file = 0; *file < source->count; (*file)++) {
-        for (*chunk = 0; *chunk < source->files[*file].chunks; (*chunk)++) {
-            if (matches(source, *file, *chunk) && n-- == 0) return true;
-        }
-    }
-    return false;
-}
-
 static shoal_status reader_next(void *state, const struct column **columns,
                                 uint64_t *first, size_t *count, struct shoal_error *err) {
     struct reader *reader = state;
     *count = 0;
     while (reader->at >= reader->chunk.rows) {
-        size_t file = 0;
-        size_t chunk = 0;
+        const struct source *source = reader->source;
         size_t n = atomic_fetch_add(&reader->source->taken, 1);
-        if (!locate(reader->source, n, &file, &chunk)) return SHOAL_OK;
-        shoal_status status =
-            block_chunk_read(&reader->chunk, &reader->source->files[file],
-                             &reader->source->files[file].index[chunk], err);
+        if (n >= source->chunks) return SHOAL_OK;
+        const struct block_file *file = &source->files[source->places[n].file];
+        shoal_status status = block_chunk_read(
+            &reader->chunk, file, &file->index[source->places[n].chunk], err);
         if (status != SHOAL_OK) return status;
         reader->at = 0;
     }

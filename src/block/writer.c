@@ -10,7 +10,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#define CHUNK_BYTES (1u << 20)    // a partition's rows become a chunk at this size
+#define CHUNK_BYTES (1u << 18)    // a partition's rows become a chunk at this size
 #define WRITER_BYTES (32u << 20)  // all partitions together
 
 struct partition {
@@ -28,11 +28,15 @@ struct block_writer {
     uint32_t partitions;
     struct partition *parts;
     size_t bytes;
+    bool full;  // a partition has a chunk's bytes
     struct block_index_entry *index;
     size_t chunks;
     size_t capacity;
-    uint8_t *scratch;
-    size_t scratch_size;
+    XXH3_state_t *hash;
+    uint8_t *head;  // of the chunk that is being written: header and directory
+    size_t head_size;
+    struct iovec *pieces;
+    size_t most_buffers;  // that head and pieces have room for
 };
 
 static uint64_t align(uint64_t size) {
@@ -62,7 +66,9 @@ shoal_status block_writer_open(const char *path, const struct column *shapes,
     writer->shapes = calloc(columns + 1, sizeof *writer->shapes);
     writer->parts = calloc(partitions, sizeof *writer->parts);
     shoal_status status = SHOAL_OK;
-    if (writer->path == NULL || writer->shapes == NULL || writer->parts == NULL) {
+    writer->hash = XXH3_createState();
+    if (writer->path == NULL || writer->shapes == NULL || writer->parts == NULL ||
+        writer->hash == NULL) {
         status = no_memory(err);
     }
     for (size_t c = 0; status == SHOAL_OK && c < columns; c++) {
@@ -81,6 +87,10 @@ shoal_status block_writer_open(const char *path, const struct column *shapes,
     return SHOAL_OK;
 }
 
+const struct column *block_writer_shapes(const struct block_writer *writer) {
+    return writer->shapes;
+}
+
 struct column *block_writer_columns(struct block_writer *writer, uint32_t partition) {
     struct partition *part = &writer->parts[partition];
     if (part->columns != NULL) return part->columns;
@@ -96,62 +106,55 @@ struct column *block_writer_columns(struct block_writer *writer, uint32_t partit
     return columns;
 }
 
-static void put_buffer(uint8_t *chunk, uint64_t *directory, size_t *slot, uint64_t *at,
-                       const struct column_buffer *buffer) {
-    directory[*slot * 2] = *at;
-    directory[*slot * 2 + 1] = buffer->size;
-    if (buffer->size > 0) memcpy(chunk + *at, buffer->data, buffer->size);
-    *at = align(*at + buffer->size);
-    (*slot)++;
+// A chunk's bytes as pieces: they are written from where they are.
+struct pieces {
+    struct iovec *list;
+    size_t count;
+    uint64_t *directory;
+    size_t slot;
+    uint64_t at;
+};
+
+static const uint8_t padding[BLOCK_ALIGN];
+
+static void put_bytes(struct pieces *pieces, const void *data, size_t size) {
+    if (size == 0) return;
+    pieces->list[pieces->count++] =
+        (struct iovec){.iov_base = (void *)(uintptr_t)data, .iov_len = size};
+    pieces->at += size;
 }
 
-static void put_column(uint8_t *chunk, uint64_t *directory, size_t *slot, uint64_t *at,
-                       const struct column *column) {
-    put_buffer(chunk, directory, slot, at, &column->validity);
-    put_buffer(chunk, directory, slot, at, &column->offsets);
-    put_buffer(chunk, directory, slot, at, &column->data);
+static void put_column(struct pieces *pieces, const struct column *column) {
+    const struct column_buffer *buffers[] = {&column->validity, &column->offsets,
+                                             &column->data};
+    for (size_t i = 0; i < 3; i++) {
+        pieces->directory[pieces->slot * 2] = pieces->at;
+        pieces->directory[pieces->slot * 2 + 1] = buffers[i]->size;
+        pieces->slot++;
+        put_bytes(pieces, buffers[i]->data, buffers[i]->size);
+        put_bytes(pieces, padding, align(pieces->at) - pieces->at);
+    }
     for (uint32_t i = 0; i < column->child_count; i++) {
-        put_column(chunk, directory, slot, at, &column->children[i]);
+        put_column(pieces, &column->children[i]);
     }
 }
 
-static shoal_status flush(struct block_writer *writer, uint32_t partition,
-                          struct shoal_error *err) {
-    struct partition *part = &writer->parts[partition];
-    if (part->rows == 0) return SHOAL_OK;
-    size_t buffers = 0;
-    size_t bytes = 0;
-    for (size_t c = 0; c < writer->columns; c++) {
-        buffers += count_buffers(&part->columns[c]);
-        bytes += column_bytes(&part->columns[c]);
+static bool reserve_scratch(struct block_writer *writer, uint64_t head, size_t buffers) {
+    if (head > writer->head_size) {
+        free(writer->head);
+        writer->head = aligned_alloc(BLOCK_ALIGN, head);
+        writer->head_size = writer->head ? head : 0;
     }
-    uint64_t head =
-        align(sizeof(struct block_chunk_header) + buffers * 2 * sizeof(uint64_t));
-    size_t need = head + bytes + buffers * BLOCK_ALIGN;
-    if (need > writer->scratch_size) {
-        free(writer->scratch);
-        writer->scratch_size = align(need);
-        writer->scratch = aligned_alloc(BLOCK_ALIGN, writer->scratch_size);
-        if (writer->scratch == NULL) {
-            writer->scratch_size = 0;
-            return no_memory(err);
-        }
+    if (buffers > writer->most_buffers) {
+        free(writer->pieces);
+        writer->pieces = calloc(buffers * 2 + 1, sizeof *writer->pieces);
+        writer->most_buffers = writer->pieces ? buffers : 0;
     }
-    uint8_t *chunk = writer->scratch;
-    memset(chunk, 0, need);
-    uint64_t *directory = (uint64_t *)(void *)(chunk + sizeof(struct block_chunk_header));
-    uint64_t at = head;
-    size_t slot = 0;
-    for (size_t c = 0; c < writer->columns; c++) {
-        put_column(chunk, directory, &slot, &at, &part->columns[c]);
-    }
-    struct block_chunk_header header = {.magic = BLOCK_CHUNK_MAGIC,
-                                        .partition = partition,
-                                        .rows = part->rows,
-                                        .size = at,
-                                        .buffers = buffers};
-    header.checksum = XXH3_64bits(chunk + sizeof header, at - sizeof header);
-    memcpy(chunk, &header, sizeof header);
+    return writer->head_size >= head && writer->most_buffers >= buffers;
+}
+
+static shoal_status add_entry(struct block_writer *writer, uint32_t partition,
+                              uint64_t size, struct shoal_error *err) {
     if (writer->chunks == writer->capacity) {
         size_t capacity = writer->capacity ? writer->capacity * 2 : 64;
         struct block_index_entry *index =
@@ -160,14 +163,58 @@ static shoal_status flush(struct block_writer *writer, uint32_t partition,
         writer->index = index;
         writer->capacity = capacity;
     }
-    shoal_status status = io_write(writer->fd, writer->path, chunk, at, err);
-    if (status != SHOAL_OK) return status;
-    writer->index[writer->chunks++] =
+    writer->index[writer->chunks] =
         (struct block_index_entry){.offset = writer->position,
-                                   .size = at,
-                                   .rows = part->rows,
+                                   .size = size,
+                                   .rows = writer->parts[partition].rows,
                                    .partition = partition};
-    writer->position += at;
+    return SHOAL_OK;
+}
+
+static shoal_status flush(struct block_writer *writer, uint32_t partition,
+                          struct shoal_error *err) {
+    struct partition *part = &writer->parts[partition];
+    if (part->rows == 0) return SHOAL_OK;
+    size_t buffers = 0;
+    for (size_t c = 0; c < writer->columns; c++) {
+        buffers += count_buffers(&part->columns[c]);
+        if (part->columns[c].rows != part->rows) {
+            return shoal_fail(err, SHOAL_INTERNAL,
+                              "a chunk of %llu rows has a column of %llu",
+                              (unsigned long long)part->rows,
+                              (unsigned long long)part->columns[c].rows);
+        }
+    }
+    size_t directory = buffers * 2 * sizeof(uint64_t);
+    uint64_t head = align(sizeof(struct block_chunk_header) + directory);
+    if (!reserve_scratch(writer, head, buffers)) return no_memory(err);
+    memset(writer->head, 0, head);
+    struct pieces pieces = {
+        .list = writer->pieces,
+        .directory =
+            (uint64_t *)(void *)(writer->head + sizeof(struct block_chunk_header))};
+    put_bytes(&pieces, writer->head, head);
+    for (size_t c = 0; c < writer->columns; c++) put_column(&pieces, &part->columns[c]);
+    struct block_chunk_header header = {.magic = BLOCK_CHUNK_MAGIC,
+                                        .partition = partition,
+                                        .rows = part->rows,
+                                        .size = pieces.at,
+                                        .buffers = buffers};
+    XXH3_64bits_reset(writer->hash);
+    XXH3_64bits_update(writer->hash, writer->head + sizeof header, head - sizeof header);
+    for (size_t i = 1; i < pieces.count; i++) {
+        XXH3_64bits_update(writer->hash, pieces.list[i].iov_base, pieces.list[i].iov_len);
+    }
+    header.checksum = XXH3_64bits_digest(writer->hash);
+    memcpy(writer->head, &header, sizeof header);
+    shoal_status status = add_entry(writer, partition, pieces.at, err);
+    if (status == SHOAL_OK) {
+        status =
+            io_write_pieces(writer->fd, writer->path, pieces.list, pieces.count, err);
+    }
+    if (status != SHOAL_OK) return status;
+    writer->chunks++;
+    writer->position += pieces.at;
     writer->bytes -= part->bytes;
     part->rows = 0;
     part->bytes = 0;
@@ -175,22 +222,27 @@ static shoal_status flush(struct block_writer *writer, uint32_t partition,
     return SHOAL_OK;
 }
 
-shoal_status block_writer_added(struct block_writer *writer, uint32_t partition,
-                                size_t rows, struct shoal_error *err) {
+void block_writer_added(struct block_writer *writer, uint32_t partition, size_t rows) {
     struct partition *part = &writer->parts[partition];
     size_t bytes = 0;
-    part->rows += rows;
     for (size_t c = 0; c < writer->columns; c++) bytes += column_bytes(&part->columns[c]);
     writer->bytes += bytes - part->bytes;
+    writer->full = writer->full || bytes >= CHUNK_BYTES;
     part->bytes = bytes;
-    if (bytes >= CHUNK_BYTES) return flush(writer, partition, err);
-    if (writer->bytes < WRITER_BYTES) return SHOAL_OK;
+    part->rows += rows;
+}
+
+shoal_status block_writer_settle(struct block_writer *writer, struct shoal_error *err) {
+    bool over = writer->bytes >= WRITER_BYTES;
     size_t share = WRITER_BYTES / writer->partitions / 2;
+    size_t most = over && share < CHUNK_BYTES ? share : CHUNK_BYTES;
+    if (!over && !writer->full) return SHOAL_OK;
     for (uint32_t p = 0; p < writer->partitions; p++) {
-        if (writer->parts[p].bytes <= share) continue;
+        if (writer->parts[p].bytes < most) continue;
         shoal_status status = flush(writer, p, err);
         if (status != SHOAL_OK) return status;
     }
+    writer->full = false;
     return SHOAL_OK;
 }
 
@@ -210,22 +262,16 @@ shoal_status block_writer_finish(struct block_writer *writer,
     if (status != SHOAL_OK) return status;
     size_t index_size = writer->chunks * sizeof *writer->index;
     size_t shape_size = code_count * sizeof *codes;
-    XXH3_state_t *hash = XXH3_createState();
-    if (hash == NULL) {
-        free(codes);
-        return no_memory(err);
-    }
-    XXH3_64bits_reset(hash);
-    if (index_size) XXH3_64bits_update(hash, writer->index, index_size);
-    if (shape_size) XXH3_64bits_update(hash, codes, shape_size);
+    XXH3_64bits_reset(writer->hash);
+    if (index_size) XXH3_64bits_update(writer->hash, writer->index, index_size);
+    if (shape_size) XXH3_64bits_update(writer->hash, codes, shape_size);
     struct block_footer footer = {.index_offset = writer->position,
                                   .index_count = writer->chunks,
                                   .shape_size = shape_size,
                                   .partitions = writer->partitions,
                                   .columns = (uint32_t)writer->columns,
-                                  .checksum = XXH3_64bits_digest(hash),
+                                  .checksum = XXH3_64bits_digest(writer->hash),
                                   .magic = BLOCK_FOOTER_MAGIC};
-    XXH3_freeState(hash);
     status = io_write(writer->fd, writer->path, writer->index, index_size, err);
     if (status == SHOAL_OK)
         status = io_write(writer->fd, writer->path, codes, shape_size, err);
@@ -254,7 +300,9 @@ void block_writer_close(struct block_writer *writer) {
     free(writer->shapes);
     free(writer->parts);
     free(writer->index);
-    free(writer->scratch);
+    XXH3_freeState(writer->hash);
+    free(writer->head);
+    free(writer->pieces);
     free(writer->path);
     free(writer);
 }

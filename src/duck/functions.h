@@ -16,9 +16,8 @@ const uint64_t *duck_chunk_u64(const struct duck_chunk *chunk, size_t c);
 // One row of column c, a BLOB without NULLs; valid while the chunk is.
 const uint8_t *duck_chunk_bytes(const struct duck_chunk *chunk, size_t c, size_t row,
                                 size_t *size);
-// Bytes of the given rows of column c when it is of strings; 0 of any other type.
-uint64_t duck_chunk_string_bytes(const struct duck_chunk *chunk, size_t c,
-                                 const struct column *to, const uint32_t *rows, size_t n);
+// Bytes of all rows of column c, which is of strings.
+uint64_t duck_chunk_string_bytes(const struct duck_chunk *chunk, size_t c);
 // Appends the given rows of column c; false when out of memory or past 4 GiB of offsets.
 bool duck_chunk_append(const struct duck_chunk *chunk, size_t c, const uint32_t *rows,
                        size_t n, struct column *to);

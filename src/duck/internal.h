@@ -18,6 +18,11 @@ struct duck_conn {
     bool has_rows;                             // there is a shoal_rows()
 };
 
+struct duck_chunk {
+    duckdb_data_chunk chunk;
+    size_t rows;
+};
+
 // Errors of shoal's own functions go through DuckDB, which knows only texts: duck_mark
 // writes the status into the text, duck_fail reads it back. `text` is DUCK_MARKED bytes.
 #define DUCK_MARKED (sizeof(((struct shoal_error *)0)->message) + 32)

@@ -8,11 +8,6 @@
 #include "duck/internal.h"
 #include "duck/vector.h"
 
-struct duck_chunk {
-    duckdb_data_chunk chunk;
-    size_t rows;
-};
-
 size_t duck_chunk_rows(const struct duck_chunk *chunk) {
     return chunk->rows;
 }
@@ -29,19 +24,9 @@ const uint8_t *duck_chunk_bytes(const struct duck_chunk *chunk, size_t c, size_t
     return (const uint8_t *)duckdb_string_t_data(&strings[row]);
 }
 
-uint64_t duck_chunk_string_bytes(const struct duck_chunk *chunk, size_t c,
-                                 const struct column *to, const uint32_t *rows,
-                                 size_t n) {
-    uint64_t bytes = 0;
-    if (to->layout != COLUMN_STRING) return 0;
-    duckdb_vector vector = duckdb_data_chunk_get_vector(chunk->chunk, c);
-    uint64_t *valid = duckdb_vector_get_validity(vector);
-    duckdb_string_t *strings = duckdb_vector_get_data(vector);
-    for (size_t i = 0; i < n; i++) {
-        if (duckdb_validity_row_is_valid(valid, rows[i]))
-            bytes += duckdb_string_t_length(strings[rows[i]]);
-    }
-    return bytes;
+uint64_t duck_chunk_string_bytes(const struct duck_chunk *chunk, size_t c) {
+    return vector_string_bytes(duckdb_data_chunk_get_vector(chunk->chunk, c),
+                               chunk->rows);
 }
 
 bool duck_chunk_append(const struct duck_chunk *chunk, size_t c, const uint32_t *rows,

@@ -201,40 +201,52 @@ static bool append_fixed(const void *source, const uint32_t *rows, size_t n,
     return true;
 }
 
-// Room for n more offsets, and the first 0 of an empty column.
-static uint32_t *reserve_offsets(struct column *to, size_t n) {
-    if (!column_reserve(&to->offsets, (n + 1) * sizeof(uint32_t))) return NULL;
-    if (to->offsets.size == 0) {
-        memset(to->offsets.data, 0, sizeof(uint32_t));
-        to->offsets.size = sizeof(uint32_t);
-    }
-    return (uint32_t *)(void *)(to->offsets.data + to->offsets.size);
-}
-
 static bool row_valid(const uint64_t *valid, uint32_t row) {
     return valid == NULL || (valid[row / 64] >> (row % 64) & 1);
 }
 
-static bool append_strings(duckdb_string_t *strings, const uint64_t *valid,
+// Inline, unlike the API's functions: a string is touched in a few nanoseconds or not at
+// all.
+static uint32_t string_length(const duckdb_string_t *string) {
+    return string->value.inlined.length;
+}
+
+static const char *string_bytes(const duckdb_string_t *string) {
+    return string_length(string) <= sizeof string->value.inlined.inlined
+               ? string->value.inlined.inlined
+               : string->value.pointer.ptr;
+}
+
+static bool append_strings(const duckdb_string_t *strings, const uint64_t *valid,
                            const uint32_t *rows, size_t n, struct column *to) {
-    uint32_t *offsets = reserve_offsets(to, n);
-    size_t total = 0;
+    uint32_t *offsets = column_reserve_offsets(to, n);
+    uint64_t end = to->data.size;
+    if (offsets == NULL) return false;
     for (size_t i = 0; i < n; i++) {
-        if (row_valid(valid, rows[i])) total += duckdb_string_t_length(strings[rows[i]]);
+        if (row_valid(valid, rows[i])) end += string_length(&strings[rows[i]]);
+        offsets[i] = (uint32_t)end;
     }
-    if (offsets == NULL || to->data.size + total > UINT32_MAX) return false;
-    if (!column_reserve(&to->data, total)) return false;
+    if (end > UINT32_MAX || !column_reserve(&to->data, end - to->data.size)) return false;
+    uint8_t *at = to->data.data + to->data.size;
     for (size_t i = 0; i < n; i++) {
-        if (row_valid(valid, rows[i])) {
-            uint32_t length = duckdb_string_t_length(strings[rows[i]]);
-            memcpy(to->data.data + to->data.size, duckdb_string_t_data(&strings[rows[i]]),
-                   length);
-            to->data.size += length;
-        }
-        offsets[i] = (uint32_t)to->data.size;
+        if (!row_valid(valid, rows[i])) continue;
+        const duckdb_string_t *string = &strings[rows[i]];
+        memcpy(at, string_bytes(string), string_length(string));
+        at += string_length(string);
     }
+    to->data.size = end;
     to->offsets.size += n * sizeof(uint32_t);
     return true;
+}
+
+uint64_t vector_string_bytes(duckdb_vector vector, size_t n) {
+    const uint64_t *valid = duckdb_vector_get_validity(vector);
+    const duckdb_string_t *strings = duckdb_vector_get_data(vector);
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (row_valid(valid, i)) bytes += string_length(&strings[i]);
+    }
+    return bytes;
 }
 
 static bool append_children(duckdb_vector child, const uint32_t *picked, size_t count,
@@ -250,7 +262,7 @@ static bool append_children(duckdb_vector child, const uint32_t *picked, size_t 
 static bool append_lists(duckdb_vector vector, const uint64_t *valid,
                          const uint32_t *rows, size_t n, struct column *to) {
     const duckdb_list_entry *entries = duckdb_vector_get_data(vector);
-    uint32_t *offsets = reserve_offsets(to, n);
+    uint32_t *offsets = column_reserve_offsets(to, n);
     uint64_t total = 0;
     for (size_t i = 0; i < n; i++) {
         if (row_valid(valid, rows[i])) total += entries[rows[i]].length;

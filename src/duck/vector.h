@@ -10,8 +10,11 @@
 // The layout of a type; SHOAL_UNSUPPORTED names a type that can't be carried.
 shoal_status vector_shape(duckdb_logical_type type, struct column *shape,
                           struct shoal_error *err);
+// Appends the given rows; false when out of memory or past 4 GiB of offsets.
 bool vector_append(duckdb_vector vector, const uint32_t *rows, size_t n,
                    struct column *to);
+// Bytes of the first n rows of a vector of strings.
+uint64_t vector_string_bytes(duckdb_vector vector, size_t n);
 // Fills vector with rows [first, first + n) of column.
 bool vector_fill(duckdb_vector vector, const struct column *column, uint64_t first,
                  size_t n);

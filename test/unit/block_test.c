@@ -184,6 +184,17 @@ static void sizes_from_nothing_to_many_chunks(void **state) {
         "CREATE TABLE v AS SELECT i, i % 10 AS k, 'row ' || i AS s, "
         "CASE WHEN i % 1000 = 7 THEN [i, i] END AS l FROM range(400000) r(i)",
         16, true);
+    // Staged; past what the writer keeps in memory; and rows too long to stage with
+    // others.
+    round_trip(
+        "CREATE TABLE v AS SELECT i, CASE WHEN i % 9 > 0 THEN 'a string of some "
+        "length, number ' || i END AS s, [i, NULL] AS l, {'a': i, 'b': 's' || i} AS r "
+        "FROM range(700000) r(i)",
+        200, false);
+    round_trip(
+        "CREATE TABLE v AS SELECT i, repeat('z', CASE WHEN i % 500 = 3 THEN 9000000 "
+        "ELSE i % 7 END) AS s FROM range(3000) r(i)",
+        40, false);
 }
 
 static void expect_error(const char *sql, const char *part) {

@@ -1,0 +1,201 @@
+// Scatter, write and read of block files, without DuckDB's own work: GB/s and ns a value on
+// one thread, each beside a memcpy of the same bytes in the same run.
+//
+//     block_bench [FOLDER] [GIB]     FOLDER: /dev/shm; GIB: what each case moves, 1
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "block/format.h"
+#include "block/registry.h"
+#include "duck/internal.h"
+#include "duck/vector.h"
+
+#define ROWS 2048
+#define CHUNKS 64  // made beforehand, and sent again and again
+
+struct rows {
+    duckdb_data_chunk chunks[CHUNKS];
+    struct column shapes[8];
+    size_t columns;
+    size_t row_bytes;
+};
+
+struct times {
+    double wall, kernel;
+};
+
+static struct times times_now(void) {
+    struct timespec now;
+    struct rusage usage;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    getrusage(RUSAGE_SELF, &usage);
+    return (struct times){(double)now.tv_sec + (double)now.tv_nsec * 1e-9,
+                          (double)usage.ru_stime.tv_sec + (double)usage.ru_stime.tv_usec * 1e-6};
+}
+
+static struct times since(struct times start) {
+    struct times now = times_now();
+    return (struct times){now.wall - start.wall, now.kernel - start.kernel};
+}
+
+static void die(const struct shoal_error *err) {
+    fprintf(stderr, "block_bench: %s\n", err->message);
+    exit(1);
+}
+
+static uint64_t next_random(uint64_t *state) {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    return *state;
+}
+
+// A hash column, then columns of 8 bytes or of strings of 20 bytes.
+static void make_rows(struct rows *input, size_t columns, bool strings) {
+    struct shoal_error err;
+    duckdb_logical_type types[8];
+    uint64_t random = 88172645463325252u;
+    *input = (struct rows){.columns = columns, .row_bytes = (columns - 1) * (strings ? 20 : 8)};
+    for (size_t c = 0; c < columns; c++) {
+        types[c] = duckdb_create_logical_type(c == 0      ? DUCKDB_TYPE_UBIGINT
+                                              : strings ? DUCKDB_TYPE_VARCHAR
+                                                        : DUCKDB_TYPE_BIGINT);
+        if (vector_shape(types[c], &input->shapes[c], &err) != SHOAL_OK) die(&err);
+    }
+    for (size_t k = 0; k < CHUNKS; k++) {
+        input->chunks[k] = duckdb_create_data_chunk(types, columns);
+        duckdb_data_chunk_set_size(input->chunks[k], ROWS);
+        for (size_t c = 0; c < columns; c++) {
+            duckdb_vector vector = duckdb_data_chunk_get_vector(input->chunks[k], c);
+            uint64_t *values = duckdb_vector_get_data(vector);
+            for (size_t r = 0; r < ROWS; r++) {
+                uint64_t value = next_random(&random);
+                char text[21];
+                if (c == 0 || !strings) {
+                    values[r] = value;
+                    continue;
+                }
+                (void)snprintf(text, sizeof text, "%020llu", (unsigned long long)value);
+                duckdb_vector_assign_string_element_len(vector, r, text, 20);
+            }
+        }
+    }
+    for (size_t c = 0; c < columns; c++) duckdb_destroy_logical_type(&types[c]);
+}
+
+static void free_rows(struct rows *input) {
+    for (size_t k = 0; k < CHUNKS; k++) duckdb_destroy_data_chunk(&input->chunks[k]);
+    for (size_t c = 0; c < input->columns; c++) column_free(&input->shapes[c]);
+}
+
+static double copy_seconds(size_t bytes) {
+    size_t piece = 16u << 20;
+    uint8_t *from = malloc(piece), *to = malloc(piece);
+    if (from == NULL || to == NULL) exit(1);
+    memset(from, 1, piece);
+    memset(to, 2, piece);
+    struct times start = times_now();
+    for (size_t done = 0; done < bytes; done += piece) {
+        memcpy(to, from, piece);
+        __asm__ volatile("" ::"r"(to) : "memory");
+    }
+    double took = since(start).wall;
+    free(from);
+    free(to);
+    return took;
+}
+
+static void report(const char *what, size_t bytes, size_t values, struct times times) {
+    double took = times.wall;
+    double copy = copy_seconds(bytes);
+    printf("%-44s %5.2f GB/s %6.2f ns a value (kernel %5.2f)   memcpy %5.2f GB/s, %5.1fx its time\n", what,
+           (double)bytes / took * 1e-9, took / (double)values * 1e9, times.kernel / (double)values * 1e9,
+           (double)bytes / copy * 1e-9, took / copy);
+    fflush(stdout);
+}
+
+static void run(const char *folder, size_t bytes, uint32_t partitions, bool strings) {
+    struct shoal_error err;
+    struct rows input;
+    struct block_output files;
+    char path[4096];
+    char what[80];
+    make_rows(&input, strings ? 2 : 5, strings);
+    (void)snprintf(path, sizeof path, "%s/block_bench.%d", folder, (int)getpid());
+    size_t rounds = bytes / (input.row_bytes * ROWS);
+    size_t values = rounds * ROWS * (input.columns - 1);
+    size_t moved = rounds * ROWS * input.row_bytes;
+    if (block_bind_output(path, partitions, BLOCK_HASH, NULL, &err) != SHOAL_OK) die(&err);
+    void *sink = block_sink.open(path, input.shapes, input.columns, &err);
+    if (sink == NULL) die(&err);
+    struct times start = times_now();
+    for (size_t i = 0; i < rounds; i++) {
+        struct duck_chunk chunk = {input.chunks[i % CHUNKS], ROWS};
+        if (block_sink.append(sink, &chunk, &err) != SHOAL_OK) die(&err);
+    }
+    if (block_sink.finish(sink, &err) != SHOAL_OK) die(&err);
+    struct times took = since(start);
+    block_sink.close(sink);
+    block_take_output(path, &files);
+    const char *kind = strings ? "strings of 20 bytes" : "4 columns of 8 bytes";
+    (void)snprintf(what, sizeof what, "scatter %s, %u parts", kind, partitions);
+    report(what, moved, values, took);
+
+    struct block_segment *segments = calloc(files.count + 1, sizeof *segments);
+    if (segments == NULL) exit(1);
+    for (size_t i = 0; i < files.count; i++)
+        segments[i] = (struct block_segment){files.files[i].path, -1};
+    if (block_bind_input("bench", 0, segments, files.count, false, &err) != SHOAL_OK)
+        die(&err);
+    uint64_t rows = 0;
+    void *source = block_source.open("bench", 0, input.shapes + 1, input.columns - 1, &rows,
+                                     &err);
+    void *reader = source == NULL ? NULL : block_source.begin(source);
+    if (reader == NULL) die(&err);
+    duckdb_data_chunk out = duckdb_data_chunk_get_size(input.chunks[0]) ? input.chunks[0] : NULL;
+    start = times_now();
+    for (;;) {
+        const struct column *columns = NULL;
+        uint64_t first = 0;
+        size_t count = 0;
+        if (block_source.next(reader, &columns, &first, &count, &err) != SHOAL_OK) die(&err);
+        if (count == 0) break;
+        for (size_t c = 1; c < input.columns; c++) {
+            if (!vector_fill(duckdb_data_chunk_get_vector(out, c), &columns[c - 1], first, count))
+                exit(1);
+        }
+        if (strings) duckdb_data_chunk_reset(out);
+    }
+    took = since(start);
+    (void)snprintf(what, sizeof what, "read    %s, %u parts", kind, partitions);
+    report(what, moved, values, took);
+    block_source.end(reader);
+    block_source.close(source);
+    block_release_inputs("bench");
+    for (size_t i = 0; i < files.count; i++) unlink(files.files[i].path);
+    free(segments);
+    block_output_free(&files);
+    free_rows(&input);
+}
+
+int main(int argc, char **argv) {
+    const char *folder = argc > 1 ? argv[1] : "/dev/shm";
+    int only = argc > 3 ? atoi(argv[3]) : -1;
+    double gib = argc > 2 ? strtod(argv[2], NULL) : 1;
+    size_t bytes = (size_t)(gib * (1u << 30));
+    for (int strings = 0; strings < 2; strings++) {
+        if (only >= 0 && only / 10000 != strings) continue;
+        if (only >= 0) {
+            run(folder, bytes, (uint32_t)(only % 10000), strings);
+            continue;
+        }
+        run(folder, bytes, 16, strings);
+        run(folder, bytes, 128, strings);
+        run(folder, bytes, 1024, strings);
+    }
+    return 0;
+}
