@@ -22,6 +22,7 @@ CONFIGS = {
     "embedded": ["--threads", "2"],
     "workers-2x1": ["--workers", "2", "--threads", "1"],
     "workers-1x2": ["--workers", "1", "--threads", "2"],
+    "shuffled-2x1": ["--workers", "2", "--threads", "1", "--cluster-rows", "-1"],
 }
 
 
@@ -109,4 +110,5 @@ def main():
     print(f"cold start of \"select 1\": median {statistics.median(starts):.0f} ms")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,59 @@
+"""Shuffles: block files beside memcpy, then a GROUP BY of 15 million groups and a join of 60
+by 15 million rows (at --sf 10), each with plain DuckDB, shuffled, and cut by the key that the
+files are clustered on. Seconds and ratios of one run.
+
+    ./dev bench shuffle [--sf 10] [--runs 3] [--folder /dev/shm]
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+
+from tpch import PLAIN, ROOT, SHOAL, make_data, measure
+
+QUERIES = {
+    "group by": "SELECT count(*), sum(s) FROM (SELECT l_orderkey, sum(l_quantity) AS s "
+    "FROM lineitem GROUP BY l_orderkey)",
+    "join": "SELECT count(*), sum(o_totalprice), sum(l_extendedprice) "
+    "FROM orders JOIN lineitem ON o_orderkey = l_orderkey",
+}
+WAYS = {
+    "shuffled": ["--cluster-rows", "-1", "--broadcast-rows", "-1"],
+    "clustered": ["--cluster-rows", "0", "--broadcast-rows", "-1"],
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sf", default="10", help="TPC-H scale factor (10)")
+    parser.add_argument("--runs", type=int, default=3, help="of each query (3)")
+    parser.add_argument("--folder", default="/dev/shm", help="for block files")
+    args = parser.parse_args()
+    init = make_data(args.sf)
+    subprocess.run(["cmake", "--build", ROOT / "build", "--target", "block_bench"],
+                   check=True, stdout=sys.stderr)  # fmt: skip
+    print("one thread", flush=True)
+    subprocess.run([ROOT / "build/block_bench", args.folder], check=True)
+    print("two cores: plain DuckDB with two threads, shoal with two workers of one")
+    for name, sql in QUERIES.items():
+        query = init.parent / "shuffle.sql"
+        query.write_text(sql)
+        commands = {"plain": [PLAIN, "2", init, query]}
+        for way, options in WAYS.items():
+            commands[way] = [SHOAL, "sql", "--init", init, "-f", query, "--workers", "2"]
+            commands[way] += ["--temp-dir", args.folder, *options]
+        samples = {way: [] for way in commands}
+        for _ in range(args.runs):
+            for way, command in commands.items():
+                samples[way].append(measure(command)[0])
+        base = statistics.median(samples["plain"])
+        line = f"{name:10}"
+        for way, seconds in samples.items():
+            wall = statistics.median(seconds)
+            line += f"  {way} {wall:.2f} s ({wall / base:.2f}x)"
+        print(line, flush=True)
+
+
+if __name__ == "__main__":
+    main()
