@@ -1,5 +1,5 @@
-// Scatter, write and read of block files, without DuckDB's own work: GB/s and ns a value on
-// one thread, each beside a memcpy of the same bytes in the same run.
+// Scatter, write and read of block files, without DuckDB's own work: GB/s and ns a value
+// on one thread, each beside a memcpy of the same bytes in the same run.
 //
 //     block_bench [FOLDER] [GIB]     FOLDER: /dev/shm; GIB: what each case moves, 1
 #include <stdio.h>
@@ -33,8 +33,9 @@ static struct times times_now(void) {
     struct rusage usage;
     clock_gettime(CLOCK_MONOTONIC, &now);
     getrusage(RUSAGE_SELF, &usage);
-    return (struct times){(double)now.tv_sec + (double)now.tv_nsec * 1e-9,
-                          (double)usage.ru_stime.tv_sec + (double)usage.ru_stime.tv_usec * 1e-6};
+    return (struct times){
+        (double)now.tv_sec + (double)now.tv_nsec * 1e-9,
+        (double)usage.ru_stime.tv_sec + (double)usage.ru_stime.tv_usec * 1e-6};
 }
 
 static struct times since(struct times start) {
@@ -59,9 +60,10 @@ static void make_rows(struct rows *input, size_t columns, bool strings) {
     struct shoal_error err;
     duckdb_logical_type types[8];
     uint64_t random = 88172645463325252u;
-    *input = (struct rows){.columns = columns, .row_bytes = (columns - 1) * (strings ? 20 : 8)};
+    *input = (struct rows){.columns = columns,
+                           .row_bytes = (columns - 1) * (strings ? 20 : 8)};
     for (size_t c = 0; c < columns; c++) {
-        types[c] = duckdb_create_logical_type(c == 0      ? DUCKDB_TYPE_UBIGINT
+        types[c] = duckdb_create_logical_type(c == 0    ? DUCKDB_TYPE_UBIGINT
                                               : strings ? DUCKDB_TYPE_VARCHAR
                                                         : DUCKDB_TYPE_BIGINT);
         if (vector_shape(types[c], &input->shapes[c], &err) != SHOAL_OK) die(&err);
@@ -112,9 +114,11 @@ static double copy_seconds(size_t bytes) {
 static void report(const char *what, size_t bytes, size_t values, struct times times) {
     double took = times.wall;
     double copy = copy_seconds(bytes);
-    printf("%-44s %5.2f GB/s %6.2f ns a value (kernel %5.2f)   memcpy %5.2f GB/s, %5.1fx its time\n", what,
-           (double)bytes / took * 1e-9, took / (double)values * 1e9, times.kernel / (double)values * 1e9,
-           (double)bytes / copy * 1e-9, took / copy);
+    printf(
+        "%-44s %5.2f GB/s %6.2f ns a value (kernel %5.2f)   memcpy %5.2f GB/s, %5.1fx "
+        "its time\n",
+        what, (double)bytes / took * 1e-9, took / (double)values * 1e9,
+        times.kernel / (double)values * 1e9, (double)bytes / copy * 1e-9, took / copy);
     fflush(stdout);
 }
 
@@ -129,7 +133,8 @@ static void run(const char *folder, size_t bytes, uint32_t partitions, bool stri
     size_t rounds = bytes / (input.row_bytes * ROWS);
     size_t values = rounds * ROWS * (input.columns - 1);
     size_t moved = rounds * ROWS * input.row_bytes;
-    if (block_bind_output(path, partitions, BLOCK_HASH, NULL, &err) != SHOAL_OK) die(&err);
+    if (block_bind_output(path, partitions, BLOCK_HASH, NULL, &err) != SHOAL_OK)
+        die(&err);
     void *sink = block_sink.open(path, input.shapes, input.columns, &err);
     if (sink == NULL) die(&err);
     struct times start = times_now();
@@ -152,20 +157,23 @@ static void run(const char *folder, size_t bytes, uint32_t partitions, bool stri
     if (block_bind_input("bench", 0, segments, files.count, false, &err) != SHOAL_OK)
         die(&err);
     uint64_t rows = 0;
-    void *source = block_source.open("bench", 0, input.shapes + 1, input.columns - 1, &rows,
-                                     &err);
+    void *source =
+        block_source.open("bench", 0, input.shapes + 1, input.columns - 1, &rows, &err);
     void *reader = source == NULL ? NULL : block_source.begin(source);
     if (reader == NULL) die(&err);
-    duckdb_data_chunk out = duckdb_data_chunk_get_size(input.chunks[0]) ? input.chunks[0] : NULL;
+    duckdb_data_chunk out =
+        duckdb_data_chunk_get_size(input.chunks[0]) ? input.chunks[0] : NULL;
     start = times_now();
     for (;;) {
         const struct column *columns = NULL;
         uint64_t first = 0;
         size_t count = 0;
-        if (block_source.next(reader, &columns, &first, &count, &err) != SHOAL_OK) die(&err);
+        if (block_source.next(reader, &columns, &first, &count, &err) != SHOAL_OK)
+            die(&err);
         if (count == 0) break;
         for (size_t c = 1; c < input.columns; c++) {
-            if (!vector_fill(duckdb_data_chunk_get_vector(out, c), &columns[c - 1], first, count))
+            if (!vector_fill(duckdb_data_chunk_get_vector(out, c), &columns[c - 1], first,
+                             count))
                 exit(1);
         }
         if (strings) duckdb_data_chunk_reset(out);

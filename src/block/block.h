@@ -51,6 +51,10 @@ struct block_output {
 // Registers both functions on the connection's database. Once per database.
 shoal_status block_register(struct duck_conn *conn, struct shoal_error *err);
 
+// The most bytes of rows that each writer keeps before it writes, from now on; what it is
+// set to (there is a least and a most) comes back.
+uint64_t block_limit_writers(uint64_t bytes);
+
 // Registers input number index of a statement. Everything is copied. ordered: one reader
 // gives the segments' rows in their order.
 shoal_status block_bind_input(const char *key, size_t index,

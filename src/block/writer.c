@@ -11,7 +11,8 @@
 #include <xxhash.h>
 
 #define CHUNK_BYTES (1u << 18)    // a partition's rows become a chunk at this size
-#define WRITER_BYTES (32u << 20)  // all partitions together
+#define WRITER_BYTES (32u << 20)  // all partitions together, at most
+#define WRITER_BYTES_LEAST (2u << 20)
 
 struct partition {
     struct column *columns;
@@ -38,6 +39,15 @@ struct block_writer {
     struct iovec *pieces;
     size_t most_buffers;  // that head and pieces have room for
 };
+
+static _Atomic uint64_t writer_bytes = WRITER_BYTES;
+
+uint64_t block_limit_writers(uint64_t bytes) {
+    if (bytes > WRITER_BYTES) bytes = WRITER_BYTES;
+    if (bytes < WRITER_BYTES_LEAST) bytes = WRITER_BYTES_LEAST;
+    writer_bytes = bytes;
+    return bytes;
+}
 
 static uint64_t align(uint64_t size) {
     return (size + BLOCK_ALIGN - 1) / BLOCK_ALIGN * BLOCK_ALIGN;
@@ -233,8 +243,9 @@ void block_writer_added(struct block_writer *writer, uint32_t partition, size_t 
 }
 
 shoal_status block_writer_settle(struct block_writer *writer, struct shoal_error *err) {
-    bool over = writer->bytes >= WRITER_BYTES;
-    size_t share = WRITER_BYTES / writer->partitions / 2;
+    size_t limit = writer_bytes;
+    bool over = writer->bytes >= limit;
+    size_t share = limit / writer->partitions / 2;
     size_t most = over && share < CHUNK_BYTES ? share : CHUNK_BYTES;
     if (!over && !writer->full) return SHOAL_OK;
     for (uint32_t p = 0; p < writer->partitions; p++) {

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
+
 enum option_code {
     OPTION_WORKERS = 256,
     OPTION_THREADS,
@@ -16,6 +18,8 @@ enum option_code {
     OPTION_DB,
     OPTION_INIT,
     OPTION_TEMP_DIR,
+    OPTION_MEMORY,
+    OPTION_TEMP_LIMIT,
     OPTION_FORMAT,
     OPTION_ANALYZE,
     OPTION_QUIET,
@@ -31,6 +35,13 @@ static shoal_status read_number(const char *name, const char *text, long least, 
     }
     return shoal_fail(err, SHOAL_USAGE, "--%s %s: give a whole number from %ld to %ld",
                       name, text, least, most);
+}
+
+static shoal_status read_memory(const char *name, const char *text, uint64_t *bytes,
+                                struct shoal_error *err) {
+    if (memory_parse(text, bytes)) return SHOAL_OK;
+    return shoal_fail(err, SHOAL_USAGE, "--%s %s: give an amount as 512MB, 1.5GB or 4GiB",
+                      name, text);
 }
 
 static shoal_status read_format(const char *text, bool explain,
@@ -91,6 +102,12 @@ static shoal_status read_one(struct cli_options *options, bool explain, int opti
         case OPTION_TEMP_DIR:
             session->temp_dir = optarg;
             break;
+        case OPTION_MEMORY:
+            status = read_memory("memory", optarg, &session->memory_bytes, err);
+            break;
+        case OPTION_TEMP_LIMIT:
+            status = read_memory("temp-limit", optarg, &session->temp_bytes, err);
+            break;
         case OPTION_FORMAT:
             status = read_format(optarg, explain, &options->format, err);
             break;
@@ -132,6 +149,8 @@ shoal_status cli_options_read(struct cli_options *options, bool explain, int arg
         {"split-rows", required_argument, NULL, OPTION_SPLIT},
         {"db", required_argument, NULL, OPTION_DB},
         {"init", required_argument, NULL, OPTION_INIT},
+        {"memory", required_argument, NULL, OPTION_MEMORY},
+        {"temp-limit", required_argument, NULL, OPTION_TEMP_LIMIT},
         {"temp-dir", required_argument, NULL, OPTION_TEMP_DIR},
         {"format", required_argument, NULL, OPTION_FORMAT},
         {"analyze", no_argument, NULL, OPTION_ANALYZE},
@@ -198,7 +217,10 @@ void cli_help(FILE *out) {
         "                      are clustered on, where statistics show it, instead of\n"
         "                      shuffling; -1: never (1000000)\n"
         "  --split-rows N      a task reads at least N rows of a file (100000)\n"
+        "  --memory SIZE       of this process and all workers together (80% of the\n"
+        "                      machine's); what does not fit is spilled\n"
         "  --temp-dir DIR      for block files and spill ($TMPDIR, or /tmp)\n"
+        "  --temp-limit SIZE   of what is spilled, and of a query's block files (none)\n"
         "What it reads\n"
         "  files by name       FROM 'logs/*.parquet'\n"
         "  --db FILE           a DuckDB database, attached read-only\n"

@@ -12,6 +12,19 @@ const char *duck_version(void) {
     return duckdb_library_version();
 }
 
+// As a setting of a new database it is not heeded (DuckDB 2.0.0); set afterwards it is.
+static shoal_status limit_spill(struct duck *duck, uint64_t bytes,
+                                struct shoal_error *err) {
+    struct duck_conn *conn = NULL;
+    char sql[80];
+    (void)snprintf(sql, sizeof sql, "SET max_temp_directory_size='%lluB'",
+                   (unsigned long long)bytes);
+    shoal_status status = duck_connect(duck, &conn, err);
+    if (status == SHOAL_OK) status = duck_run(conn, sql, err);
+    duck_disconnect(conn);
+    return status;
+}
+
 shoal_status duck_open(struct duck **out, const struct duck_options *options,
                        struct shoal_error *err) {
     *out = NULL;
@@ -40,6 +53,10 @@ shoal_status duck_open(struct duck **out, const struct duck_options *options,
     if (duckdb_open_ext(NULL, &duck->db, config, &message) != DuckDBSuccess) {
         status = shoal_fail(err, SHOAL_INTERNAL, "cannot open DuckDB: %s",
                             message ? message : "no reason given");
+    }
+    if (status == SHOAL_OK && options->temp_bytes > 0) {
+        status = limit_spill(duck, options->temp_bytes, err);
+        if (status != SHOAL_OK) duckdb_close(&duck->db);
     }
 out:
     duckdb_free(message);
@@ -108,8 +125,15 @@ shoal_status duck_fail(duckdb_result *result, struct shoal_error *err) {
     if (type == DUCKDB_ERROR_INTERRUPT) status = SHOAL_CANCELLED;
     if (type == DUCKDB_ERROR_IO && strstr(message, "No space left") != NULL)
         status = SHOAL_IO;
-    if (type == DUCKDB_ERROR_OUT_OF_MEMORY) status = SHOAL_NOMEM;
-    return shoal_fail(err, status, "%s", message);
+    if (type != DUCKDB_ERROR_OUT_OF_MEMORY) return shoal_fail(err, status, "%s", message);
+    // DuckDB's advice is about settings that shoal gives itself.
+    bool spill = strstr(message, "max_temp_directory_size") != NULL;
+    return shoal_fail(
+        err, SHOAL_NOMEM, "%.*s\n%s", (int)strcspn(message, "\n"), message,
+        spill ? "What is spilled reached --temp-limit, or the disk is full: raise "
+                "it, or give more with --memory"
+              : "Give more with --memory, or cut the work smaller with "
+                "--partitions");
 }
 
 static shoal_status execute(struct duck_conn *conn, const char *sql,

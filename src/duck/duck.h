@@ -21,6 +21,7 @@ struct duck_options {
     int threads;            // 0: all cores
     const char *temp_dir;   // NULL: DuckDB's default
     uint64_t memory_bytes;  // 0: DuckDB's default
+    uint64_t temp_bytes;    // of spill; 0: DuckDB's default
 };
 
 // Opens an in-memory instance.

@@ -429,9 +429,11 @@ shoal_status engine_local_open(const struct engine_options *options,
     }
     if (status == SHOAL_OK) {
         status = json_take_text(
-            json_pack("{s:i, s:s, s:I, s:I, s:s?, s:s?}", "protocol", PROTOCOL, "shoal",
-                      SHOAL_VERSION, "threads", (json_int_t)options->worker.threads,
-                      "memory", (json_int_t)options->worker.memory_bytes, "temp_dir",
+            json_pack("{s:i, s:s, s:I, s:I, s:I, s:s?, s:s?}", "protocol", PROTOCOL,
+                      "shoal", SHOAL_VERSION, "threads",
+                      (json_int_t)options->worker.threads, "memory",
+                      (json_int_t)options->worker.memory_bytes, "temp_limit",
+                      (json_int_t)options->worker.temp_bytes, "temp_dir",
                       options->worker.temp_dir, "init_sql", options->worker.init_sql),
             &local->hello, err);
     }

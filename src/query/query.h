@@ -22,6 +22,8 @@ struct session_options {
     uint64_t sort_rows;      // ORDER BY from this many estimated rows on: in parts
     int64_t cluster_rows;    // cut clustered inputs of as many rows by key; -1: never
     uint64_t split_rows;     // a scan's task reads at least as many
+    uint64_t memory_bytes;   // of all processes together; 0: 80% of the machine's
+    uint64_t temp_bytes;     // of spill, and of a query's block files; 0: no limit
     const char *db;          // attached read-only; may be NULL
     const char *init_sql;    // run first, here and in workers; may be NULL
     const char *temp_dir;    // block files and spill; NULL: $TMPDIR or /tmp

@@ -52,6 +52,7 @@ static shoal_status accept(struct run *run, uint32_t stage, uint32_t task,
         }
         run->progress.rows += rows;
         run->progress.bytes += bytes;
+        run->bytes += bytes;
         if (run->stats != NULL) {
             run->stats[stage].rows += rows;
             run->stats[stage].bytes += bytes;
@@ -60,6 +61,14 @@ static shoal_status accept(struct run *run, uint32_t stage, uint32_t task,
         tasks[at + i] = task;
     }
     output->count = 0;  // the files are the stage's now
+    uint64_t limit = run->session->options.temp_bytes;
+    if (limit > 0 && run->bytes > limit) {
+        return shoal_fail(
+            err, SHOAL_IO,
+            "the query's block files take %llu bytes, more than --temp-limit: "
+            "raise it, or filter earlier",
+            (unsigned long long)run->bytes);
+    }
     if (run->stats != NULL) {
         run->stats[stage].tasks++;
         run->stats[stage].seconds += output->seconds;
@@ -249,12 +258,15 @@ shoal_status session_start_workers(struct session *session, struct shoal_error *
     const struct session_options *options = &session->options;
     shoal_status status = spool_open(&session->spool, options->temp_dir, err);
     if (status != SHOAL_OK) return status;
-    struct engine_options engine = {.workers = options->workers,
-                                    .program = options->program,
-                                    .engine_version = duck_version(),
-                                    .worker = {.threads = options->threads,
-                                               .temp_dir = session->spool.path,
-                                               .init_sql = session->worker_sql.data}};
+    struct engine_options engine = {
+        .workers = options->workers,
+        .program = options->program,
+        .engine_version = duck_version(),
+        .worker = {.threads = options->threads,
+                   .memory_bytes = session->worker_bytes,
+                   .temp_bytes = options->temp_bytes / (options->workers + 1),
+                   .temp_dir = session->spool.path,
+                   .init_sql = session->worker_sql.data}};
     status = engine_local_open(&engine, &session->engine, err);
     if (status != SHOAL_OK) spool_close(&session->spool);
     return status;

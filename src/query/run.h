@@ -24,6 +24,7 @@ struct run {
     struct sched *sched;
     uint32_t *of_sched;  // the scheduler's number of a stage -> the stage
     struct progress progress;
+    uint64_t bytes;  // of block files, so far
     char *folder;
     uint32_t slots;
     uint32_t partitions;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "block/block.h"
 #include "plan/limits.h"
 #include "query/session.h"
@@ -46,6 +47,27 @@ static shoal_status prepare_session(struct session *session, struct shoal_error 
     return status;
 }
 
+#define WORKER_BYTES_LEAST (128u << 20)
+
+// Of all memory, this process gets half of what a worker gets: it plans, and runs the
+// last stage. Embedded it gets all.
+static shoal_status divide_memory(struct session *session, uint64_t *driver,
+                                  struct shoal_error *err) {
+    const struct session_options *options = &session->options;
+    uint64_t all =
+        options->memory_bytes ? options->memory_bytes : memory_of_machine() / 5 * 4;
+    *driver = options->memory_bytes;  // DuckDB's own default is the same 80%
+    if (options->workers == 0) return SHOAL_OK;
+    uint64_t part = all / (2 * (uint64_t)options->workers + 1);
+    *driver = part;
+    session->worker_bytes = 2 * part;
+    if (options->memory_bytes == 0 || 2 * part >= WORKER_BYTES_LEAST) return SHOAL_OK;
+    uint64_t least = (uint64_t)WORKER_BYTES_LEAST * (options->workers + 1);
+    return shoal_fail(err, SHOAL_USAGE,
+                      "--memory: %u workers and this process need %llu MiB at least",
+                      options->workers, (unsigned long long)(least >> 20));
+}
+
 shoal_status session_open(const struct session_options *options, struct session **out,
                           struct shoal_error *err) {
     *out = NULL;
@@ -60,7 +82,10 @@ shoal_status session_open(const struct session_options *options, struct session 
     uint32_t threads =
         distributed ? options->workers * session->options.threads : options->threads;
     struct duck_options duck = {.threads = (int)threads, .temp_dir = options->temp_dir};
-    shoal_status status = duck_open(&session->duck, &duck, err);
+    if (options->temp_bytes > 0)
+        duck.temp_bytes = options->temp_bytes / (options->workers + 1);
+    shoal_status status = divide_memory(session, &duck.memory_bytes, err);
+    if (status == SHOAL_OK) status = duck_open(&session->duck, &duck, err);
     if (status == SHOAL_OK) status = duck_connect(session->duck, &session->conn, err);
     // Views, planning and the last stage read the same Parquet footers: parse them once.
     if (status == SHOAL_OK && distributed) {

@@ -15,6 +15,7 @@ struct session {
     struct duck *duck;
     struct duck_conn *conn;
     struct engine *engine;  // NULL until a query needs it, and again after a failure
+    uint64_t worker_bytes;  // of memory, each
     uint32_t *up;           // numbers of the workers that are up
     size_t up_count;
     struct spool spool;      // open while there is an engine

@@ -47,11 +47,27 @@ static shoal_status open_slot(struct executor *executor, uint32_t slot,
     return status;
 }
 
+// What the process takes beside DuckDB's buffers: its code and tables, a few chunks that
+// each slot reads, and the rows that wait in each slot's writer. What is left is
+// DuckDB's.
+#define BASE_BYTES (64u << 20)
+#define READER_BYTES (4u << 20)
+#define DUCK_BYTES_LEAST (64u << 20)
+
+static uint64_t divide_memory(const struct executor_options *options) {
+    uint64_t all = options->memory_bytes;
+    if (all == 0) return 0;
+    uint64_t writers = block_limit_writers(all / 8 / options->threads) * options->threads;
+    uint64_t others = BASE_BYTES + writers + READER_BYTES * options->threads;
+    return all > others + DUCK_BYTES_LEAST ? all - others : DUCK_BYTES_LEAST;
+}
+
 static shoal_status executor_open(const struct executor_options *options,
                                   struct executor **out, struct shoal_error *err) {
     struct duck_options duck = {.threads = (int)options->threads,
                                 .temp_dir = options->temp_dir,
-                                .memory_bytes = options->memory_bytes};
+                                .memory_bytes = divide_memory(options),
+                                .temp_bytes = options->temp_bytes};
     *out = NULL;
     struct executor *executor = calloc(1, sizeof *executor);
     if (executor == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");

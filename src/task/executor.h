@@ -9,7 +9,8 @@
 struct executor_options {
     uint32_t threads;       // slots, and DuckDB's threads
     const char *temp_dir;   // DuckDB's spill; may be NULL
-    uint64_t memory_bytes;  // 0: DuckDB's default
+    uint64_t memory_bytes;  // for everything in the process; 0: no limit
+    uint64_t temp_bytes;    // of spill; 0: no limit
     const char *init_sql;   // run on each connection; may be NULL
 };
 

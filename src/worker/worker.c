@@ -160,14 +160,17 @@ static void interrupt_all(struct worker *worker) {
 static shoal_status open_executor(struct worker *worker, const char *payload, size_t size,
                                   struct shoal_error *err) {
     json_t *root = NULL;
-    uint64_t threads = 0, memory = 0;
+    uint64_t threads = 0, memory = 0, temp = 0;
     shoal_status status = json_parse_object(payload, size, &root, err);
     if (status == SHOAL_OK) status = json_get_count(root, "threads", 4096, &threads, err);
     if (status == SHOAL_OK)
         status = json_get_count(root, "memory", INT64_MAX, &memory, err);
+    if (status == SHOAL_OK)
+        status = json_get_count(root, "temp_limit", INT64_MAX, &temp, err);
     struct executor_options options = {
         .threads = (uint32_t)threads,
         .memory_bytes = memory,
+        .temp_bytes = temp,
         .temp_dir = json_string_value(json_object_get(root, "temp_dir")),
         .init_sql = json_string_value(json_object_get(root, "init_sql"))};
     if (status == SHOAL_OK && threads == 0) {

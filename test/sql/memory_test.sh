@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# --memory holds for each process, and queries whose rows are many times as much are right;
+# --temp-limit ends a query with a message. LARGE=1: a shuffle of twenty times the memory.
+# shellcheck source=test/support/lib.sh
+source "$(dirname "$0")/../support/lib.sh"
+rows=3000000
+if [ -n "${LARGE:-}" ]; then rows=60000000; fi
+if under_asan; then rows=200000; fi
+memory=384 # MiB: 153 for a worker, 76 here
+
+"$SHOAL" sql "
+COPY (SELECT (i * 7919) % $rows AS k, 'a text of some length, as logs have them, ' || hash(i) || hash(i + 1) AS s,
+    i % 1000 AS v FROM range($rows) r(i)) TO '$work/t.parquet' (COMPRESSION lz4)"
+printf "CREATE VIEW t AS FROM '%s/t.parquet';\n" "$work" >"$work/init.sql"
+cat >"$work/group.sql" <<'SQL'
+SELECT count(*), sum(n), max(s), sum(d) FROM
+    (SELECT k % 1000003 AS k, count(*) AS n, max(s) AS s, count(DISTINCT v) AS d FROM t GROUP BY ALL);
+SQL
+cat >"$work/join.sql" <<'SQL'
+SELECT count(*), max(a.s || b.s), sum(a.v * b.v) FROM t a JOIN t b ON a.k = b.k AND a.v + b.v > 3;
+SQL
+cat >"$work/window.sql" <<'SQL'
+SELECT count(*), max(l) FROM (SELECT lag(s) OVER (PARTITION BY k % 100000 ORDER BY v, s) AS l FROM t);
+SQL
+
+options=(--workers 2 --memory "${memory}MiB" --partitions 16 --broadcast-rows -1 --cluster-rows -1)
+for query in group join window; do
+    check "$query is right in $memory MiB" same "$work/$query.sql" "$work/init.sql" unordered "${options[@]}"
+done
+
+# fits QUERY: no process has more than its share and 15 percent.
+fits() {
+    python3 "$root/test/support/peak_memory.py" "$SHOAL" sql --init "$work/init.sql" -f "$work/$1.sql" \
+        --temp-dir "$spool" "${options[@]}" >"$work/peaks" 2>/dev/null || return 1
+    awk -v all="$memory" '
+        { share = $1 == "worker" ? all * 2 / 5 : all / 5; workers += $1 == "worker" }
+        $2 > share * 1.15 { print $1 " took " $2 " MiB of " share; over = 1 }
+        END { exit over || workers < 2 }' "$work/peaks"
+}
+if ! under_asan; then
+    for query in group join window; do check "$query stays in $memory MiB" fits "$query"; done
+fi
+
+# refuses CODE TEXT ARGS...
+refuses() {
+    local code=$1 text=$2 got=0
+    shift 2
+    "$SHOAL" sql --temp-dir "$spool" --init "$work/init.sql" "$@" >"$work/out" 2>"$work/err" || got=$?
+    [ "$got" = "$code" ] && grep -qF -- "$text" "$work/err" && nothing_left && return
+    printf 'exit code %s instead of %s: ' "$got" "$code"
+    cat "$work/err"
+    return 1
+}
+check "block files past --temp-limit" refuses 3 "raise it, or filter earlier" \
+    -f "$work/join.sql" "${options[@]}" --temp-limit 5MB
+under_asan || check "spill past --temp-limit" refuses 3 "raise it, or give more with --memory" \
+    "FROM t ORDER BY s" --memory 100MB --temp-limit 20MB -o "$work/sorted"
+check "too little for the workers" refuses 2 "need 384 MiB at least" "SELECT 1" --workers 2 --memory 300MiB
+check "an amount that is none" refuses 2 "give an amount as 512MB" "SELECT 1" --memory lots
+check "nothing is left" nothing_left
+finish
