@@ -1,9 +1,10 @@
-// The yardstick: DuckDB alone, with nothing of shoal linked in. Runs an init file and one
-// query and reads every chunk of the result.
-//     plain THREADS INIT.sql QUERY.sql
+// The yardstick: DuckDB alone, with nothing of shoal linked in. Runs an init file and the
+// queries of another, reads every chunk of each result, and says how long each took.
+//     plain THREADS INIT.sql QUERIES.sql
 #include <duckdb.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 
 static char *read_file(const char *path) {
     FILE *file = fopen(path, "rb");
@@ -27,9 +28,37 @@ static duckdb_result run(duckdb_connection conn, const char *sql) {
     return result;
 }
 
+static double seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+// Rows of one of the statements.
+static unsigned long long run_statement(duckdb_connection conn,
+                                        duckdb_extracted_statements statements, idx_t i) {
+    duckdb_prepared_statement statement;
+    duckdb_result result;
+    unsigned long long rows = 0;
+    if (duckdb_prepare_extracted_statement(conn, statements, i, &statement) !=
+            DuckDBSuccess ||
+        duckdb_execute_prepared(statement, &result) != DuckDBSuccess) {
+        fprintf(stderr, "statement %llu: %s\n", (unsigned long long)i + 1,
+                duckdb_prepare_error(statement));
+        exit(1);
+    }
+    for (duckdb_data_chunk chunk; (chunk = duckdb_fetch_chunk(result)) != NULL;) {
+        rows += duckdb_data_chunk_get_size(chunk);
+        duckdb_destroy_data_chunk(&chunk);
+    }
+    duckdb_destroy_result(&result);
+    duckdb_destroy_prepare(&statement);
+    return rows;
+}
+
 int main(int argc, char **argv) {
     if (argc != 4) {
-        fprintf(stderr, "plain THREADS INIT.sql QUERY.sql\n");
+        fprintf(stderr, "plain THREADS INIT.sql QUERIES.sql\n");
         return 2;
     }
     duckdb_database db;
@@ -44,21 +73,21 @@ int main(int argc, char **argv) {
         return 3;
     }
     char *init = read_file(argv[2]);
-    char *query = read_file(argv[3]);
+    char *queries = read_file(argv[3]);
     duckdb_result result = run(conn, init);
     duckdb_destroy_result(&result);
-    result = run(conn, query);
-    unsigned long long rows = 0;
-    for (duckdb_data_chunk chunk; (chunk = duckdb_fetch_chunk(result)) != NULL;) {
-        rows += duckdb_data_chunk_get_size(chunk);
-        duckdb_destroy_data_chunk(&chunk);
+    duckdb_extracted_statements statements;
+    idx_t count = duckdb_extract_statements(conn, queries, &statements);
+    for (idx_t i = 0; i < count; i++) {
+        double start = seconds();
+        printf("%llu rows\n", run_statement(conn, statements, i));
+        fprintf(stderr, "Time: %.3f s\n", seconds() - start);
     }
-    printf("%llu rows\n", rows);
-    duckdb_destroy_result(&result);
+    duckdb_destroy_extracted(&statements);
     duckdb_disconnect(&conn);
     duckdb_close(&db);
     duckdb_destroy_config(&config);
     free(init);
-    free(query);
+    free(queries);
     return 0;
 }

@@ -3,14 +3,17 @@ that what disturbs the machine disturbs all of them. Reports wall and CPU second
 process and all its workers) and their ratios to plain DuckDB.
 
     ./dev bench tpch --sf 1 [--runs 3] [--queries 1,5,21] [--only embedded,workers-2x1]
+    ./dev bench tpch --sf 1 --session     all queries in one session, its workers warm
 """
 
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -51,6 +54,55 @@ def measure(command):
     return time.monotonic() - start, usage.ru_utime + usage.ru_stime
 
 
+def measure_session(command):
+    """Seconds of each statement of one process, and its CPU seconds in all."""
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        errors.seek(0)
+        text = errors.read()
+    if process.returncode != 0:
+        sys.exit(f"failed with {process.returncode}: {' '.join(map(str, command))}\n{text}")
+    times = [float(seconds) for seconds in re.findall(r"^Time: ([\d.]+) s$", text, re.M)]
+    return times, usage.ru_utime + usage.ru_stime
+
+
+def session(init, numbers, names, runs, temp):
+    queries = init.parent / "queries.sql"
+    texts = [(ROOT / f"test/sql/tpch/q{number:02}.sql").read_text() for number in numbers]
+    queries.write_text(";\n".join(texts))
+    commands = {"plain": [PLAIN, "2", init, queries]}
+    for name in names:
+        commands[name] = [SHOAL, "sql", "--timer", "--init", init, "-f", queries, *CONFIGS[name]]
+        commands[name] += temp
+    samples = {name: [] for name in commands}
+    for _ in range(runs):
+        for name, command in commands.items():
+            samples[name].append(measure_session(command))
+    walls = {
+        name: [statistics.median(times) for times in zip(*(times for times, _ in taken))]
+        for name, taken in samples.items()
+    }
+    print(f"{'':4}{'plain':>8}" + "".join(f"{name:>22}" for name in names))
+    for row, number in enumerate(numbers):
+        base = walls["plain"][row]
+        line = f"q{number:<3}{base:8.2f}"
+        for name in names:
+            line += f"{walls[name][row]:14.2f} ({walls[name][row] / base:5.2f})"
+        print(line)
+    base = sum(walls["plain"])
+    line = f"all {base:8.2f}"
+    for name in names:
+        line += f"{sum(walls[name]):14.2f} ({sum(walls[name]) / base:5.2f})"
+    print(line)
+    cpu = {name: statistics.median(cpu for _, cpu in taken) for name, taken in samples.items()}
+    line = f"CPU {cpu['plain']:8.2f}"
+    for name in names:
+        line += f"{cpu[name]:14.2f} ({cpu[name] / cpu['plain']:5.2f})"
+    print(line)
+
+
 def planning_ms(init, query):
     command = [SHOAL, "explain", "--format", "json", "--workers", "2"]
     command += ["--init", init, "-f", query]
@@ -64,6 +116,7 @@ def main():
     parser.add_argument("--runs", type=int, default=3, help="of each query (3)")
     parser.add_argument("--queries", default=",".join(str(q) for q in range(1, 23)))
     parser.add_argument("--only", default=",".join(CONFIGS), help="configurations")
+    parser.add_argument("--session", action="store_true", help="all queries in one process")
     parser.add_argument("--temp-dir", help="for shoal's block files")
     args = parser.parse_args()
     init = make_data(args.sf)
@@ -72,6 +125,10 @@ def main():
         if name not in CONFIGS:
             parser.error(f"no configuration {name}: there are {', '.join(CONFIGS)}")
     temp = ["--temp-dir", args.temp_dir] if args.temp_dir else []
+    if args.session:
+        print(f"TPC-H scale {args.sf}, one session, median of {args.runs}; seconds (ratios)")
+        session(init, list(map(int, args.queries.split(","))), names, args.runs, temp)
+        return
     totals = {name: [0.0, 0.0] for name in ["plain", *names]}
     plans = []
     print(f"TPC-H scale {args.sf}, median of {args.runs}; seconds wall/CPU (ratios)")

@@ -164,6 +164,12 @@ static shoal_status sink_close(struct sink *sink, shoal_status status,
     return status;
 }
 
+static double seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
 static shoal_status run_statements(const struct cli_options *options, bool explain,
                                    struct session *session, const char *text, FILE *out,
                                    struct shoal_error *err) {
@@ -174,6 +180,7 @@ static shoal_status run_statements(const struct cli_options *options, bool expla
         status = shoal_fail(err, SHOAL_USAGE, "the query is empty");
     }
     for (size_t i = 0; status == SHOAL_OK && i < count; i++) {
+        double start = seconds();
         if (cancelled) {
             status = shoal_fail(err, SHOAL_CANCELLED, "cancelled");
         } else if (!explain) {
@@ -185,6 +192,8 @@ static shoal_status run_statements(const struct cli_options *options, bool expla
             // CREATE VIEW and the like before the query that is explained.
             status = session_query(session, statements[i], options->format, out, err);
         }
+        if (options->timer && status == SHOAL_OK)
+            fprintf(stderr, "Time: %.3f s\n", seconds() - start);
     }
     duck_split_free(statements, count);
     return status;

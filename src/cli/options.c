@@ -23,6 +23,7 @@ enum option_code {
     OPTION_FORMAT,
     OPTION_ANALYZE,
     OPTION_QUIET,
+    OPTION_TIMER,
 };
 
 static shoal_status read_number(const char *name, const char *text, long least, long most,
@@ -119,6 +120,9 @@ static shoal_status read_one(struct cli_options *options, bool explain, int opti
         case OPTION_QUIET:
             options->quiet = true;
             break;
+        case OPTION_TIMER:
+            options->timer = true;
+            break;
         case 'f':
             options->query_file = optarg;
             break;
@@ -154,6 +158,7 @@ shoal_status cli_options_read(struct cli_options *options, bool explain, int arg
         {"temp-dir", required_argument, NULL, OPTION_TEMP_DIR},
         {"format", required_argument, NULL, OPTION_FORMAT},
         {"analyze", no_argument, NULL, OPTION_ANALYZE},
+        {"timer", no_argument, NULL, OPTION_TIMER},
         {"quiet", no_argument, NULL, OPTION_QUIET},
         {"file", required_argument, NULL, 'f'},
         {"output", required_argument, NULL, 'o'},
@@ -231,6 +236,7 @@ void cli_help(FILE *out) {
         "  -o, --output PATH   to a file: all of it, or none\n"
         "  --analyze           explain: also run it, and show rows and bytes of each "
         "stage\n"
+        "  --timer             the time that each statement took, on standard error\n"
         "  --quiet             no progress on the terminal\n"
         "\n"
         "Exit codes\n"

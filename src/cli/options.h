@@ -13,6 +13,7 @@ struct cli_options {
     const char *output;  // NULL: standard output
     bool analyze;
     bool quiet;
+    bool timer;
     bool help;
 };
 

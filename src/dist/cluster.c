@@ -16,8 +16,10 @@
 #include "base/text.h"
 #include "dist/planner.h"
 
-#define RANGE_ROWS \
-    2000000              // of the largest input in a range: its hash table fits a cache
+// Rows of the largest input in a range. Groups in small hash tables pay for more tasks;
+// what a join streams past its table does not.
+#define GROUP_ROWS 2000000
+#define JOIN_ROWS 4000000
 #define RANGES_A_SLOT 4  // at least, to level out uneven ranges
 #define READ_AGAIN 1.25  // row groups that ranges share are read by each: at most this
 #define FEW_VALUES 16    // rows a value from which a partial aggregate is as good
@@ -201,10 +203,11 @@ static bool join_cut(struct cut *cut, const struct origin *origin) {
     return true;
 }
 
-static uint64_t wanted_ranges(const struct planner *planner, uint64_t rows) {
+static uint64_t wanted_ranges(const struct planner *planner, uint64_t rows,
+                              uint64_t range_rows) {
     const struct plan_options *options = planner->options;
     uint64_t slots = options->slots ? options->slots : 2;
-    uint64_t ranges = rows / RANGE_ROWS + 1;
+    uint64_t ranges = rows / range_rows + 1;
     if (ranges < slots * RANGES_A_SLOT) ranges = slots * RANGES_A_SLOT;
     uint64_t most = rows / (options->split_rows + 1) + 1;
     return ranges < most ? ranges : most;
@@ -212,8 +215,8 @@ static uint64_t wanted_ranges(const struct planner *planner, uint64_t rows) {
 
 // Bounds that give each range about as many of the origin's rows.
 static bool choose_bounds(struct planner *planner, const struct origin *origin,
-                          struct cut *cut) {
-    uint64_t wanted = wanted_ranges(planner, origin->rows);
+                          uint64_t range_rows, struct cut *cut) {
+    uint64_t wanted = wanted_ranges(planner, origin->rows, range_rows);
     uint64_t before = 0;
     *cut = (struct cut){.dates = is_date(origin),
                         .bounds = calloc(wanted + 1, sizeof *cut->bounds)};
@@ -280,7 +283,7 @@ static uint32_t common_cut(struct planner *planner, const struct origin *left,
     const struct origin *large = left->rows >= right->rows ? left : right;
     const struct origin *small = large == left ? right : left;
     struct cut cut;
-    if (choose_bounds(planner, large, &cut) && join_cut(&cut, large) &&
+    if (choose_bounds(planner, large, JOIN_ROWS, &cut) && join_cut(&cut, large) &&
         join_cut(&cut, small))
         return add_cut(planner, &cut);
     free(cut.bounds);
@@ -333,7 +336,8 @@ static bool cluster_key(struct planner *planner, struct fragment *from, json_t *
     struct origin origin;
     struct cut cut = {0};
     bool found = find_origin(planner, from, key, &origin) && many_values(&origin) &&
-                 choose_bounds(planner, &origin, &cut) && join_cut(&cut, &origin);
+                 choose_bounds(planner, &origin, GROUP_ROWS, &cut) &&
+                 join_cut(&cut, &origin);
     uint32_t added = found ? add_cut(planner, &cut) : NO_CUT;
     if (!found) free(cut.bounds);
     if (added != NO_CUT) {

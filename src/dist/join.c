@@ -191,6 +191,7 @@ static struct fragment *shuffle_side(struct planner *planner, struct fragment *s
 // built into a hash table by each task. Counted in rows, as their widths are not known.
 #define TASKS_A_WORKER 4         // that a scan is cut into
 #define BROADCAST_ALWAYS 50000   // too few rows to think about
+#define BUILDS_ALWAYS 1000000    // all tasks' hash tables together: a tenth of a second
 #define BROADCAST_MOST 10000000  // a hash table of this many rows is near a gigabyte
 
 static bool small(const struct planner *planner, const struct fragment *side,
@@ -200,9 +201,12 @@ static bool small(const struct planner *planner, const struct fragment *side,
         return side->rows <= (uint64_t)options->broadcast_rows;
     if (options->broadcast_rows == BROADCAST_NEVER || side->rows > BROADCAST_MOST)
         return false;
-    double copies = 1 + 3.0 * TASKS_A_WORKER * (options->workers ? options->workers : 2);
+    double tasks = TASKS_A_WORKER * (double)(options->workers ? options->workers : 2);
+    if (other->cut != NO_CUT) tasks = (double)(planner->cuts[other->cut].bound_count + 1);
+    double builds = (double)side->rows * tasks;
     double shuffle = 2.0 * ((double)side->rows + (double)other->rows);
-    return side->rows <= BROADCAST_ALWAYS || (double)side->rows * copies < shuffle;
+    return side->rows <= BROADCAST_ALWAYS || builds <= BUILDS_ALWAYS ||
+           (double)side->rows + 3 * builds < shuffle;
 }
 
 // Is there a side too small to think about anything but sending it?
