@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "block/block.h"
 #include "query/run.h"
@@ -24,6 +25,45 @@ static shoal_status no_memory(struct shoal_error *err) {
 }
 
 // ---- events
+
+static bool reads(const struct stage *stage, uint32_t exchange) {
+    for (size_t l = 0; l < stage->leaf_count; l++) {
+        if (stage->leaves[l].scan_call == NULL && stage->leaves[l].exchange == exchange)
+            return true;
+    }
+    return false;
+}
+
+// Will a task still read the exchange? The result stage always will.
+static bool needed(const struct run *run, uint32_t exchange) {
+    for (size_t s = 0; s < run->stages->count; s++) {
+        bool over = s + 1 < run->stages->count && run->runs[s].done == run->runs[s].tasks;
+        if (!over && reads(&run->stages->stages[s], exchange)) return true;
+    }
+    return false;
+}
+
+static void drop_files(struct run *run, size_t stage) {
+    uint32_t partitions = run_partitions(run, &run->stages->stages[stage]);
+    for (size_t f = 0; f < run->runs[stage].file_count; f++) {
+        const struct task_file *file = &run->runs[stage].files[f];
+        if (unlink(file->path) != 0) continue;
+        for (uint32_t p = 0; p < partitions; p++) run->bytes -= file->bytes[p];
+    }
+}
+
+// A stage is over: what it was the last to read goes, as space is short while a query
+// runs, not after it.
+static void drop_inputs(struct run *run, uint32_t stage) {
+    const struct stage *over = &run->stages->stages[stage];
+    for (size_t l = 0; l < over->leaf_count; l++) {
+        const struct stage_leaf *leaf = &over->leaves[l];
+        if (leaf->scan_call != NULL || needed(run, leaf->exchange)) continue;
+        for (size_t s = 0; s + 1 < run->stages->count; s++) {
+            if (run->stages->stages[s].exchange == leaf->exchange) drop_files(run, s);
+        }
+    }
+}
 
 // The files of one task stay together, behind those of the tasks before it.
 static shoal_status accept(struct run *run, uint32_t stage, uint32_t task,
@@ -69,6 +109,7 @@ static shoal_status accept(struct run *run, uint32_t stage, uint32_t task,
             "raise it, or filter earlier",
             (unsigned long long)run->bytes);
     }
+    if (++state->done == state->tasks) drop_inputs(run, stage);
     if (run->stats != NULL) {
         run->stats[stage].tasks++;
         run->stats[stage].seconds += output->seconds;

@@ -6,7 +6,7 @@
 
 struct stage_run {
     uint32_t in_sched;  // its number there; UINT32_MAX for a stage of the driver
-    uint32_t tasks;
+    uint32_t tasks, done;
     uint64_t first_task;  // id of task 0
     struct scan_split *splits;
     struct task_file *files;  // of accepted attempts, by task
