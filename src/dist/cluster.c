@@ -20,9 +20,10 @@
 // what a join streams past its table does not.
 #define GROUP_ROWS 2000000
 #define JOIN_ROWS 4000000
-#define RANGES_A_SLOT 4  // at least, to level out uneven ranges
-#define READ_AGAIN 1.25  // row groups that ranges share are read by each: at most this
-#define FEW_VALUES 16    // rows a value from which a partial aggregate is as good
+#define RANGES_A_SLOT 4    // at least, to level out uneven ranges
+#define FOOTERS_MOST 1000  // files: reading more footers would take longer than planning
+#define READ_AGAIN 1.25    // row groups that ranges share are read by each: at most this
+#define FEW_VALUES 16      // rows a value from which a partial aggregate is as good
 
 struct group {
     int64_t min, max;
@@ -49,6 +50,7 @@ static bool read_footers(struct file_set *set) {
     struct shoal_error ignored;
     if (set->looked) return set->footers != NULL;
     set->looked = true;
+    if (set->file_count > FOOTERS_MOST) return false;
     set->footers = calloc(set->file_count + 1, sizeof *set->footers);
     for (size_t i = 0; set->footers != NULL && i < set->file_count; i++) {
         if (parquet_footer_read(set->files[i].path, &set->footers[i], &ignored) ==
