@@ -1,4 +1,5 @@
-"""Shuffles: block files beside memcpy, then a GROUP BY of 15 million groups and a join of 60
+"""Shuffles: block files beside memcpy; map tasks that scatter four columns of a Parquet file
+beside DuckDB's COPY ... (PARTITION_BY); then a GROUP BY of 15 million groups and a join of 60
 by 15 million rows (at --sf 10), each with plain DuckDB, shuffled, and cut by the key that the
 files are clustered on. Seconds and ratios of one run.
 
@@ -6,9 +7,12 @@ files are clustered on. Seconds and ratios of one run.
 """
 
 import argparse
+import json
+import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 
 from tpch import PLAIN, ROOT, SHOAL, make_data, measure
 
@@ -24,6 +28,30 @@ WAYS = {
 }
 
 
+COLUMNS = "l_orderkey, l_partkey, l_suppkey, l_quantity"
+
+
+def map_tasks(init, folder):
+    """Rows a second and core: shoal's map tasks, and COPY into 16 partitions."""
+    query = f"SELECT count(*) FROM (SELECT DISTINCT {COLUMNS} FROM lineitem)"
+    command = [SHOAL, "explain", "--analyze", "--format", "json", "--init", init, "--workers", "1"]
+    command += ["--cluster-rows", "-1", "--partitions", "16", "--temp-dir", folder, query]
+    plan = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    ran = plan["stages"][0]["ran"]
+    ours = ran["rows"] / ran["seconds"]
+    with tempfile.TemporaryDirectory(dir=folder) as out:
+        copy = init.parent / "copy.sql"
+        copy.write_text(
+            f"COPY (SELECT {COLUMNS}, (hash(l_orderkey) % 16)::INTEGER AS p FROM lineitem) "
+            f"TO '{out}/parts' (PARTITION_BY (p))"
+        )
+        _, cpu = measure([PLAIN, "1", init, copy])
+        shutil.rmtree(f"{out}/parts")
+    theirs = ran["rows"] / cpu
+    print(f"map tasks, 4 columns into 16 partitions: {ours / 1e6:.1f} million rows a second and "
+          f"core; COPY (PARTITION_BY) {theirs / 1e6:.1f} ({ours / theirs:.1f}x)", flush=True)  # fmt: skip
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sf", default="10", help="TPC-H scale factor (10)")
@@ -35,6 +63,7 @@ def main():
                    check=True, stdout=sys.stderr)  # fmt: skip
     print("one thread", flush=True)
     subprocess.run([ROOT / "build/block_bench", args.folder], check=True)
+    map_tasks(init, args.folder)
     print("two cores: plain DuckDB with two threads, shoal with two workers of one")
     for name, sql in QUERIES.items():
         query = init.parent / "shuffle.sql"

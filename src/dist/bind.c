@@ -51,6 +51,7 @@ static shoal_status copy_leaf(struct planner *planner, size_t index,
     if (from->kind == LEAF_RANGE) {
         to->ranges = cluster_ranges(planner, from, &to->range_count);
         to->range_column = strdup(from->cut_column);
+        to->cut = from->cut;
     }
     from->scan_call = NULL;
     from->schema = (struct schema){0};
@@ -78,13 +79,14 @@ static bool drives(enum leaf_kind kind) {
 // One thing cuts a stage into tasks: one scan or split, or co-partitioned inputs, or
 // nothing.
 static shoal_status check_drivers(struct planner *planner, struct stage *stage) {
-    size_t scans = 0, partitions = 0, ranges = 0;
+    size_t scans = 0, partitions = 0;
+    uint32_t cut = NO_CUT;
     for (size_t i = 0; i < stage->leaf_count; i++) {
         const struct stage_leaf *leaf = &stage->leaves[i];
         if (!drives(leaf->kind)) continue;
         if (leaf->kind == LEAF_RANGE) {
-            if (ranges > 0 && ranges != leaf->range_count) scans++;
-            ranges = leaf->range_count;
+            if (cut != NO_CUT && cut != leaf->cut) scans++;
+            cut = leaf->cut;
         } else if (leaf->kind == LEAF_PARTITION) {
             partitions++;
         } else {
@@ -93,8 +95,8 @@ static shoal_status check_drivers(struct planner *planner, struct stage *stage) 
     }
     // One hash table of a broadcast side for all threads of a worker; partitions are many
     // and small, a thread each.
-    stage->wide = partitions == 0 && ranges == 0;
-    int drivers = (scans == 1) + (partitions > 0) + (ranges > 0);
+    stage->wide = partitions == 0 && cut == NO_CUT;
+    int drivers = (scans == 1) + (partitions > 0) + (cut != NO_CUT);
     bool ok = scans < 2 && drivers == !stage->single;
     if (ok) return SHOAL_OK;
     return shoal_fail(planner->err, SHOAL_UNSUPPORTED,

@@ -4,8 +4,10 @@
 // a join or GROUP BY on the key needs no exchange. Both sides of a join are cut at the
 // same bounds.
 //
-// Each task filters by its own range, so statistics that are wrong, missing or truncated
-// cost time, never rows. NULLs are in the first range.
+// Each task filters by its own range, so statistics that overlap or are missing cost
+// time, not rows. NULLs are in the first range. Trusted, as DuckDB trusts them: that a
+// file whose row groups are all outside a range has no row in it, and that no NULLs means
+// none.
 //
 // Cutting inputs alike by known layout is old (Oracle's partition-wise joins; Spark calls
 // it a storage-partitioned join, where a catalog says so). Here statistics say it.

@@ -65,7 +65,8 @@ struct stage_leaf {
     struct schema schema;  // bound once for all files
     struct scan_file *files;
     size_t file_count;
-    struct scan_range *ranges;  // of a LEAF_RANGE, one a task
+    uint32_t cut;               // of a LEAF_RANGE: all that drive one stage have the same
+    struct scan_range *ranges;  // one a task
     size_t range_count;
     char *range_column;
 };
