@@ -43,19 +43,8 @@ def make_data(scale):
     return init
 
 
-def measure(command):
-    """Wall and CPU seconds of one run, its reaped children included."""
-    start = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        sys.exit(f"failed with {process.returncode}: {' '.join(map(str, command))}")
-    return time.monotonic() - start, usage.ru_utime + usage.ru_stime
-
-
-def measure_session(command):
-    """Seconds of each statement of one process, and its CPU seconds in all."""
+def finish(command):
+    """Runs a command; what it and its reaped children used, and its standard error."""
     with tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
         _, status, usage = os.wait4(process.pid, 0)
@@ -64,6 +53,19 @@ def measure_session(command):
         text = errors.read()
     if process.returncode != 0:
         sys.exit(f"failed with {process.returncode}: {' '.join(map(str, command))}\n{text}")
+    return usage, text
+
+
+def measure(command):
+    """Wall and CPU seconds of one run, its reaped children included."""
+    start = time.monotonic()
+    usage, _ = finish(command)
+    return time.monotonic() - start, usage.ru_utime + usage.ru_stime
+
+
+def measure_session(command):
+    """Seconds of each statement of one process, and its CPU seconds in all."""
+    usage, text = finish(command)
     times = [float(seconds) for seconds in re.findall(r"^Time: ([\d.]+) s$", text, re.M)]
     return times, usage.ru_utime + usage.ru_stime
 
