@@ -217,6 +217,32 @@ static uint64_t wanted_ranges(const struct planner *planner, uint64_t rows,
     return ranges < most ? ranges : most;
 }
 
+// Would no range have more than twice its part of the rows, if the values of each row
+// group are spread evenly? Row groups that all hold every value begin at a few low
+// values, and bounds there would leave one range with nearly all rows.
+static bool even(const struct origin *origin, const struct cut *cut, uint64_t wanted) {
+    uint64_t parts = origin->group_count < wanted ? origin->group_count : wanted;
+    double most = 0;
+    double *rows = calloc(cut->bound_count + 1, sizeof *rows);
+    if (rows == NULL) return false;
+    for (size_t g = 0; g < origin->group_count; g++) {
+        const struct group *group = &origin->groups[g];
+        double width = (double)group->max - (double)group->min + 1;
+        for (size_t r = range_with(cut, group->min); r <= range_with(cut, group->max);
+             r++) {
+            double low = (double)group->min, past = (double)group->max + 1;
+            if (r > 0 && (double)cut->bounds[r - 1] > low)
+                low = (double)cut->bounds[r - 1];
+            if (r < cut->bound_count && (double)cut->bounds[r] < past)
+                past = (double)cut->bounds[r];
+            rows[r] += (double)group->rows * (past - low) / width;
+            if (rows[r] > most) most = rows[r];
+        }
+    }
+    free(rows);
+    return most * (double)parts <= 2 * (double)origin->rows;
+}
+
 // Bounds that give each range about as many of the origin's rows.
 static bool choose_bounds(struct planner *planner, const struct origin *origin,
                           uint64_t range_rows, struct cut *cut) {
@@ -234,7 +260,7 @@ static bool choose_bounds(struct planner *planner, const struct origin *origin,
         }
         before += origin->groups[g].rows;
     }
-    return cut->bound_count > 0;
+    return cut->bound_count > 0 && even(origin, cut, wanted);
 }
 
 static uint32_t add_cut(struct planner *planner, const struct cut *cut) {

@@ -22,8 +22,10 @@ COPY (SELECT i AS k, i AS n FROM range(6000, 12000) r(i)) TO '$work/narrow2.parq
 COPY (SELECT i AS k, i AS n FROM range(6000) r(i)) TO '$work/torn1.parquet' (ROW_GROUP_SIZE 2048);
 COPY (SELECT i::DECIMAL(18, 2) AS k, i AS n FROM range(3000, 9000) r(i)) TO '$work/torn2.parquet' (ROW_GROUP_SIZE 2048);
 COPY (SELECT (i * 7919) % 10007 AS k, i AS n FROM range(20000) r(i)) TO '$work/mixed.parquet' (ROW_GROUP_SIZE 2048);
+COPY (SELECT floor(50000 * pow((hash(i) % 1000003) / 1000003, 4))::BIGINT AS k, i AS n FROM range(60000) r(i))
+    TO '$work/skewed.parquet' (ROW_GROUP_SIZE 2048);
 COPY (SELECT i AS k FROM range(0) r(i)) TO '$work/none.parquet'"
-for table in a b days narrow torn mixed none; do
+for table in a b days narrow torn mixed skewed none; do
     printf "CREATE VIEW %s AS FROM '%s/%s*.parquet';\n" "$table" "$work" "$table"
 done >"$work/init.sql"
 
@@ -48,6 +50,7 @@ SELECT k, count(*) FROM narrow GROUP BY k HAVING k % 3 = 0;
 SELECT k, count(*) FROM torn GROUP BY k;
 SELECT k, count(*), sum(n) FROM mixed GROUP BY k;
 SELECT k, count(*) FROM none GROUP BY k;
+SELECT a.k, count(*) FROM a JOIN skewed s ON a.k = s.k GROUP BY a.k;
 SELECT t.k, t.n, b.w FROM (SELECT k, count(*) AS n FROM a GROUP BY k) t JOIN b ON t.k = b.k;
 SELECT t.n, count(*) FROM (SELECT k, count(*) AS n FROM a GROUP BY k) t JOIN b ON t.k = b.k
     JOIN a ON a.k = b.k GROUP BY t.n;
@@ -91,6 +94,7 @@ check "three at once" no_shuffle \
     "SELECT a.v, b.w, n FROM a JOIN b ON a.k = b.k JOIN (SELECT k, count(*) AS n FROM a GROUP BY k) g ON g.k = a.k" k
 check "a join says so" plan "SELECT a.v, b.w FROM a JOIN b ON a.k = b.k" 'CoPartitionedJoin INNER'
 check "keys in no order are shuffled" plan "SELECT k, count(*) FROM mixed GROUP BY k" HashExchange
+check "row groups that begin alike are shuffled" plan "SELECT a.v, n FROM a JOIN skewed s ON a.k = s.k" HashExchange
 check "a DECIMAL among numbers is shuffled" plan "SELECT k, count(*) FROM torn GROUP BY k" HashExchange
 check "few values are aggregated in parts" plan "SELECT d, count(*) FROM days GROUP BY d" HashExchange
 check "--cluster-rows -1 shuffles" plan "SELECT k, count(*) FROM a GROUP BY k" HashExchange -1
