@@ -226,12 +226,6 @@ static void note_broadcast(struct planner *planner, const struct join *join,
         can_hash ? "" : ", and no key to shuffle by");
 }
 
-// A table function of the other side's columns: unnest(t.list).
-static bool lateral(const json_t *item) {
-    return tree_is(item, "type", "TABLE_FUNCTION") &&
-           tree_has(json_object_get(item, "function"), "class", "COLUMN_REF");
-}
-
 // It stays where the rows are.
 static struct fragment *plan_lateral(struct planner *planner, struct join *join) {
     json_t *function = json_object_get(join->item, "right");
@@ -270,7 +264,7 @@ struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) 
     }
     join.left = plan_from(planner, json_object_get(item, "left"), ctes);
     if (join.left == NULL) return NULL;
-    if (lateral(json_object_get(item, "right"))) return plan_lateral(planner, &join);
+    if (is_lateral(json_object_get(item, "right"))) return plan_lateral(planner, &join);
     join.right = plan_from(planner, json_object_get(item, "right"), ctes);
     if (join.right == NULL) return NULL;
     if (tree_volatile(&planner->trees, json_object_get(item, "condition")) != NULL) {

@@ -157,6 +157,8 @@ struct scan_range *cluster_ranges(const struct planner *planner,
                                   const struct leaf_draft *leaf, size_t *count);
 
 // scan.c
+// A table function of another item's columns: unnest(t.list).
+bool is_lateral(const json_t *item);
 struct fragment *plan_function(struct planner *planner, json_t *item);
 struct fragment *plan_table(struct planner *planner, json_t *item, json_t *ctes);
 

@@ -223,12 +223,32 @@ static struct fragment *plan_scan(struct planner *planner, json_t *item) {
     return fragment_named(planner, table, DIST_RANDOM, rows);
 }
 
+// A parameter by name (header = true) is a comparison of a reference of one part; columns
+// have two in canonical SQL.
+bool is_lateral(const json_t *item) {
+    json_t *function = json_object_get(item, "function");
+    size_t i;
+    json_t *argument;
+    if (!tree_is(item, "type", "TABLE_FUNCTION")) return false;
+    json_array_foreach(json_object_get(function, "arguments"), i, argument) {
+        const json_t *value = json_object_get(argument, "expression");
+        const json_t *name = json_object_get(value, "left");
+        if (tree_is(value, "type", "COMPARE_EQUAL") &&
+            tree_is(name, "class", "COLUMN_REF") &&
+            json_array_size(json_object_get(name, "column_names")) == 1) {
+            value = json_object_get(value, "right");
+        }
+        if (tree_has(value, "class", "COLUMN_REF")) return true;
+    }
+    return false;
+}
+
 struct fragment *plan_function(struct planner *planner, json_t *item) {
     json_t *function = json_object_get(item, "function");
     const char *name = tree_text(function, "function_name");
     if (is_parquet_scan(item)) return plan_scan(planner, item);
     if (reads_parquet(item)) return plan_driver_scan(planner, item, FUNCTION_ROWS);
-    bool lateral = tree_has(function, "class", "COLUMN_REF");
+    bool lateral = is_lateral(item);
     static const char *const pure[] = {"range", "generate_series", "unnest", "repeat",
                                        NULL};
     for (int i = 0; pure[i] != NULL && !lateral; i++) {
