@@ -184,26 +184,14 @@ static json_t *grouping_bits(struct split *split, const json_t *call) {
     return bits;
 }
 
-// Adds each GROUPING() in node to what is replaced; false when there is none.
-static bool replace_grouping(struct split *split, const json_t *node) {
-    size_t i;
-    const char *name;
-    json_t *value;
-    bool any = false;
-    if (json_is_array(node)) {
-        json_array_foreach((json_t *)node, i, value) {
-            any = replace_grouping(split, value) || any;
-        }
-    } else if (tree_is(node, "type", "GROUPING_FUNCTION")) {
-        json_object_set(split->replaced, tree_key(&split->planner->trees, node),
-                        grouping_bits(split, node));
-        return true;
-    } else if (json_is_object(node)) {
-        json_object_foreach((json_t *)node, name, value) {
-            any = replace_grouping(split, value) || any;
-        }
+// Adds a GROUPING() to what is replaced. False, so that the search goes on to them all.
+static bool replace_grouping(void *ctx, const json_t *object) {
+    struct split *split = ctx;
+    if (tree_is(object, "type", "GROUPING_FUNCTION")) {
+        json_object_set(split->replaced, tree_key(&split->planner->trees, object),
+                        grouping_bits(split, object));
     }
-    return any;
+    return false;
 }
 
 static struct fragment *whole_groups(struct planner *planner, json_t *node,
@@ -307,8 +295,10 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
     json_t *select = json_object_get(node, "select_list");
     json_t *having = json_object_get(node, "having");
     // GROUPING() of a single set may be asked for too: it is the same for all rows.
-    bool asked = replace_grouping(&split, select);
-    asked = replace_grouping(&split, having) || asked;
+    (void)tree_any(select, replace_grouping, &split);
+    (void)tree_any(having, replace_grouping, &split);
+    bool asked = tree_has(select, "type", "GROUPING_FUNCTION") ||
+                 tree_has(having, "type", "GROUPING_FUNCTION");
     if (several_sets || asked) {
         json_t *grouping = tree_expression(trees, "grouping(a)");
         json_object_set(grouping, "children", local_groups);

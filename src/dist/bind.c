@@ -13,29 +13,6 @@ static shoal_status no_memory(struct planner *planner) {
     return shoal_fail(planner->err, SHOAL_NOMEM, "out of memory while planning");
 }
 
-// The leaves that node reads, each once, in order of appearance.
-static bool collect_leaves(const struct planner *planner, const json_t *node,
-                           size_t *found, size_t *count, size_t capacity) {
-    size_t i;
-    const char *name;
-    json_t *value;
-    if (json_is_array(node)) {
-        json_array_foreach((json_t *)node, i, value) {
-            if (!collect_leaves(planner, value, found, count, capacity)) return false;
-        }
-    } else if (json_is_object(node)) {
-        size_t leaf = leaf_index(planner, node);
-        if (leaf != SIZE_MAX) {
-            if (*count == capacity) return false;
-            found[(*count)++] = leaf;
-        }
-        json_object_foreach((json_t *)node, name, value) {
-            if (!collect_leaves(planner, value, found, count, capacity)) return false;
-        }
-    }
-    return true;
-}
-
 static shoal_status copy_leaf(struct planner *planner, size_t index,
                               struct stage_leaf *to) {
     struct leaf_draft *from = &planner->leaves[index];
@@ -69,6 +46,27 @@ void scan_ranges_free(struct scan_range *ranges, size_t count) {
         free(ranges[i].files);
     }
     free(ranges);
+}
+
+struct leaves {
+    struct planner *planner;
+    struct stage *stage;
+    shoal_status status;
+};
+
+// The object's leaf, if it is one, as the stage's next. True, which ends the search, when
+// that fails.
+static bool add_leaf(void *ctx, const json_t *object) {
+    struct leaves *leaves = ctx;
+    struct planner *planner = leaves->planner;
+    struct stage *stage = leaves->stage;
+    size_t leaf = leaf_index(planner, object);
+    if (leaf == SIZE_MAX) return false;
+    leaves->status = stage->leaf_count == planner->leaf_count
+                         ? shoal_fail(planner->err, SHOAL_INTERNAL,
+                                      "a leaf is used twice in stage %u", stage->id)
+                         : copy_leaf(planner, leaf, &stage->leaves[stage->leaf_count++]);
+    return leaves->status != SHOAL_OK;
 }
 
 static bool drives(enum leaf_kind kind) {
@@ -109,7 +107,6 @@ static shoal_status write_stage(struct planner *planner, struct stages *stages,
                                 size_t index, char *sql) {
     struct stage_draft *draft = &planner->stages[index];
     struct stage *stage = &stages->stages[index];
-    struct shoal_error *err = planner->err;
     *stage = (struct stage){.id = (uint32_t)index,
                             .sql = sql,
                             .single = draft->dist >= DIST_SINGLE,
@@ -119,26 +116,11 @@ static shoal_status write_stage(struct planner *planner, struct stages *stages,
                             .exchange = draft->exchange,
                             .estimated_rows = draft->rows};
     stages->count = index + 1;
-    size_t capacity = planner->leaf_count;
-    size_t *found = calloc(capacity + 1, sizeof *found);
-    size_t count = 0;
-    stage->leaves = calloc(capacity + 1, sizeof *stage->leaves);
-    if (found == NULL || stage->leaves == NULL) {
-        free(found);
-        return no_memory(planner);
-    }
-    shoal_status status = SHOAL_OK;
-    if (!collect_leaves(planner, draft->node, found, &count, capacity)) {
-        status =
-            shoal_fail(err, SHOAL_INTERNAL, "a leaf is used twice in stage %zu", index);
-    }
-    for (size_t i = 0; status == SHOAL_OK && i < count; i++) {
-        status = copy_leaf(planner, found[i], &stage->leaves[i]);
-        stage->leaf_count++;
-    }
-    free(found);
-    if (status == SHOAL_OK) status = check_drivers(planner, stage);
-    return status;
+    stage->leaves = calloc(planner->leaf_count + 1, sizeof *stage->leaves);
+    if (stage->leaves == NULL) return no_memory(planner);
+    struct leaves leaves = {.planner = planner, .stage = stage, .status = SHOAL_OK};
+    (void)tree_any(draft->node, add_leaf, &leaves);
+    return leaves.status == SHOAL_OK ? check_drivers(planner, stage) : leaves.status;
 }
 
 // The CTE that stands for a stage while it is bound.

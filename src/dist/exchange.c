@@ -239,26 +239,22 @@ struct fragment *exchange_place(struct planner *planner, struct fragment *from,
     return to;
 }
 
+struct driver {
+    struct planner *planner;
+    struct leaf_draft *leaf;
+};
+
+static bool is_driver(void *ctx, const json_t *object) {
+    struct driver *driver = ctx;
+    size_t index = leaf_index(driver->planner, object);
+    if (index >= driver->planner->leaf_count) return false;
+    driver->leaf = &driver->planner->leaves[index];
+    return driver->leaf->kind == LEAF_SCAN || driver->leaf->kind == LEAF_SPLIT;
+}
+
 struct leaf_draft *driving_leaf(struct planner *planner, const json_t *node) {
-    size_t i;
-    const char *name;
-    json_t *value;
-    struct leaf_draft *found = NULL;
-    if (json_is_array(node)) {
-        json_array_foreach((json_t *)node, i, value) {
-            if ((found = driving_leaf(planner, value)) != NULL) return found;
-        }
-    } else if (json_is_object(node)) {
-        size_t leaf = leaf_index(planner, node);
-        if (leaf < planner->leaf_count && (planner->leaves[leaf].kind == LEAF_SCAN ||
-                                           planner->leaves[leaf].kind == LEAF_SPLIT)) {
-            return &planner->leaves[leaf];
-        }
-        json_object_foreach((json_t *)node, name, value) {
-            if ((found = driving_leaf(planner, value)) != NULL) return found;
-        }
-    }
-    return found;
+    struct driver driver = {.planner = planner};
+    return tree_any(node, is_driver, &driver) ? driver.leaf : NULL;
 }
 
 // Up to this many rows of a file are cheaper to read again in each task than to send.

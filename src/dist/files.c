@@ -57,21 +57,9 @@ static bool add_scan(struct planner *planner, const json_t *item) {
     return true;
 }
 
-static bool find_scans(struct planner *planner, const json_t *node) {
-    size_t i;
-    const char *name;
-    json_t *child;
-    if (json_is_array(node)) {
-        json_array_foreach((json_t *)node, i, child) {
-            if (!find_scans(planner, child)) return false;
-        }
-    } else if (json_is_object(node)) {
-        if (is_parquet_scan(node)) return add_scan(planner, node);
-        json_object_foreach((json_t *)node, name, child) {
-            if (!find_scans(planner, child)) return false;
-        }
-    }
-    return true;
+// True, which ends the search, when a scan could not be added.
+static bool find_scan(void *ctx, const json_t *object) {
+    return is_parquet_scan(object) && !add_scan(ctx, object);
 }
 
 static bool add_file(struct file_set *set, const char *path, const char *rows,
@@ -128,7 +116,7 @@ static bool describe_files(struct planner *planner) {
 }
 
 bool find_files(struct planner *planner, const json_t *node) {
-    if (!find_scans(planner, node)) return false;
+    if (tree_any(node, find_scan, planner)) return false;
     return planner->file_set_count == 0 ||
            (list_files(planner) && describe_files(planner));
 }

@@ -77,27 +77,17 @@ static void find_local(json_t *node, json_t *local) {
     }
 }
 
-// Is there a LIMIT that needs only some of its input?
-static bool has_limit(const json_t *node) {
+// A LIMIT that needs only some of its input.
+static bool is_limited(void *ctx, const json_t *object) {
     size_t i;
-    const char *name;
-    json_t *value;
+    json_t *modifier;
     bool limit = false, order = false;
-    if (json_is_array(node)) {
-        json_array_foreach((json_t *)node, i, value) {
-            if (has_limit(value)) return true;
-        }
-    } else if (json_is_object(node)) {
-        json_array_foreach(json_object_get(node, "modifiers"), i, value) {
-            limit = limit || strncmp(tree_text(value, "type"), "LIMIT", 5) == 0;
-            order = order || tree_is(value, "type", "ORDER_MODIFIER");
-        }
-        if (limit && !order) return true;
-        json_object_foreach((json_t *)node, name, value) {
-            if (has_limit(value)) return true;
-        }
+    (void)ctx;
+    json_array_foreach(json_object_get(object, "modifiers"), i, modifier) {
+        limit = limit || strncmp(tree_text(modifier, "type"), "LIMIT", 5) == 0;
+        order = order || tree_is(modifier, "type", "ORDER_MODIFIER");
     }
-    return false;
+    return limit && !order;
 }
 
 struct fragment *plan_recursive(struct planner *planner, json_t *entry, const char *alias,
@@ -106,7 +96,7 @@ struct fragment *plan_recursive(struct planner *planner, json_t *entry, const ch
     struct recursion recursion = {
         .planner = planner, .local = tree_own(trees, json_object()), .rows = 1000};
     const char *name = tree_text(entry, "key");
-    if (has_limit(planner->query)) {
+    if (tree_any(planner->query, is_limited, NULL)) {
         // As a stage it runs to its end, which may not exist; in one process the LIMIT
         // stops it.
         return refuse(planner, "a recursive CTE in a query with a LIMIT");

@@ -52,26 +52,16 @@ static const struct stage_leaf *find_leaf(const struct summary *summary,
     return NULL;
 }
 
-// Does anything below cut its rows into tasks? If not, each task has all of it.
-static bool divided(const struct summary *summary, const json_t *node) {
-    size_t i;
-    const char *name;
-    json_t *child;
-    if (json_is_array(node)) {
-        json_array_foreach((json_t *)node, i, child) {
-            if (divided(summary, child)) return true;
-        }
-    } else if (json_is_object(node)) {
-        const struct stage_leaf *leaf = find_leaf(summary, node);
-        if (leaf != NULL) {
-            return leaf->kind != LEAF_ALL && leaf->kind != LEAF_ORDERED &&
-                   leaf->kind != LEAF_SCAN_ALL;
-        }
-        json_object_foreach((json_t *)node, name, child) {
-            if (divided(summary, child)) return true;
-        }
-    }
-    return false;
+// Does a leaf cut its rows into tasks? If none does, each task has all of them.
+static bool is_divided(void *ctx, const json_t *object) {
+    const struct stage_leaf *leaf = find_leaf(ctx, object);
+    return leaf != NULL && leaf->kind != LEAF_ALL && leaf->kind != LEAF_ORDERED &&
+           leaf->kind != LEAF_SCAN_ALL;
+}
+
+static bool is_range(void *ctx, const json_t *object) {
+    const struct stage_leaf *leaf = find_leaf(ctx, object);
+    return leaf != NULL && leaf->kind == LEAF_RANGE;
 }
 
 // The keys of a sort with their directions, as DuckDB writes them.
@@ -167,34 +157,15 @@ static void write_select(struct summary *summary, const json_t *node, int depth)
     write_node(summary, json_object_get(node, "from_table"), depth);
 }
 
-// Is anything below a scan in ranges of a key?
-static bool cut_in_ranges(const struct summary *summary, const json_t *node) {
-    size_t i;
-    const char *name;
-    json_t *child;
-    if (json_is_array(node)) {
-        json_array_foreach((json_t *)node, i, child) {
-            if (cut_in_ranges(summary, child)) return true;
-        }
-    } else if (json_is_object(node)) {
-        const struct stage_leaf *leaf = find_leaf(summary, node);
-        if (leaf != NULL) return leaf->kind == LEAF_RANGE;
-        json_object_foreach((json_t *)node, name, child) {
-            if (cut_in_ranges(summary, child)) return true;
-        }
-    }
-    return false;
-}
-
 static void write_join(struct summary *summary, const json_t *node, int depth) {
-    bool left = divided(summary, json_object_get(node, "left"));
-    bool right = divided(summary, json_object_get(node, "right"));
+    bool left = tree_any(json_object_get(node, "left"), is_divided, summary);
+    bool right = tree_any(json_object_get(node, "right"), is_divided, summary);
     json_t *condition = json_object_get(node, "condition");
     const char *type = tree_text(node, "join_type");
     line_start(summary, depth);
     text_printf(summary->out, "%s %s",
-                left && right
-                    ? cut_in_ranges(summary, node) ? "CoPartitionedJoin" : "ShuffledJoin"
+                left && right   ? tree_any(node, is_range, summary) ? "CoPartitionedJoin"
+                                                                    : "ShuffledJoin"
                 : left != right ? "BroadcastJoin"
                                 : "Join",
                 tree_is(node, "ref_type", "CROSS") ? "CROSS" : type);

@@ -222,21 +222,36 @@ json_t *tree_rename_columns(struct trees *trees, const json_t *node, const json_
     return copy;
 }
 
-bool tree_has(const json_t *node, const char *field, const char *value) {
+bool tree_any(const json_t *node, bool (*test)(void *ctx, const json_t *object),
+              void *ctx) {
     size_t i;
     const char *name;
     json_t *child;
     if (json_is_array(node)) {
         json_array_foreach((json_t *)node, i, child) {
-            if (tree_has(child, field, value)) return true;
+            if (tree_any(child, test, ctx)) return true;
         }
     } else if (json_is_object(node)) {
-        if (tree_is(node, field, value)) return true;
+        if (test(ctx, node)) return true;
         json_object_foreach((json_t *)node, name, child) {
-            if (tree_has(child, field, value)) return true;
+            if (tree_any(child, test, ctx)) return true;
         }
     }
     return false;
+}
+
+struct wanted {
+    const char *field, *value;
+};
+
+static bool has_value(void *ctx, const json_t *object) {
+    const struct wanted *wanted = ctx;
+    return tree_is(object, wanted->field, wanted->value);
+}
+
+bool tree_has(const json_t *node, const char *field, const char *value) {
+    struct wanted wanted = {field, value};
+    return tree_any(node, has_value, &wanted);
 }
 
 json_t *tree_replace(struct trees *trees, json_t *node, const json_t *map) {
@@ -365,25 +380,25 @@ void tree_windows(json_t *node, json_t *list) {
     }
 }
 
+struct kind {
+    struct functions *functions;
+    unsigned kind;
+    const char *found;
+};
+
+static bool is_of_kind(void *ctx, const json_t *object) {
+    struct kind *kind = ctx;
+    const char *function = tree_text(object, "function_name");
+    if (*function == '\0' || !(functions_kind(kind->functions, function) & kind->kind))
+        return false;
+    kind->found = function;
+    return true;
+}
+
 const char *tree_function(struct trees *trees, const json_t *node, unsigned kind) {
-    const char *found = NULL;
-    size_t i;
-    const char *name;
-    json_t *value;
-    if (json_is_array(node)) {
-        json_array_foreach((json_t *)node, i, value) {
-            if ((found = tree_function(trees, value, kind)) != NULL) return found;
-        }
-    } else if (json_is_object(node)) {
-        const char *function = tree_text(node, "function_name");
-        if (*function && (functions_kind(&trees->functions, function) & kind)) {
-            return function;
-        }
-        json_object_foreach((json_t *)node, name, value) {
-            if ((found = tree_function(trees, value, kind)) != NULL) return found;
-        }
-    }
-    return found;
+    struct kind wanted = {.functions = &trees->functions, .kind = kind};
+    (void)tree_any(node, is_of_kind, &wanted);
+    return wanted.found;
 }
 
 const char *tree_volatile(struct trees *trees, const json_t *node) {

@@ -55,6 +55,10 @@ void tree_each_column(const json_t *node, void (*visit)(void *ctx, const char *k
 // A copy whose references found in map (key -> [alias, column]) are replaced.
 json_t *tree_rename_columns(struct trees *trees, const json_t *node, const json_t *map);
 
+// Does any object in node, itself included, pass the test? Each is asked before those
+// inside it, until one does.
+bool tree_any(const json_t *node, bool (*test)(void *ctx, const json_t *object),
+              void *ctx);
 // Is there a node, this one included, whose field has this value?
 bool tree_has(const json_t *node, const char *field, const char *value);
 // A copy whose expressions found in map (tree_key -> expression) are replaced; they keep
