@@ -68,13 +68,16 @@ size_t column_bytes(const struct column *column) {
     return bytes;
 }
 
-bool column_add_validity(struct column *column, const uint64_t *valid,
+static bool bit_set(const uint8_t *bits, uint64_t at) {
+    return bits == NULL || (bits[at / 8] >> (at % 8) & 1);
+}
+
+bool column_add_validity(struct column *column, const uint8_t *valid,
                          const uint32_t *rows, size_t n) {
     struct column_buffer *bits = &column->validity;
     bool any = bits->size > 0;
-    for (size_t i = 0; !any && valid != NULL && i < n; i++) {
-        any = !(valid[rows[i] / 64] >> (rows[i] % 64) & 1);
-    }
+    for (size_t i = 0; !any && valid != NULL && i < n; i++)
+        any = !bit_set(valid, rows[i]);
     if (!any) return true;
     size_t had = bits->size;
     size_t need = (size_t)((column->rows + n + 7) / 8);
@@ -83,9 +86,7 @@ bool column_add_validity(struct column *column, const uint64_t *valid,
     bits->size = need;
     for (size_t i = 0; valid != NULL && i < n; i++) {
         uint64_t at = column->rows + i;
-        if (!(valid[rows[i] / 64] >> (rows[i] % 64) & 1)) {
-            bits->data[at / 8] &= (uint8_t) ~(1u << (at % 8));
-        }
+        if (!bit_set(valid, rows[i])) bits->data[at / 8] &= (uint8_t) ~(1u << (at % 8));
     }
     return true;
 }
@@ -99,62 +100,44 @@ uint32_t *column_reserve_offsets(struct column *column, size_t n) {
     return (uint32_t *)(void *)(column->offsets.data + column->offsets.size);
 }
 
-// ---- one column to another
-
-static bool copy_validity(struct column *to, const struct column *from,
-                          const uint32_t *rows, size_t n) {
-    struct column_buffer *bits = &to->validity;
-    bool any = bits->size > 0;
-    if (from->validity.size == 0 && !any) return true;
-    for (size_t i = 0; !any && i < n; i++) any = !column_valid(from, rows[i]);
-    if (!any) return true;
-    size_t had = bits->size;
-    size_t need = (size_t)((to->rows + n + 7) / 8);
-    if (!column_reserve(bits, need - had)) return false;
-    memset(bits->data + had, 0xff, need - had);
-    bits->size = need;
-    for (size_t i = 0; i < n; i++) {
-        uint64_t at = to->rows + i;
-        if (!column_valid(from, rows[i]))
-            bits->data[at / 8] &= (uint8_t) ~(1u << (at % 8));
-    }
-    return true;
-}
-
-#define COPY_FIXED(type)                                                  \
-    do {                                                                  \
-        const type *source = (const type *)(const void *)from->data.data; \
-        type *into = (type *)(void *)(to->data.data + to->data.size);     \
-        for (size_t i = 0; i < n; i++) into[i] = source[rows[i]];         \
+// The loop in copies of fixed widths, so that the compiler turns each into plain loads
+// and stores.
+#define ADD_FIXED(type)                                               \
+    do {                                                              \
+        const type *from = values;                                    \
+        type *into = (type *)(void *)(to->data.data + to->data.size); \
+        for (size_t i = 0; i < n; i++) into[i] = from[rows[i]];       \
     } while (0)
 
 struct wide {
     uint64_t lower, upper;
 };
 
-static bool copy_fixed(struct column *to, const struct column *from, const uint32_t *rows,
-                       size_t n) {
+bool column_add_fixed(struct column *to, const void *values, const uint32_t *rows,
+                      size_t n) {
     if (!column_reserve(&to->data, n * to->width)) return false;
     switch (to->width) {
         case 1:
-            COPY_FIXED(uint8_t);
+            ADD_FIXED(uint8_t);
             break;
         case 2:
-            COPY_FIXED(uint16_t);
+            ADD_FIXED(uint16_t);
             break;
         case 4:
-            COPY_FIXED(uint32_t);
+            ADD_FIXED(uint32_t);
             break;
         case 8:
-            COPY_FIXED(uint64_t);
+            ADD_FIXED(uint64_t);
             break;
         default:
-            COPY_FIXED(struct wide);
+            ADD_FIXED(struct wide);
             break;
     }
     to->data.size += n * to->width;
     return true;
 }
+
+// ---- one column to another
 
 static bool copy_strings(struct column *to, const struct column *from,
                          const uint32_t *rows, size_t n) {
@@ -208,11 +191,12 @@ static bool copy_elements(struct column *to, const struct column *from,
 bool column_append(struct column *to, const struct column *from, const uint32_t *rows,
                    size_t n) {
     if (n == 0) return true;
-    if (!copy_validity(to, from, rows, n)) return false;
+    const uint8_t *valid = from->validity.size > 0 ? from->validity.data : NULL;
+    if (!column_add_validity(to, valid, rows, n)) return false;
     bool ok = true;
     switch (to->layout) {
         case COLUMN_FIXED:
-            ok = copy_fixed(to, from, rows, n);
+            ok = column_add_fixed(to, from->data.data, rows, n);
             break;
         case COLUMN_STRING:
             ok = copy_strings(to, from, rows, n);

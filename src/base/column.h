@@ -65,9 +65,13 @@ bool column_append(struct column *to, const struct column *from, const uint32_t 
 // Room for n more offsets, and the first 0 of an empty column; NULL when out of memory.
 uint32_t *column_reserve_offsets(struct column *column, size_t n);
 
-// Records whether the next n rows are valid (valid NULL: all are). Call before rows
-// grows.
-bool column_add_validity(struct column *column, const uint64_t *valid,
+// Records whether the next n rows are valid: bit rows[i] of valid, as in a column's own
+// validity (NULL: all are). Call before rows grows.
+bool column_add_validity(struct column *column, const uint8_t *valid,
                          const uint32_t *rows, size_t n);
+// Appends values[rows[i]] to the data of a FIXED column, width bytes each; false when out
+// of memory. rows is the caller's to count.
+bool column_add_fixed(struct column *to, const void *values, const uint32_t *rows,
+                      size_t n);
 
 #endif

@@ -1,5 +1,4 @@
-// Columns from DuckDB's types and vectors, and back. The typed loops are in copies of
-// fixed widths, so that the compiler turns each into plain loads and stores.
+// Columns from DuckDB's types and vectors, and back.
 #include "duck/vector.h"
 
 #include <stdlib.h>
@@ -165,42 +164,6 @@ shoal_status vector_shape(duckdb_logical_type type, struct column *shape,
     return status;
 }
 
-#define APPEND_FIXED(type)                                      \
-    do {                                                        \
-        const type *from = source;                              \
-        type *into = (type *)(void *)(data->data + data->size); \
-        for (size_t i = 0; i < n; i++) into[i] = from[rows[i]]; \
-    } while (0)
-
-struct wide {
-    uint64_t lower, upper;
-};
-
-static bool append_fixed(const void *source, const uint32_t *rows, size_t n,
-                         struct column *to) {
-    struct column_buffer *data = &to->data;
-    if (!column_reserve(data, n * to->width)) return false;
-    switch (to->width) {
-        case 1:
-            APPEND_FIXED(uint8_t);
-            break;
-        case 2:
-            APPEND_FIXED(uint16_t);
-            break;
-        case 4:
-            APPEND_FIXED(uint32_t);
-            break;
-        case 8:
-            APPEND_FIXED(uint64_t);
-            break;
-        default:
-            APPEND_FIXED(struct wide);
-            break;
-    }
-    data->size += n * to->width;
-    return true;
-}
-
 static bool row_valid(const uint64_t *valid, uint32_t row) {
     return valid == NULL || (valid[row / 64] >> (row % 64) & 1);
 }
@@ -306,11 +269,12 @@ bool vector_append(duckdb_vector vector, const uint32_t *rows, size_t n,
                    struct column *to) {
     if (n == 0) return true;
     const uint64_t *valid = duckdb_vector_get_validity(vector);
-    if (!column_add_validity(to, valid, rows, n)) return false;
+    // DuckDB's words are these bits, on a little-endian machine.
+    if (!column_add_validity(to, (const uint8_t *)valid, rows, n)) return false;
     bool ok = true;
     switch (to->layout) {
         case COLUMN_FIXED:
-            ok = append_fixed(duckdb_vector_get_data(vector), rows, n, to);
+            ok = column_add_fixed(to, duckdb_vector_get_data(vector), rows, n);
             break;
         case COLUMN_STRING:
             ok = append_strings(duckdb_vector_get_data(vector), valid, rows, n, to);
