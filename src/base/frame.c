@@ -50,7 +50,7 @@ shoal_status frame_receive(struct frame_reader *reader, int fd, bool *closed,
         if (reader->capacity - reader->size < 4096) {
             size_t capacity = reader->capacity ? reader->capacity * 2 : 16384;
             uint8_t *data = realloc(reader->data, capacity);
-            if (data == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+            if (data == NULL) return shoal_no_memory(err);
             reader->data = data;
             reader->capacity = capacity;
         }

@@ -20,7 +20,7 @@ shoal_status json_get_string(const json_t *object, const char *name, char **valu
     const char *text = json_string_value(json_object_get(object, name));
     if (text == NULL) return shoal_fail(err, SHOAL_CORRUPT, "a message has no %s", name);
     *value = strdup(text);
-    return *value == NULL ? shoal_fail(err, SHOAL_NOMEM, "out of memory") : SHOAL_OK;
+    return *value == NULL ? shoal_no_memory(err) : SHOAL_OK;
 }
 
 shoal_status json_get_array(const json_t *object, const char *name, size_t limit,

@@ -110,7 +110,7 @@ shoal_status keys_from_json(const json_t *array, struct keys *keys,
         }
         bool added = keys_add(keys, bytes, size / 2);
         free(bytes);
-        if (!added) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+        if (!added) return shoal_no_memory(err);
     }
     return SHOAL_OK;
 }

@@ -85,7 +85,7 @@ shoal_status spool_open(struct spool *spool, const char *parent,
     sweep(parent);
     text_printf(&path, "%s/" PREFIX "XXXXXX", parent);
     spool->path = text_take(&path);
-    if (spool->path == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    if (spool->path == NULL) return shoal_no_memory(err);
     if (mkdtemp(spool->path) == NULL) {
         shoal_status status =
             shoal_fail(err, SHOAL_IO,

@@ -16,6 +16,10 @@ shoal_status shoal_fail(struct shoal_error *err, shoal_status status, const char
     return status;
 }
 
+shoal_status shoal_no_memory(struct shoal_error *err) {
+    return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+}
+
 const char *shoal_status_name(shoal_status status) {
     static const char *const names[] = {"ok",      "user",    "usage",     "unsupported",
                                         "io",      "nomem",   "cancelled", "lost",

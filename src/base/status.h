@@ -33,6 +33,9 @@ struct shoal_error {
 shoal_status shoal_fail(struct shoal_error *err, shoal_status status, const char *format,
                         ...) __attribute__((format(printf, 3, 4)));
 
+// SHOAL_NOMEM, "out of memory".
+shoal_status shoal_no_memory(struct shoal_error *err);
+
 // A stable lower-case name, used in messages and on the wire.
 const char *shoal_status_name(shoal_status status);
 

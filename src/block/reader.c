@@ -39,7 +39,7 @@ shoal_status block_shape_codes(const struct column *shapes, size_t columns,
     *count = 0;
     for (size_t c = 0; c < columns; c++) *count += count_codes(&shapes[c]);
     *codes = calloc(*count + 1, sizeof **codes);
-    if (*codes == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    if (*codes == NULL) return shoal_no_memory(err);
     uint32_t *at = *codes;
     for (size_t c = 0; c < columns; c++) at = put_codes(&shapes[c], at);
     return SHOAL_OK;
@@ -57,7 +57,7 @@ static shoal_status check_index(struct block_file *file,
     uint8_t *tail = malloc(index_size + footer->shape_size + 1);
     if (tail == NULL) {
         free(expected);
-        return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+        return shoal_no_memory(err);
     }
     status = io_read_at(file->fd, file->path, tail, index_size + footer->shape_size,
                         footer->index_offset, err);
@@ -75,7 +75,7 @@ static shoal_status check_index(struct block_file *file,
     free(expected);
     file->index = malloc(index_size + 1);
     if (status == SHOAL_OK && file->index == NULL) {
-        status = shoal_fail(err, SHOAL_NOMEM, "out of memory");
+        status = shoal_no_memory(err);
     }
     if (status == SHOAL_OK) {
         memcpy(file->index, tail, index_size);
@@ -100,7 +100,7 @@ shoal_status block_file_open(struct block_file *file, const char *path,
                              struct shoal_error *err) {
     struct block_footer footer;
     *file = (struct block_file){.fd = -1, .path = strdup(path)};
-    if (file->path == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    if (file->path == NULL) return shoal_no_memory(err);
     shoal_status status = io_open(path, &file->fd, err);
     if (status == SHOAL_OK) status = io_size(file->fd, path, &file->size, err);
     if (status == SHOAL_OK && file->size < sizeof footer) {
@@ -146,7 +146,7 @@ shoal_status block_chunk_init(struct block_chunk *chunk, const struct column *sh
     }
     if (chunk->column_count == columns && chunk->columns != NULL) return SHOAL_OK;
     block_chunk_free(chunk);
-    return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    return shoal_no_memory(err);
 }
 
 void block_chunk_free(struct block_chunk *chunk) {

@@ -10,10 +10,6 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct input *inputs;
 static struct output *outputs;
 
-static shoal_status no_memory(struct shoal_error *err) {
-    return shoal_fail(err, SHOAL_NOMEM, "out of memory");
-}
-
 void input_free(struct input *input) {
     for (size_t i = 0; input->paths != NULL && i < input->count; i++)
         free(input->paths[i]);
@@ -47,12 +43,12 @@ shoal_status block_bind_input(const char *key, size_t index,
                               const struct block_segment *segments, size_t count,
                               bool ordered, struct shoal_error *err) {
     struct input *input = input_new(key, index, count);
-    if (input == NULL) return no_memory(err);
+    if (input == NULL) return shoal_no_memory(err);
     input->ordered = ordered;
     for (size_t i = 0; i < count; i++) {
         if (!input_add(input, segments[i].path, segments[i].partition)) {
             input_free(input);
-            return no_memory(err);
+            return shoal_no_memory(err);
         }
     }
     pthread_mutex_lock(&mutex);
@@ -97,7 +93,7 @@ shoal_status block_bind_output(const char *path, uint32_t partitions,
     if (output != NULL) output->path = strdup(path);
     if (output == NULL || output->path == NULL) {
         free(output);
-        return no_memory(err);
+        return shoal_no_memory(err);
     }
     output->partitions = partitions;
     output->scatter = scatter;
@@ -209,7 +205,7 @@ struct input *registry_input(const char *key, size_t index, struct shoal_error *
         shoal_fail(err, SHOAL_INTERNAL, "shoal_input('%s', %zu) is not registered", key,
                    index);
     } else if (copy == NULL) {
-        no_memory(err);
+        shoal_no_memory(err);
     }
     return copy;
 }

@@ -8,10 +8,6 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-static shoal_status no_memory(struct shoal_error *err) {
-    return shoal_fail(err, SHOAL_NOMEM, "out of memory");
-}
-
 // From this many partitions on, a chunk of 2,048 rows has too few for each: rows are
 // staged first, and scattered many at a time. Less than what fits a core's cache.
 #define STAGE_PARTITIONS 33
@@ -93,7 +89,7 @@ static void *sink_open(const char *path, const struct column *shapes, size_t col
         sink->targets = calloc(sink->partitions, sizeof *sink->targets);
     }
     if (sink == NULL || sink->starts == NULL || sink->targets == NULL) {
-        no_memory(err);
+        shoal_no_memory(err);
         sink_close(sink);
         return NULL;
     }
@@ -103,12 +99,12 @@ static void *sink_open(const char *path, const struct column *shapes, size_t col
         return NULL;
     }
     if (sink->partitions >= STAGE_PARTITIONS && !open_stage(sink, shapes + sink->keyed)) {
-        no_memory(err);
+        shoal_no_memory(err);
         sink_close(sink);
         return NULL;
     }
     if (!registry_add_file(output, path, &sink->place, &sink->file)) {
-        no_memory(err);
+        shoal_no_memory(err);
         sink_close(sink);
         return NULL;
     }
@@ -203,7 +199,7 @@ static shoal_status append_rows(struct sink *sink, const struct duck_chunk *chun
                                 uint32_t partition, const uint32_t *rows, size_t n,
                                 struct shoal_error *err) {
     struct column *columns = block_writer_columns(sink->writer, partition);
-    if (columns == NULL) return no_memory(err);
+    if (columns == NULL) return shoal_no_memory(err);
     for (size_t c = 0; c < sink->columns; c++) {
         if (!duck_chunk_append(chunk, c + sink->keyed, rows, n, &columns[c]))
             return too_much(err);
@@ -238,7 +234,7 @@ static shoal_status scatter_stage(struct sink *sink, struct shoal_error *err) {
                                ? NULL
                                : block_writer_columns(sink->writer, p);
         if (sink->targets[p] == NULL && sink->starts[p] != sink->starts[p + 1])
-            return no_memory(err);
+            return shoal_no_memory(err);
     }
     for (size_t c = 0; c < sink->columns; c++) {
         for (uint32_t p = 0; p < sink->partitions; p++) {
@@ -279,8 +275,9 @@ static shoal_status sink_append(void *state, const struct duck_chunk *chunk,
     struct sink *sink = state;
     size_t n = duck_chunk_rows(chunk);
     enum block_scatter scatter = sink->output->scatter;
-    if (!reserve_rows(sink, sink->stage.rows + n)) return no_memory(err);
-    if (scatter == BLOCK_SAMPLE && !sample_rows(sink, chunk, n)) return no_memory(err);
+    if (!reserve_rows(sink, sink->stage.rows + n)) return shoal_no_memory(err);
+    if (scatter == BLOCK_SAMPLE && !sample_rows(sink, chunk, n))
+        return shoal_no_memory(err);
     bool long_rows =
         string_bytes(sink, block_writer_shapes(sink->writer), chunk) > LONG_BYTES;
     bool placed = scatter == BLOCK_HASH || scatter == BLOCK_RANGE;

@@ -6,10 +6,6 @@
 #include "block/format.h"
 #include "block/registry.h"
 
-static shoal_status no_memory(struct shoal_error *err) {
-    return shoal_fail(err, SHOAL_NOMEM, "out of memory");
-}
-
 struct place {
     uint32_t file, chunk;
 };
@@ -69,7 +65,7 @@ static void *source_open(const char *key, size_t index, const struct column *sha
     struct input *input = registry_input(key, index, err);
     if (input == NULL) return NULL;
     struct source *source = calloc(1, sizeof *source);
-    shoal_status status = source == NULL ? no_memory(err) : SHOAL_OK;
+    shoal_status status = source == NULL ? shoal_no_memory(err) : SHOAL_OK;
     if (source != NULL) {
         source->ordered = input->ordered;
         source->files = calloc(input->count + 1, sizeof *source->files);
@@ -77,14 +73,14 @@ static void *source_open(const char *key, size_t index, const struct column *sha
         source->shapes = calloc(columns + 1, sizeof *source->shapes);
         if (source->files == NULL || source->partitions == NULL ||
             source->shapes == NULL) {
-            status = no_memory(err);
+            status = shoal_no_memory(err);
         }
     }
     for (size_t c = 0; status == SHOAL_OK && c < columns; c++) {
         if (column_copy_shape(&source->shapes[c], &shapes[c])) {
             source->columns++;
         } else {
-            status = no_memory(err);
+            status = shoal_no_memory(err);
         }
     }
     *rows = 0;
@@ -93,7 +89,8 @@ static void *source_open(const char *key, size_t index, const struct column *sha
         status =
             block_file_open(&source->files[i], input->paths[i], shapes, columns, err);
         if (status == SHOAL_OK) source->count++;
-        if (status == SHOAL_OK && !list_chunks(source, i, rows)) status = no_memory(err);
+        if (status == SHOAL_OK && !list_chunks(source, i, rows))
+            status = shoal_no_memory(err);
     }
     input_free(input);
     if (status == SHOAL_OK) return source;

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
 #include "base/text.h"
 #include "cli/options.h"
@@ -164,12 +165,6 @@ static shoal_status sink_close(struct sink *sink, shoal_status status,
     return status;
 }
 
-static double seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
 static shoal_status run_statements(const struct cli_options *options, bool explain,
                                    struct session *session, const char *text, FILE *out,
                                    struct shoal_error *err) {
@@ -180,7 +175,7 @@ static shoal_status run_statements(const struct cli_options *options, bool expla
         status = shoal_fail(err, SHOAL_USAGE, "the query is empty");
     }
     for (size_t i = 0; status == SHOAL_OK && i < count; i++) {
-        double start = seconds();
+        double start = clock_seconds();
         if (cancelled) {
             status = shoal_fail(err, SHOAL_CANCELLED, "cancelled");
         } else if (!explain) {
@@ -193,7 +188,7 @@ static shoal_status run_statements(const struct cli_options *options, bool expla
             status = session_query(session, statements[i], options->format, out, err);
         }
         if (options->timer && status == SHOAL_OK)
-            fprintf(stderr, "Time: %.3f s\n", seconds() - start);
+            fprintf(stderr, "Time: %.3f s\n", clock_seconds() - start);
     }
     duck_split_free(statements, count);
     return status;

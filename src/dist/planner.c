@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "base/clock.h"
 #include "base/text.h"
 #include "dist/planner.h"
 
@@ -380,16 +380,10 @@ struct fragment *fragment_new(struct planner *planner, json_t *tree,
     return fragment;
 }
 
-static double seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
 static shoal_status plan_once(struct duck_conn *conn, const char *select,
                               const struct plan_options *options, struct stages **stages,
                               bool *ranged, struct shoal_error *err) {
-    double start = seconds();
+    double start = clock_seconds();
     struct planner planner = {.options = options, .err = err};
     struct schema names = {0};
     char *canonical = NULL;
@@ -447,7 +441,7 @@ static shoal_status plan_once(struct duck_conn *conn, const char *select,
     (*stages)->note_count = planner.note_count;
     planner.notes = NULL;
     planner.note_count = 0;
-    (*stages)->plan_seconds = seconds() - start;
+    (*stages)->plan_seconds = clock_seconds() - start;
     if (options->summaries) status = summarise_stages(&planner, *stages);
 out:
     if (status != SHOAL_OK) {

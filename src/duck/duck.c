@@ -79,7 +79,7 @@ shoal_status duck_connect(struct duck *duck, struct duck_conn **out,
                           struct shoal_error *err) {
     struct duck_conn *conn = calloc(1, sizeof *conn);
     *out = NULL;
-    if (conn == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    if (conn == NULL) return shoal_no_memory(err);
     conn->duck = duck;
     if (duckdb_connect(duck->db, &conn->conn) != DuckDBSuccess) {
         free(conn);
@@ -214,8 +214,8 @@ shoal_status duck_canonical(struct duck_conn *conn, const char *select, char **s
         duck_is_plain_select(select) ? "EXPLAIN (SQL) %s" : "EXPLAIN (SQL) FROM (%s\n)",
         select);
     *sql = NULL;
-    shoal_status status = text.failed ? shoal_fail(err, SHOAL_NOMEM, "out of memory")
-                                      : duck_query(conn, text.data, &result, err);
+    shoal_status status =
+        text.failed ? shoal_no_memory(err) : duck_query(conn, text.data, &result, err);
     text_free(&text);
     if (status != SHOAL_OK) return status;
     if (duck_result_columns(result) == 2 && duck_result_rows(result) == 1) {
@@ -255,8 +255,8 @@ shoal_status duck_describe(struct duck_conn *conn, const char *select,
     // SUMMARIZE and PIVOT are described as a subquery alone.
     bool plain = duck_is_plain_select(select);
     text_printf(&text, plain ? "DESCRIBE\n%s" : "DESCRIBE FROM (\n%s\n)", select);
-    shoal_status status = text.failed ? shoal_fail(err, SHOAL_NOMEM, "out of memory")
-                                      : duck_query(conn, text.data, &result, err);
+    shoal_status status =
+        text.failed ? shoal_no_memory(err) : duck_query(conn, text.data, &result, err);
     text_free(&text);
     if (status != SHOAL_OK) {
         duck_hide_line(err);
@@ -265,7 +265,7 @@ shoal_status duck_describe(struct duck_conn *conn, const char *select,
     for (size_t row = 0; row < duck_result_rows(result); row++) {
         if (!schema_add(schema, duck_result_text(result, 0, row),
                         duck_result_text(result, 1, row))) {
-            status = shoal_fail(err, SHOAL_NOMEM, "out of memory");
+            status = shoal_no_memory(err);
         }
     }
     duck_result_free(result);
@@ -281,7 +281,7 @@ shoal_status duck_scalar(struct duck_conn *conn, const char *sql, char **value,
     if (duck_result_rows(result) > 0 && duck_result_columns(result) > 0) {
         const char *text = duck_result_text(result, 0, 0);
         if (text != NULL && (*value = strdup(text)) == NULL) {
-            status = shoal_fail(err, SHOAL_NOMEM, "out of memory");
+            status = shoal_no_memory(err);
         }
     }
     duck_result_free(result);

@@ -109,7 +109,7 @@ static shoal_status rows_as_text(struct duck_conn *conn, struct duck_result *out
         out->text = true;
         for (size_t c = 0; status == SHOAL_OK && c < out->columns; c++) {
             char *type = c < schema.count ? strdup(schema.columns[c].type) : NULL;
-            if (type == NULL) status = shoal_fail(err, SHOAL_NOMEM, "out of memory");
+            if (type == NULL) status = shoal_no_memory(err);
             free(out->types[c]);
             out->types[c] = type;
         }
@@ -167,7 +167,7 @@ static shoal_status start(struct duck_conn *conn, const char *sql, bool cast,
     text_printf(&text, cast ? "SELECT CAST(COLUMNS(*) AS VARCHAR) FROM (\n%s\n)" : "%s",
                 sql);
     if (text.failed) {
-        status = shoal_fail(err, SHOAL_NOMEM, "out of memory");
+        status = shoal_no_memory(err);
     } else if (duckdb_query(conn->conn, text.data, &out->raw) != DuckDBSuccess) {
         status = duck_fail(&out->raw, err);
         if (cast) duck_hide_line(err);
@@ -194,7 +194,7 @@ shoal_status duck_query_batches(struct duck_conn *conn, const char *sql,
     shoal_status status = SHOAL_OK;
     struct duck_result *out = calloc(1, sizeof *out);
     *result = NULL;
-    if (out == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    if (out == NULL) return shoal_no_memory(err);
     bool select = duck_is_select(sql);
     // Types by binding, cells by casting: two cheap steps instead of one by hand.
     if (select) status = duck_describe(conn, sql, &schema, err);
@@ -241,7 +241,7 @@ shoal_status duck_query_text(struct duck_conn *conn, const char *select,
                              struct duck_result **result, struct shoal_error *err) {
     struct schema none = {0};
     *result = calloc(1, sizeof **result);
-    if (*result == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    if (*result == NULL) return shoal_no_memory(err);
     return add_rest(result, start(conn, select, false, &none, *result, err), err);
 }
 

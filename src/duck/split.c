@@ -91,7 +91,7 @@ shoal_status duck_split(const char *sql, char ***statements, size_t *count,
                 duck_split_free(*statements, *count);
                 *statements = NULL;
                 *count = 0;
-                return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+                return shoal_no_memory(err);
             }
             (*count)++;
         }

@@ -48,7 +48,7 @@ static shoal_status add_child(struct column *shape, duckdb_logical_type type,
         realloc(shape->children, (shape->child_count + 1) * sizeof *children);
     shoal_status status = SHOAL_OK;
     if (children == NULL) {
-        status = shoal_fail(err, SHOAL_NOMEM, "out of memory");
+        status = shoal_no_memory(err);
     } else {
         shape->children = children;
         status = vector_shape(type, &children[shape->child_count], err);
@@ -124,7 +124,7 @@ shoal_status vector_shape(duckdb_logical_type type, struct column *shape,
             shape->layout = COLUMN_LIST;
             shape->children = calloc(1, sizeof *shape->children);
             if (shape->children == NULL) {
-                return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+                return shoal_no_memory(err);
             }
             shape->child_count = 1;
             shape->children[0].layout = COLUMN_STRUCT;

@@ -13,9 +13,9 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/frame.h"
 #include "base/json.h"
 #include "engine/engine.h"
@@ -52,12 +52,6 @@ struct local {
 };
 
 extern char **environ;
-
-static double seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
 
 static struct engine_event *push(struct local *local, enum engine_event_kind kind,
                                  uint32_t worker) {
@@ -132,7 +126,7 @@ static shoal_status spawn(struct local *local, struct child *child,
     child->fd = sockets[0];
     child->log_fd = logs[0];
     child->number = local->next_number++;
-    child->heard = seconds();
+    child->heard = clock_seconds();
     struct shoal_error
         ignored;  // a child that is gone already is found by its closed socket
     frame_send(child->fd, FRAME_HELLO, local->hello, strlen(local->hello), &ignored);
@@ -197,7 +191,7 @@ static shoal_status lose(struct local *local, struct child *child, const char *k
     bury(child, known, &why);
     // Also of one that never came up: whoever killed it should see that in the log.
     struct engine_event *event = push(local, ENGINE_DOWN, number);
-    if (event == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    if (event == NULL) return shoal_no_memory(err);
     event->error = why;
     if (local->replacements_left == 0) {
         for (size_t i = 0; i < local->count; i++) {
@@ -234,7 +228,7 @@ static shoal_status take_hello(struct local *local, struct child *child,
     } else {
         child->up = true;
         if (push(local, ENGINE_UP, child->number) == NULL) {
-            status = shoal_fail(err, SHOAL_NOMEM, "out of memory");
+            status = shoal_no_memory(err);
         }
     }
     json_decref(root);
@@ -277,7 +271,7 @@ static shoal_status take_result(struct local *local, struct child *child,
     struct engine_event *place = push(local, event.kind, child->number);
     if (place == NULL) {
         task_output_free(&event.output);
-        return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+        return shoal_no_memory(err);
     }
     *place = event;
     return SHOAL_OK;
@@ -290,7 +284,7 @@ static shoal_status serve(struct local *local, struct child *child,
     bool closed = false;
     struct shoal_error problem = {0};
     shoal_status status = frame_receive(&child->reader, child->fd, &closed, &problem);
-    child->heard = seconds();
+    child->heard = clock_seconds();
     while (status == SHOAL_OK) {
         bool found = false;
         enum frame_type type;
@@ -309,7 +303,7 @@ static shoal_status serve(struct local *local, struct child *child,
             status = SHOAL_CORRUPT;
         }
     }
-    if (status == SHOAL_NOMEM) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    if (status == SHOAL_NOMEM) return shoal_no_memory(err);
     if (status != SHOAL_OK) return lose(local, child, "it broke the protocol", err);
     return closed ? lose(local, child, NULL, err) : SHOAL_OK;
 }
@@ -330,7 +324,7 @@ static shoal_status local_poll(struct engine *engine, int timeout_ms,
             return shoal_fail(err, SHOAL_IO, "cannot wait for workers: %s",
                               strerror(errno));
         }
-        double now = seconds();
+        double now = clock_seconds();
         for (size_t i = 0; i < count; i++) {
             struct child *child = &local->children[i];
             if (child->fd < 0) continue;
@@ -417,7 +411,7 @@ shoal_status engine_local_open(const struct engine_options *options,
                                struct engine **engine, struct shoal_error *err) {
     *engine = NULL;
     struct local *local = calloc(1, sizeof *local);
-    if (local == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    if (local == NULL) return shoal_no_memory(err);
     local->engine.ops = &local_ops;
     local->replacements_left = 3 + 2 * options->workers;
     local->program = strdup(options->program);
@@ -425,7 +419,7 @@ shoal_status engine_local_open(const struct engine_options *options,
     local->children = calloc(options->workers, sizeof *local->children);
     shoal_status status = SHOAL_OK;
     if (local->program == NULL || local->version == NULL || local->children == NULL) {
-        status = shoal_fail(err, SHOAL_NOMEM, "out of memory");
+        status = shoal_no_memory(err);
     }
     if (status == SHOAL_OK) {
         status = json_take_text(

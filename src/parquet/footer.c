@@ -423,7 +423,7 @@ shoal_status parquet_footer_parse(const uint8_t *data, size_t size,
         }
     }
     free(parser.leaves);
-    if (parser.no_memory) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    if (parser.no_memory) return shoal_no_memory(err);
     if (!parser.wire.bad) return SHOAL_OK;
     return shoal_fail(err, SHOAL_UNSUPPORTED, "a Parquet footer that is not understood");
 }
@@ -445,7 +445,7 @@ static shoal_status read_tail(int fd, const char *path, uint8_t **data, size_t *
     }
     *size = footer;
     *data = malloc(*size + 1);
-    if (*data == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    if (*data == NULL) return shoal_no_memory(err);
     return io_read_at(fd, path, *data, *size, length - TAIL - footer, err);
 }
 

@@ -62,7 +62,7 @@ static shoal_status load(struct functions *functions, struct shoal_error *err) {
                             json_integer(kind));
     }
     duck_result_free(result);
-    return functions->kinds ? SHOAL_OK : shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    return functions->kinds ? SHOAL_OK : shoal_no_memory(err);
 }
 
 unsigned functions_catalog_kind(struct functions *functions, const char *name) {

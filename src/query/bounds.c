@@ -3,10 +3,6 @@
 
 #include "query/run.h"
 
-static shoal_status no_memory(struct shoal_error *err) {
-    return shoal_fail(err, SHOAL_NOMEM, "out of memory");
-}
-
 struct sampled {
     const struct key *key;
     double weight;  // rows that it stands for
@@ -49,7 +45,7 @@ shoal_status run_find_bounds(struct run *run, uint32_t stage, struct shoal_error
             struct sampled *grown = realloc(samples, (capacity + 1) * sizeof *grown);
             if (grown == NULL) {
                 free(samples);
-                return no_memory(err);
+                return shoal_no_memory(err);
             }
             samples = grown;
             for (size_t k = 0; k < file->sample.count; k++) {
@@ -62,5 +58,5 @@ shoal_status run_find_bounds(struct run *run, uint32_t stage, struct shoal_error
     }
     to->bounded = cut(samples, count, total, run->partitions, &to->bounds);
     free(samples);
-    return to->bounded ? SHOAL_OK : no_memory(err);
+    return to->bounded ? SHOAL_OK : shoal_no_memory(err);
 }

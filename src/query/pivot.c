@@ -75,8 +75,8 @@ static shoal_status append_values(struct session *session, const struct pivot *p
                 " WHERE (%.*s) IS NOT NULL ORDER BY v",
                 length, on->start, (int)(pivot->source.end - pivot->source.start),
                 pivot->source.start, length, on->start);
-    shoal_status status = sql.failed ? shoal_fail(err, SHOAL_NOMEM, "out of memory")
-                                     : session_rows(session, sql.data, &result, err);
+    shoal_status status =
+        sql.failed ? shoal_no_memory(err) : session_rows(session, sql.data, &result, err);
     text_append(out, " IN (");
     while (status == SHOAL_OK && more) {
         status = duck_result_next(result, &more, err);
@@ -116,7 +116,7 @@ shoal_status session_expand_pivot(struct session *session, const char *sql,
         text_append(&out, " ");
         text_append(&out, pivot.rest);
         if (status == SHOAL_OK && (*expanded = text_take(&out)) == NULL) {
-            status = shoal_fail(err, SHOAL_NOMEM, "out of memory");
+            status = shoal_no_memory(err);
         }
     }
     text_free(&out);

@@ -8,21 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "block/block.h"
 #include "query/run.h"
-
-static double seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
-static shoal_status no_memory(struct shoal_error *err) {
-    return shoal_fail(err, SHOAL_NOMEM, "out of memory");
-}
 
 // ---- events
 
@@ -71,11 +61,11 @@ static shoal_status accept(struct run *run, uint32_t stage, uint32_t task,
     struct stage_run *state = &run->runs[stage];
     struct task_file *files =
         realloc(state->files, (state->file_count + output->count + 1) * sizeof *files);
-    if (files == NULL) return no_memory(err);
+    if (files == NULL) return shoal_no_memory(err);
     state->files = files;
     uint32_t *tasks = realloc(state->file_tasks,
                               (state->file_count + output->count + 1) * sizeof *tasks);
-    if (tasks == NULL) return no_memory(err);
+    if (tasks == NULL) return shoal_no_memory(err);
     state->file_tasks = tasks;
     size_t at = state->file_count;
     while (at > 0 && tasks[at - 1] > task) at--;
@@ -146,7 +136,7 @@ static void forget_up(struct session *session, uint32_t worker) {
 
 static shoal_status take_event(struct run *run, struct engine_event *event,
                                struct shoal_error *err) {
-    double now = seconds();
+    double now = clock_seconds();
     uint32_t stage = 0, task = 0;
     shoal_status status = SHOAL_OK;
     bool ours = (event->kind == ENGINE_DONE || event->kind == ENGINE_FAILED) &&
@@ -203,7 +193,7 @@ static shoal_status start_task(struct run *run, const struct sched_action *actio
 static shoal_status run_tasks(struct run *run, struct shoal_error *err) {
     struct session *session = run->session;
     for (;;) {
-        double now = seconds();
+        double now = clock_seconds();
         if (session->options.cancelled != NULL && *session->options.cancelled) {
             sched_cancel(run->sched, now);
         }
@@ -270,15 +260,15 @@ static shoal_status run_result(struct run *run, struct duck_result **result,
     char key[32];
     shoal_status status = SHOAL_OK;
     (void)snprintf(key, sizeof key, "result.%u", session->next_query);
-    if (inputs == NULL) return no_memory(err);
+    if (inputs == NULL) return shoal_no_memory(err);
     char *sql = run_task_sql(run, last, 0, key, inputs, &count);
-    if (sql == NULL) status = no_memory(err);
+    if (sql == NULL) status = shoal_no_memory(err);
     if (status == SHOAL_OK) status = task_bind_inputs(inputs, count, key, err);
     for (size_t i = 0; i < count; i++) {
         for (size_t s = 0; s < inputs[i].count; s++) free(inputs[i].segments[s].path);
         free(inputs[i].segments);
     }
-    double start = seconds();
+    double start = clock_seconds();
     if (status == SHOAL_OK) {
         status = duck_query_batches(session->conn, sql, result, err);
         // The place is one in the stage's SQL, which the user has not seen.
@@ -286,7 +276,8 @@ static shoal_status run_result(struct run *run, struct duck_result **result,
         if (place != NULL) *place = '\0';
     }
     if (status == SHOAL_OK && run->stats != NULL) {
-        run->stats[last] = (struct stage_stats){.tasks = 1, .seconds = seconds() - start};
+        run->stats[last] =
+            (struct stage_stats){.tasks = 1, .seconds = clock_seconds() - start};
     }
     block_release_inputs(key);
     free(sql);
@@ -328,7 +319,7 @@ static shoal_status prepare(struct run *run, struct shoal_error *err) {
     run->sched = sched_new(&options);
     run->of_sched = calloc(run->stages->count, sizeof *run->of_sched);
     if (run->runs == NULL || run->sched == NULL || run->of_sched == NULL) {
-        return no_memory(err);
+        return shoal_no_memory(err);
     }
     run->runs[run->stages->count - 1].tasks = 1;
     shoal_status status = run_plan_tasks(run, err);
@@ -337,13 +328,14 @@ static shoal_status prepare(struct run *run, struct shoal_error *err) {
     if (status != SHOAL_OK) return status;
     text_printf(&folder, "%s/q%u", session->spool.path, session->next_query);
     run->folder = text_take(&folder);
-    if (run->folder == NULL) return no_memory(err);
+    if (run->folder == NULL) return shoal_no_memory(err);
     if (mkdir(run->folder, 0700) != 0) {
         return shoal_fail(err, SHOAL_IO, "cannot make the folder %s: %s", run->folder,
                           strerror(errno));
     }
     for (size_t i = 0; i < session->up_count; i++) {
-        sched_worker_up(run->sched, session->up[i], session->options.threads, seconds());
+        sched_worker_up(run->sched, session->up[i], session->options.threads,
+                        clock_seconds());
     }
     return SHOAL_OK;
 }
@@ -359,7 +351,7 @@ shoal_status run_stages(struct session *session, const struct stages *stages,
     run.partitions = options->partitions ? options->partitions : 4 * run.slots;
     *result = NULL;
     session->next_query++;
-    progress_start(&run.progress, options->progress, seconds());
+    progress_start(&run.progress, options->progress, clock_seconds());
     shoal_status status = prepare(&run, err);
     if (status == SHOAL_OK) status = run_driver_stages(&run, err);
     if (status == SHOAL_OK && stages->count > 1) status = run_tasks(&run, err);

@@ -36,13 +36,13 @@ static shoal_status prepare_session(struct session *session, struct shoal_error 
         text_append(&sql,
                     " AS shoal_db (READ_ONLY); "
                     "SET search_path='memory.main,shoal_db.main'");
-        status = sql.failed ? shoal_fail(err, SHOAL_NOMEM, "out of memory")
-                            : duck_run(session->conn, sql.data, err);
+        status =
+            sql.failed ? shoal_no_memory(err) : duck_run(session->conn, sql.data, err);
         text_free(&sql);
     }
     if (status == SHOAL_OK && options->init_sql != NULL) status = run_init(session, err);
     if (status == SHOAL_OK && session->worker_sql.failed) {
-        status = shoal_fail(err, SHOAL_NOMEM, "out of memory");
+        status = shoal_no_memory(err);
     }
     return status;
 }
@@ -72,7 +72,7 @@ shoal_status session_open(const struct session_options *options, struct session 
                           struct shoal_error *err) {
     *out = NULL;
     struct session *session = calloc(1, sizeof *session);
-    if (session == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    if (session == NULL) return shoal_no_memory(err);
     session->options = *options;
     session->spool.lock = -1;
     bool distributed = options->workers > 0;
@@ -207,7 +207,7 @@ static shoal_status explain_stages(struct session *session, const struct stages 
     struct text text = {0};
     char *plan_json = NULL;
     shoal_status status = SHOAL_OK;
-    if (stats == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    if (stats == NULL) return shoal_no_memory(err);
     if (analyze) status = run_stages(session, stages, stats, &result, err);
     for (bool more = analyze; status == SHOAL_OK && more;) {
         status = duck_result_next(result, &more, err);
@@ -218,7 +218,7 @@ static shoal_status explain_stages(struct session *session, const struct stages 
         if (status == SHOAL_OK) fprintf(out, "%s\n", plan_json);
     } else if (status == SHOAL_OK) {
         stages_explain(stages, analyze ? stats : NULL, &text);
-        if (text.failed) status = shoal_fail(err, SHOAL_NOMEM, "out of memory");
+        if (text.failed) status = shoal_no_memory(err);
         if (status == SHOAL_OK) fputs(text.data, out);
     }
     free(plan_json);

@@ -13,10 +13,6 @@
 #define SPLIT_ROWS_MAX 20000000
 #define FILES_MAX 1000  // small files packed into one task
 
-static shoal_status no_memory(struct shoal_error *err) {
-    return shoal_fail(err, SHOAL_NOMEM, "out of memory");
-}
-
 static const struct stage_leaf *driving_leaf(const struct stage *stage) {
     for (size_t i = 0; i < stage->leaf_count; i++) {
         const struct stage_leaf *leaf = &stage->leaves[i];
@@ -56,7 +52,7 @@ static shoal_status cut_scan(struct run *run, const struct stage_leaf *leaf,
                           most);
     }
     stage->splits = calloc(most, sizeof *stage->splits);
-    if (stage->splits == NULL) return no_memory(err);
+    if (stage->splits == NULL) return shoal_no_memory(err);
     for (size_t i = 0; i < leaf->file_count;) {
         const struct scan_file *file = &leaf->files[i];
         if (file->rows > size) {
@@ -110,7 +106,7 @@ shoal_status run_plan_tasks(struct run *run, struct shoal_error *err) {
         if (stage->in_driver) continue;
         uint32_t *deps = calloc(s + 1, sizeof *deps);
         size_t count = 0;
-        if (deps == NULL) return no_memory(err);
+        if (deps == NULL) return shoal_no_memory(err);
         for (uint32_t d = 0; d < s; d++) {
             bool reads = false;
             if (run->stages->stages[d].in_driver) continue;
@@ -123,7 +119,7 @@ shoal_status run_plan_tasks(struct run *run, struct shoal_error *err) {
         }
         uint32_t id = sched_add_stage(run->sched, to->tasks, stage->wide, deps, count);
         free(deps);
-        if (id == UINT32_MAX) return no_memory(err);
+        if (id == UINT32_MAX) return shoal_no_memory(err);
         to->in_sched = id;
         run->of_sched[id] = (uint32_t)s;
     }
@@ -210,7 +206,7 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
     struct text output = {0};
     char key[TASK_KEY_SIZE];
     *out = NULL;
-    if (task == NULL) return no_memory(err);
+    if (task == NULL) return shoal_no_memory(err);
     task->id = run->runs[action->stage].first_task + action->task;
     task->attempt = action->attempt;
     task->stage = action->stage;
@@ -226,14 +222,14 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
         task->sql = run_task_sql(run, action->stage, action->task, key, task->inputs,
                                  &task->input_count);
     }
-    shoal_status status = task->sql == NULL ? no_memory(err) : SHOAL_OK;
+    shoal_status status = task->sql == NULL ? shoal_no_memory(err) : SHOAL_OK;
     if (status == SHOAL_OK && stage->scatter == BLOCK_RANGE) {
         status = run_find_bounds(run, action->stage, err);
         const struct keys *bounds = &run->runs[action->stage].bounds;
         for (size_t i = 0; status == SHOAL_OK && i < bounds->count; i++) {
             const struct key *bound = &bounds->list[i];
             if (!keys_add(&task->bounds, bound->data, bound->size))
-                status = no_memory(err);
+                status = shoal_no_memory(err);
         }
     }
     if (status != SHOAL_OK) {

@@ -2,9 +2,9 @@
 // into block files; with several threads each writes a file of its own.
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/text.h"
 #include "block/block.h"
 #include "duck/duck.h"
@@ -70,11 +70,11 @@ static shoal_status executor_open(const struct executor_options *options,
                                 .temp_bytes = options->temp_bytes};
     *out = NULL;
     struct executor *executor = calloc(1, sizeof *executor);
-    if (executor == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    if (executor == NULL) return shoal_no_memory(err);
     executor->slots = options->threads;
     executor->conns = calloc(options->threads, sizeof(struct duck_conn *));
     shoal_status status = executor->conns == NULL
-                              ? shoal_fail(err, SHOAL_NOMEM, "out of memory")
+                              ? shoal_no_memory(err)
                               : duck_open(&executor->duck, &duck, err);
     for (uint32_t i = 0; status == SHOAL_OK && i < executor->slots; i++) {
         status = open_slot(executor, i, options->init_sql, err);
@@ -92,7 +92,7 @@ shoal_status task_bind_inputs(const struct task_input *inputs, size_t count,
     for (size_t i = 0; i < count; i++) {
         const struct task_input *input = &inputs[i];
         struct block_segment *segments = calloc(input->count + 1, sizeof *segments);
-        if (segments == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+        if (segments == NULL) return shoal_no_memory(err);
         for (size_t s = 0; s < input->count; s++) {
             segments[s] = (struct block_segment){input->segments[s].path,
                                                  input->segments[s].partition};
@@ -120,18 +120,12 @@ static void add_place(const struct task *task, struct shoal_error *err) {
     text_free(&text);
 }
 
-static double seconds(void) {
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
-}
-
 // Moves the files' counts to the task's output; what remains in blocks is freed by the
 // caller.
 static shoal_status take_counts(struct block_output *blocks, struct task_output *output,
                                 struct shoal_error *err) {
     output->files = calloc(blocks->count + 1, sizeof *output->files);
-    if (output->files == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    if (output->files == NULL) return shoal_no_memory(err);
     output->partitions = blocks->partitions;
     for (size_t i = 0; i < blocks->count; i++) {
         struct block_output_file *file = &blocks->files[i];
@@ -153,7 +147,7 @@ shoal_status duck_run_task(struct duck_conn *conn, uint32_t threads,
     char key[TASK_KEY_SIZE];
     struct text sql = {0};
     struct block_output blocks = {0};
-    double start = seconds();
+    double start = clock_seconds();
     *output = (struct task_output){0};
     task_key(task, key);
     shoal_status status = task_bind_inputs(task->inputs, task->input_count, key, err);
@@ -167,8 +161,7 @@ shoal_status duck_run_task(struct duck_conn *conn, uint32_t threads,
         text_append(&sql, threads > 1 && !task->ordered
                               ? " (FORMAT shoal, PER_THREAD_OUTPUT true)"
                               : " (FORMAT shoal)");
-        status = sql.failed ? shoal_fail(err, SHOAL_NOMEM, "out of memory")
-                            : duck_run(conn, sql.data, err);
+        status = sql.failed ? shoal_no_memory(err) : duck_run(conn, sql.data, err);
         block_take_output(task->output, &blocks);
         if (status == SHOAL_OK) status = take_counts(&blocks, output, err);
         if (status != SHOAL_OK) {
@@ -180,7 +173,7 @@ shoal_status duck_run_task(struct duck_conn *conn, uint32_t threads,
     }
     block_release_inputs(key);
     text_free(&sql);
-    output->seconds = seconds() - start;
+    output->seconds = clock_seconds() - start;
     return status;
 }
 

@@ -72,7 +72,7 @@ static shoal_status decode_input(const json_t *input_json, struct task_input *in
     }
     input->ordered = json_is_true(json_object_get(input_json, "ordered"));
     input->segments = calloc(count + 1, sizeof *input->segments);
-    if (input->segments == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    if (input->segments == NULL) return shoal_no_memory(err);
     for (size_t s = 0; s < count; s++) {
         const json_t *item = json_array_get(segments, s);
         const char *path = json_string_value(json_array_get(item, 0));
@@ -84,7 +84,7 @@ static shoal_status decode_input(const json_t *input_json, struct task_input *in
         input->segments[s].path = strdup(path);
         input->segments[s].partition = (int32_t)partition;
         if (input->segments[s].path == NULL) {
-            return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+            return shoal_no_memory(err);
         }
         input->count++;
     }
@@ -98,7 +98,7 @@ shoal_status task_decode(const char *json, size_t size, struct task **out,
     uint64_t attempt = 0, stage = 0, partitions = 0, scatter = 0;
     struct task *task = calloc(1, sizeof *task);
     *out = NULL;
-    if (task == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    if (task == NULL) return shoal_no_memory(err);
     shoal_status status = json_parse_object(json, size, &root, err);
     if (status == SHOAL_OK)
         status = json_get_count(root, "task", INT64_MAX, &task->id, err);
@@ -130,7 +130,7 @@ shoal_status task_decode(const char *json, size_t size, struct task **out,
         task->scatter = (enum block_scatter)scatter;
         task->ordered = json_is_true(json_object_get(root, "ordered"));
         task->inputs = calloc(json_array_size(inputs) + 1, sizeof *task->inputs);
-        if (task->inputs == NULL) status = shoal_fail(err, SHOAL_NOMEM, "out of memory");
+        if (task->inputs == NULL) status = shoal_no_memory(err);
     }
     for (size_t i = 0; status == SHOAL_OK && i < json_array_size(inputs); i++) {
         task->input_count++;
@@ -182,7 +182,7 @@ static shoal_status decode_file(const json_t *item, uint32_t partitions,
     file->rows = calloc(partitions, sizeof *file->rows);
     file->bytes = calloc(partitions, sizeof *file->bytes);
     if (file->rows == NULL || file->bytes == NULL) {
-        return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+        return shoal_no_memory(err);
     }
     for (size_t i = 0; i < json_array_size(parts); i++) {
         const json_t *part = json_array_get(parts, i);
@@ -219,7 +219,7 @@ shoal_status task_output_decode(const char *json, size_t size, uint64_t *id,
         output->partitions = (uint32_t)partitions;
         output->seconds = json_number_value(json_object_get(root, "seconds"));
         output->files = calloc(json_array_size(files) + 1, sizeof *output->files);
-        if (output->files == NULL) status = shoal_fail(err, SHOAL_NOMEM, "out of memory");
+        if (output->files == NULL) status = shoal_no_memory(err);
     }
     for (size_t f = 0; status == SHOAL_OK && f < json_array_size(files); f++) {
         output->count++;

@@ -180,7 +180,7 @@ static shoal_status open_executor(struct worker *worker, const char *payload, si
     json_decref(root);
     if (status != SHOAL_OK) return status;
     worker->slots = calloc(threads, sizeof *worker->slots);
-    if (worker->slots == NULL) return shoal_fail(err, SHOAL_NOMEM, "out of memory");
+    if (worker->slots == NULL) return shoal_no_memory(err);
     for (uint32_t i = 0; i < threads; i++) {
         struct slot *slot = &worker->slots[i];
         slot->worker = worker;
