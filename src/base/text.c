@@ -65,6 +65,13 @@ void text_append_identifier(struct text *text, const char *string) {
     append_quoted(text, string, '"');
 }
 
+bool text_one_of(const char *string, const char *const *list) {
+    for (; *list != NULL; list++) {
+        if (strcmp(string, *list) == 0) return true;
+    }
+    return false;
+}
+
 char *text_take(struct text *text) {
     char *data = text->failed ? NULL : text->data;
     if (data == NULL && !text->failed) data = calloc(1, 1);

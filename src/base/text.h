@@ -20,6 +20,8 @@ void text_printf(struct text *text, const char *format, ...)
 // 'it''s', for SQL literals; "a""b" for identifiers.
 void text_append_literal(struct text *text, const char *string);
 void text_append_identifier(struct text *text, const char *string);
+// Is the string one of the list, which NULL ends?
+bool text_one_of(const char *string, const char *const *list);
 // Hands the string to the caller (free() it); NULL if an append failed.
 char *text_take(struct text *text);
 void text_free(struct text *text);

@@ -40,6 +40,11 @@ static shoal_status copy_leaf(struct planner *planner, size_t index,
     return ok ? SHOAL_OK : no_memory(planner);
 }
 
+void scan_files_free(struct scan_file *files, size_t count) {
+    for (size_t i = 0; i < count; i++) free(files[i].path);
+    free(files);
+}
+
 void scan_ranges_free(struct scan_range *ranges, size_t count) {
     for (size_t i = 0; ranges != NULL && i < count; i++) {
         free(ranges[i].where);
@@ -69,11 +74,6 @@ static bool add_leaf(void *ctx, const json_t *object) {
     return leaves->status != SHOAL_OK;
 }
 
-static bool drives(enum leaf_kind kind) {
-    return kind == LEAF_SCAN || kind == LEAF_RANGE || kind == LEAF_PARTITION ||
-           kind == LEAF_SPLIT;
-}
-
 // One thing cuts a stage into tasks: one scan or split, or co-partitioned inputs, or
 // nothing.
 static shoal_status check_drivers(struct planner *planner, struct stage *stage) {
@@ -81,7 +81,7 @@ static shoal_status check_drivers(struct planner *planner, struct stage *stage) 
     uint32_t cut = NO_CUT;
     for (size_t i = 0; i < stage->leaf_count; i++) {
         const struct stage_leaf *leaf = &stage->leaves[i];
-        if (!drives(leaf->kind)) continue;
+        if (!leaf_drives(leaf->kind)) continue;
         if (leaf->kind == LEAF_RANGE) {
             if (cut != NO_CUT && cut != leaf->cut) scans++;
             cut = leaf->cut;
@@ -278,10 +278,9 @@ void stages_free(struct stages *stages) {
         struct stage *stage = &stages->stages[i];
         for (size_t l = 0; l < stage->leaf_count; l++) {
             struct stage_leaf *leaf = &stage->leaves[l];
-            for (size_t f = 0; f < leaf->file_count; f++) free(leaf->files[f].path);
+            scan_files_free(leaf->files, leaf->file_count);
             scan_ranges_free(leaf->ranges, leaf->range_count);
             free(leaf->range_column);
-            free(leaf->files);
             free(leaf->scan_call);
             free(leaf->placeholder);
             schema_free(&leaf->schema);

@@ -36,7 +36,6 @@ struct group {
 struct origin {
     struct leaf_draft *leaf;  // a scan that drives the fragment, uncut
     const struct file_set *files;
-    size_t column;  // of the footers
     const char *name;
     const char *type;
     struct group *groups;  // sorted by min
@@ -115,17 +114,10 @@ static bool find_groups(struct origin *origin) {
     return origin->group_count > 0;
 }
 
-static bool one_of(const char *type, const char *const *types) {
-    for (; *types != NULL; types++) {
-        if (strcmp(type, *types) == 0) return true;
-    }
-    return false;
-}
-
 static bool cuttable(const char *type) {
     static const char *const types[] = {"TINYINT",  "SMALLINT",  "INTEGER", "BIGINT",
                                         "UTINYINT", "USMALLINT", "DATE",    NULL};
-    return one_of(type, types);
+    return text_one_of(type, types);
 }
 
 // The column under casts that keep every number: equal then means equal before.
@@ -133,7 +125,7 @@ static json_t *uncast(json_t *key) {
     static const char *const wide[] = {"INTEGER", "BIGINT", "HUGEINT", NULL};
     while (tree_is(key, "class", "CAST") &&
            !json_is_true(json_object_get(key, "try_cast")) &&
-           one_of(tree_text(json_object_get(key, "type_expr"), "type_name"), wide)) {
+           text_one_of(tree_text(json_object_get(key, "type_expr"), "type_name"), wide)) {
         key = json_object_get(key, "child");
     }
     return key;
@@ -320,36 +312,41 @@ static uint32_t common_cut(struct planner *planner, const struct origin *left,
     return NO_CUT;
 }
 
-size_t cluster_join(struct planner *planner, struct fragment *left, json_t *left_keys,
-                    struct fragment *right, json_t *right_keys) {
-    if (!enough_rows(planner, left, right->rows)) return SIZE_MAX;
-    size_t found = SIZE_MAX;
-    for (size_t i = 0; found == SIZE_MAX && i < json_array_size(left_keys); i++) {
-        struct origin l, r = {0};
-        json_t *left_key = json_array_get(left_keys, i);
-        json_t *right_key = json_array_get(right_keys, i);
-        if (find_origin(planner, left, left_key, &l) &&
-            find_origin(planner, right, right_key, &r)) {
-            uint32_t cut = common_cut(planner, &l, &r);
-            if (cut != NO_CUT) {
-                bool moved = l.leaf != NULL || r.leaf != NULL;
-                apply(planner, left, left_key, &l, cut);
-                apply(planner, right, right_key, &r, cut);
-                planner_note(planner,
-                             "join without a shuffle: both sides are %s on %s, in %zu "
-                             "ranges",
-                             moved ? "co-partitioned by statistics" : "cut alike",
-                             l.name   ? l.name
-                             : r.name ? r.name
-                                      : "its key",
-                             ranges(planner, cut));
-                found = i;
-            }
-        }
-        free_origin(&l);
-        free_origin(&r);
+// Cuts both sides at common bounds of this key.
+static bool join_key(struct planner *planner, struct fragment *left, json_t *left_key,
+                     struct fragment *right, json_t *right_key) {
+    struct origin l, r = {0};
+    uint32_t cut = NO_CUT;
+    if (find_origin(planner, left, left_key, &l) &&
+        find_origin(planner, right, right_key, &r)) {
+        cut = common_cut(planner, &l, &r);
     }
-    return found;
+    if (cut != NO_CUT) {
+        apply(planner, left, left_key, &l, cut);
+        apply(planner, right, right_key, &r, cut);
+        planner_note(planner,
+                     "join without a shuffle: both sides are %s on %s, in %zu ranges",
+                     l.leaf || r.leaf ? "co-partitioned by statistics" : "cut alike",
+                     l.name   ? l.name
+                     : r.name ? r.name
+                              : "its key",
+                     ranges(planner, cut));
+    }
+    free_origin(&l);
+    free_origin(&r);
+    return cut != NO_CUT;
+}
+
+bool cluster_join(struct planner *planner, struct fragment *left, json_t *left_keys,
+                  struct fragment *right, json_t *right_keys) {
+    if (!enough_rows(planner, left, right->rows)) return false;
+    for (size_t i = 0; i < json_array_size(left_keys); i++) {
+        if (join_key(planner, left, json_array_get(left_keys, i), right,
+                     json_array_get(right_keys, i))) {
+            return true;
+        }
+    }
+    return false;
 }
 
 // Does the key have so many values that a partial aggregate would send most rows on?
@@ -394,18 +391,14 @@ bool cluster_keys(struct planner *planner, struct fragment *from, json_t *keys) 
 // ---- what a range reads
 
 static void append_bound(struct text *out, const struct cut *cut, size_t bound) {
-    long long value = cut->bounds[bound];
-    // CAST, as the literal -9223372036854775808 would be the negation of a larger number.
-    text_printf(out, cut->dates ? "DATE '1970-01-01' + CAST('%lld' AS INTEGER)" : "%lld",
-                value);
+    text_printf(out, cut->dates ? "DATE '1970-01-01' + (%lld)" : "%lld",
+                (long long)cut->bounds[bound]);
 }
 
-// NULL: no condition.
 static char *condition(const struct leaf_draft *leaf, const struct cut *cut,
                        size_t range) {
     struct text out = {0};
-    bool nulls = range == 0 && !leaf->no_nulls && cut->bound_count > 0;
-    if (nulls) {
+    if (range == 0 && !leaf->no_nulls) {
         text_append_identifier(&out, leaf->cut_column);
         text_append(&out, " IS NULL OR ");
     }

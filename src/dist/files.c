@@ -135,11 +135,10 @@ struct file_set *scan_files(struct planner *planner, const json_t *item) {
 void file_sets_free(struct planner *planner) {
     for (size_t i = 0; i < planner->file_set_count; i++) {
         struct file_set *set = &planner->file_sets[i];
-        for (size_t f = 0; f < set->file_count; f++) free(set->files[f].path);
         for (size_t f = 0; set->footers != NULL && f < set->file_count; f++)
             parquet_footer_free(&set->footers[f]);
         free(set->footers);
-        free(set->files);
+        scan_files_free(set->files, set->file_count);
         free(set->argument);
         free(set->scan_call);
         schema_free(&set->schema);

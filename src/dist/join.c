@@ -7,6 +7,7 @@
 // LEFT only the left's (the right's are NULL where nothing matched), FULL none.
 #include <string.h>
 
+#include "base/text.h"
 #include "dist/planner.h"
 
 struct join {
@@ -17,13 +18,6 @@ struct join {
     bool null_safe;                  // all conjuncts are IS NOT DISTINCT FROM
     bool keeps_left, keeps_right;    // the preserved side
 };
-
-static bool one_of(const char *text, const char *const *list) {
-    for (; *list; list++) {
-        if (strcmp(text, *list) == 0) return true;
-    }
-    return false;
-}
 
 struct alias_check {
     const json_t *aliases;
@@ -87,7 +81,8 @@ static uint64_t estimate(const struct join *join, double *kept) {
     const struct fragment *large = left->rows >= right->rows ? left : right;
     if (join->keeps_left) large = left;
     if (join->keeps_right) large = right;
-    double share = one_of(join->type, drops) ? (large == left ? right : left)->kept : 1;
+    double share =
+        text_one_of(join->type, drops) ? (large == left ? right : left)->kept : 1;
     *kept = large->kept * share;
     return (uint64_t)((double)large->rows * share) + 1;
 }
@@ -113,9 +108,9 @@ static struct fragment *joined(struct planner *planner, struct join *join,
     out->cut = join->left->cut != NO_CUT ? join->left->cut : join->right->cut;
     static const char *const right_only[] = {"RIGHT_SEMI", "RIGHT_ANTI", NULL};
     static const char *const left_only[] = {"SEMI", "ANTI", "MARK", NULL};
-    if (!one_of(join->type, right_only))
+    if (!text_one_of(join->type, right_only))
         json_object_update(out->aliases, join->left->aliases);
-    if (!one_of(join->type, left_only))
+    if (!text_one_of(join->type, left_only))
         json_object_update(out->aliases, join->right->aliases);
     if (strcmp(join->type, "MARK") == 0)
         json_object_set_new(out->aliases, "", json_true());
@@ -257,7 +252,7 @@ struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) 
         return refuse(planner, "%s JOIN is not planned yet", reference);
     }
     if (strcmp(reference, "CROSS") == 0) join.type = "CROSS";
-    if (!one_of(join.type, known))
+    if (!text_one_of(join.type, known))
         return refuse(planner, "%s JOIN is not planned yet", join.type);
     if (json_array_size(json_object_get(item, "using_columns")) > 0) {
         return refuse(planner, "JOIN USING is not planned yet");
@@ -270,8 +265,8 @@ struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) 
     if (tree_volatile(&planner->trees, json_object_get(item, "condition")) != NULL) {
         return refuse(planner, "a volatile function in a join's condition");
     }
-    join.keeps_left = one_of(join.type, left_kept);
-    join.keeps_right = one_of(join.type, right_kept);
+    join.keeps_left = text_one_of(join.type, left_kept);
+    join.keeps_right = text_one_of(join.type, right_kept);
     find_keys(planner, &join);
     if (asof && strcmp(join.type, "INNER") == 0) join.keeps_left = true;
     bool inner = strcmp(join.type, "INNER") == 0 || strcmp(join.type, "CROSS") == 0;
@@ -305,8 +300,7 @@ struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) 
         return hashed(planner, &join);
     }
     if (can_hash && !tiny(planner, &join, may_left, may_right) &&
-        cluster_join(planner, join.left, join.left_keys, join.right, join.right_keys) !=
-            SIZE_MAX) {
+        cluster_join(planner, join.left, join.left_keys, join.right, join.right_keys)) {
         return hashed(planner, &join);
     }
     bool small_right = may_right && small(planner, join.right, join.left);

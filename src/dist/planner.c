@@ -337,8 +337,7 @@ static bool plan_root(struct planner *planner, json_t *node, const struct schema
 static void planner_reset(struct planner *planner) {
     for (size_t i = 0; i < planner->leaf_count; i++) {
         struct leaf_draft *leaf = &planner->leaves[i];
-        for (size_t f = 0; f < leaf->file_count; f++) free(leaf->files[f].path);
-        free(leaf->files);
+        scan_files_free(leaf->files, leaf->file_count);
         free(leaf->scan_call);
         schema_free(&leaf->schema);
     }

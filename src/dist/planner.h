@@ -146,10 +146,9 @@ struct file_set *scan_files(struct planner *planner, const json_t *item);
 void file_sets_free(struct planner *planner);
 
 // cluster.c
-// Cuts both sides of a join at common bounds of one of its keys, by statistics; the
-// number of that key, or SIZE_MAX.
-size_t cluster_join(struct planner *planner, struct fragment *left, json_t *left_keys,
-                    struct fragment *right, json_t *right_keys);
+// Cuts both sides of a join at common bounds of one of its keys, by statistics.
+bool cluster_join(struct planner *planner, struct fragment *left, json_t *left_keys,
+                  struct fragment *right, json_t *right_keys);
 // Cuts the fragment by one of the keys, so that rows equal in all are together.
 bool cluster_keys(struct planner *planner, struct fragment *from, json_t *keys);
 // What each range of a LEAF_RANGE reads; NULL when out of memory.

@@ -5,6 +5,14 @@
 #include "base/text.h"
 #include "dist/stages.h"
 
+bool stage_reads(const struct stage *stage, uint32_t exchange) {
+    for (size_t i = 0; i < stage->leaf_count; i++) {
+        const struct stage_leaf *leaf = &stage->leaves[i];
+        if (leaf->scan_call == NULL && leaf->exchange == exchange) return true;
+    }
+    return false;
+}
+
 char *stage_substitute(const struct stage *stage, char *const *leaf_sql) {
     struct text out = {0};
     const char *at = stage->sql;

@@ -35,6 +35,12 @@ enum leaf_kind {
     LEAF_ORDERED,    // the same, in the order of its producer's tasks
 };
 
+// Does a leaf of this kind cut its stage into tasks?
+static inline bool leaf_drives(enum leaf_kind kind) {
+    return kind == LEAF_SCAN || kind == LEAF_RANGE || kind == LEAF_PARTITION ||
+           kind == LEAF_SPLIT;
+}
+
 struct scan_file {
     char *path;
     uint64_t rows;
@@ -55,6 +61,7 @@ struct scan_range {
     const struct scan_file **files;
     size_t file_count;
 };
+void scan_files_free(struct scan_file *files, size_t count);
 void scan_ranges_free(struct scan_range *ranges, size_t count);
 
 struct stage_leaf {
@@ -131,6 +138,7 @@ shoal_status stages_plan(struct duck_conn *conn, const char *select,
                          struct shoal_error *err);
 void stages_free(struct stages *stages);
 
+bool stage_reads(const struct stage *stage, uint32_t exchange);
 // The stage's SQL with each placeholder i replaced by leaf_sql[i].
 char *stage_substitute(const struct stage *stage, char *const *leaf_sql);
 // A scan leaf as SQL for one task (split NULL: all of it), projected by name and cast to

@@ -16,19 +16,11 @@
 
 // ---- events
 
-static bool reads(const struct stage *stage, uint32_t exchange) {
-    for (size_t l = 0; l < stage->leaf_count; l++) {
-        if (stage->leaves[l].scan_call == NULL && stage->leaves[l].exchange == exchange)
-            return true;
-    }
-    return false;
-}
-
 // Will a task still read the exchange? The result stage always will.
 static bool needed(const struct run *run, uint32_t exchange) {
     for (size_t s = 0; s < run->stages->count; s++) {
         bool over = s + 1 < run->stages->count && run->runs[s].done == run->runs[s].tasks;
-        if (!over && reads(&run->stages->stages[s], exchange)) return true;
+        if (!over && stage_reads(&run->stages->stages[s], exchange)) return true;
     }
     return false;
 }

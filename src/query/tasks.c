@@ -15,11 +15,7 @@
 
 static const struct stage_leaf *driving_leaf(const struct stage *stage) {
     for (size_t i = 0; i < stage->leaf_count; i++) {
-        const struct stage_leaf *leaf = &stage->leaves[i];
-        if (leaf->kind == LEAF_SCAN || leaf->kind == LEAF_SPLIT ||
-            leaf->kind == LEAF_RANGE || leaf->kind == LEAF_PARTITION) {
-            return leaf;
-        }
+        if (leaf_drives(stage->leaves[i].kind)) return &stage->leaves[i];
     }
     return NULL;
 }
@@ -108,14 +104,9 @@ shoal_status run_plan_tasks(struct run *run, struct shoal_error *err) {
         size_t count = 0;
         if (deps == NULL) return shoal_no_memory(err);
         for (uint32_t d = 0; d < s; d++) {
-            bool reads = false;
             if (run->stages->stages[d].in_driver) continue;
-            for (size_t l = 0; l < stage->leaf_count; l++) {
-                const struct stage_leaf *input = &stage->leaves[l];
-                reads = reads || (input->scan_call == NULL &&
-                                  input->exchange == run->stages->stages[d].exchange);
-            }
-            if (reads) deps[count++] = run->runs[d].in_sched;
+            if (stage_reads(stage, run->stages->stages[d].exchange))
+                deps[count++] = run->runs[d].in_sched;
         }
         uint32_t id = sched_add_stage(run->sched, to->tasks, stage->wide, deps, count);
         free(deps);
