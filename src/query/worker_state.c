@@ -71,6 +71,7 @@ void worker_state_keep(struct session *session, const char *sql) {
     struct setting setting;
     struct text global = {0};
     struct shoal_error ignored;
+    if (session->options.workers == 0) return;
     bool is_set = is_setting(sql, &setting);
     if (!is_set && !is_statement(sql)) return;
     // A worker runs this on one connection before it opens the others, so a setting has
