@@ -10,16 +10,6 @@ COPY (SELECT i AS k, CASE i WHEN 1234 THEN 'seven' ELSE '7' END AS s
 head -c 5000 "$work/t.parquet" >"$work/cut.parquet"
 mkdir "$work/empty"
 
-# fails CODE TEXT ARGS...: exit code and a part of the message.
-fails() {
-    local code=$1 text=$2 got=0
-    shift 2
-    "$SHOAL" "$@" >"$work/out" 2>"$work/err" || got=$?
-    [ "$got" = "$code" ] && grep -qF -- "$text" "$work/err" && nothing_left && return
-    printf 'exit code %s instead of %s, and the message was:\n' "$got" "$code"
-    cat "$work/err"
-    return 1
-}
 for where in "" "--workers 2 --temp-dir $spool"; do
     read -ra options <<<"$where"
     check "syntax error $where" fails 1 'LINE 1' sql "SELEC 1" "${options[@]}"

@@ -41,21 +41,12 @@ if ! under_asan; then
     for query in group join window; do check "$query stays in $memory MiB" fits "$query"; done
 fi
 
-# refuses CODE TEXT ARGS...
-refuses() {
-    local code=$1 text=$2 got=0
-    shift 2
-    "$SHOAL" sql --temp-dir "$spool" --init "$work/init.sql" "$@" >"$work/out" 2>"$work/err" || got=$?
-    [ "$got" = "$code" ] && grep -qF -- "$text" "$work/err" && nothing_left && return
-    printf 'exit code %s instead of %s: ' "$got" "$code"
-    cat "$work/err"
-    return 1
-}
-check "block files past --temp-limit" refuses 3 "raise it, or filter earlier" \
+program=(sql --temp-dir "$spool" --init "$work/init.sql")
+check "block files past --temp-limit" fails 3 "raise it, or filter earlier" "${program[@]}" \
     -f "$work/join.sql" "${options[@]}" --temp-limit 5MB
-under_asan || check "spill past --temp-limit" refuses 3 "raise it, or give more with --memory" \
+under_asan || check "spill past --temp-limit" fails 3 "raise it, or give more with --memory" "${program[@]}" \
     "FROM t ORDER BY s" --memory 100MB --temp-limit 20MB -o "$work/sorted"
-check "too little for the workers" refuses 2 "need 384 MiB at least" "SELECT 1" --workers 2 --memory 300MiB
-check "an amount that is none" refuses 2 "give an amount as 512MB" "SELECT 1" --memory lots
+check "too little for the workers" fails 2 "need 384 MiB at least" "${program[@]}" "SELECT 1" --workers 2 --memory 300MiB
+check "an amount that is none" fails 2 "give an amount as 512MB" "${program[@]}" "SELECT 1" --memory lots
 check "nothing is left" nothing_left
 finish

@@ -79,3 +79,15 @@ nothing_left() {
         return 1
     }
 }
+
+# fails CODE TEXT ARGS...: the program ends with this code and a part of the message,
+# and leaves nothing in the spool.
+fails() {
+    local code=$1 text=$2 got=0
+    shift 2
+    "$SHOAL" "$@" >"$work/out" 2>"$work/err" || got=$?
+    [ "$got" = "$code" ] && grep -qF -- "$text" "$work/err" && nothing_left && return
+    printf 'exit code %s instead of %s, and the message was:\n' "$got" "$code"
+    cat "$work/err"
+    return 1
+}
