@@ -19,9 +19,13 @@
 #include "dist/planner.h"
 
 // Rows of the largest input in a range. Groups in small hash tables pay for more tasks;
-// what a join streams past its table does not.
+// what a join streams past its table does not, unless a range has so few values that
+// DuckDB finds a row by its key itself instead of by a hash (its perfect hash join, up to
+// a million values).
 #define GROUP_ROWS 2000000
 #define JOIN_ROWS 4000000
+#define PERFECT_VALUES 1000000
+#define PERFECT_ROWS 500000  // a range of as many values has at least as many rows
 #define RANGES_A_SLOT 4    // at least, to level out uneven ranges
 #define FOOTERS_MOST 1000  // files: reading more footers would take longer than planning
 #define READ_AGAIN 1.25    // row groups that ranges share are read by each: at most this
@@ -235,6 +239,23 @@ static bool even(const struct origin *origin, const struct cut *cut, uint64_t wa
     return most * (double)parts <= 2 * (double)origin->rows;
 }
 
+static double values_of(const struct origin *origin) {
+    int64_t highest = origin->groups[0].max;
+    for (size_t g = 1; g < origin->group_count; g++) {
+        if (origin->groups[g].max > highest) highest = origin->groups[g].max;
+    }
+    return (double)highest - (double)origin->groups[0].min + 1;
+}
+
+// Rows of a range for a join: where it pays, few enough that their keys are within
+// PERFECT_VALUES. A range is up to a row group larger than it should be.
+static uint64_t join_rows(const struct origin *origin) {
+    double rows_a_value = (double)origin->rows / values_of(origin);
+    double group_rows = (double)origin->rows / (double)origin->group_count;
+    double rows = PERFECT_VALUES * rows_a_value - group_rows;
+    return rows >= PERFECT_ROWS && rows < JOIN_ROWS ? (uint64_t)rows : JOIN_ROWS;
+}
+
 // Bounds that give each range about as many of the origin's rows.
 static bool choose_bounds(struct planner *planner, const struct origin *origin,
                           uint64_t range_rows, struct cut *cut) {
@@ -305,7 +326,7 @@ static uint32_t common_cut(struct planner *planner, const struct origin *left,
     const struct origin *large = left->rows >= right->rows ? left : right;
     const struct origin *small = large == left ? right : left;
     struct cut cut;
-    if (choose_bounds(planner, large, JOIN_ROWS, &cut) && join_cut(&cut, large) &&
+    if (choose_bounds(planner, large, join_rows(large), &cut) && join_cut(&cut, large) &&
         join_cut(&cut, small))
         return add_cut(planner, &cut);
     free(cut.bounds);
@@ -351,12 +372,7 @@ bool cluster_join(struct planner *planner, struct fragment *left, json_t *left_k
 
 // Does the key have so many values that a partial aggregate would send most rows on?
 static bool many_values(const struct origin *origin) {
-    int64_t highest = origin->groups[0].max;
-    for (size_t g = 1; g < origin->group_count; g++) {
-        if (origin->groups[g].max > highest) highest = origin->groups[g].max;
-    }
-    double values = (double)highest - (double)origin->groups[0].min + 1;
-    return values * FEW_VALUES > (double)origin->rows;
+    return values_of(origin) * FEW_VALUES > (double)origin->rows;
 }
 
 static bool cluster_key(struct planner *planner, struct fragment *from, json_t *key) {
