@@ -20,9 +20,11 @@
 #include "base/status.h"
 #include "duck/duck.h"
 
+#define BLOCK_LAST UINT32_MAX
+
 struct block_segment {
     const char *path;
-    int32_t partition;  // -1: every partition of the file
+    uint32_t first, last;  // partitions, both included; BLOCK_LAST: to the last there is
 };
 
 struct block_output_file {

@@ -11,10 +11,8 @@ static struct input *inputs;
 static struct output *outputs;
 
 void input_free(struct input *input) {
-    for (size_t i = 0; input->paths != NULL && i < input->count; i++)
-        free(input->paths[i]);
-    free(input->paths);
-    free(input->partitions);
+    for (size_t i = 0; i < input->count; i++) free(input->segments[i].path);
+    free(input->segments);
     free(input->key);
     free(input);
 }
@@ -24,19 +22,19 @@ static struct input *input_new(const char *key, size_t index, size_t count) {
     if (input == NULL) return NULL;
     input->key = strdup(key);
     input->index = index;
-    input->paths = calloc(count + 1, sizeof *input->paths);
-    input->partitions = calloc(count + 1, sizeof *input->partitions);
-    if (input->key == NULL || input->paths == NULL || input->partitions == NULL) {
+    input->segments = calloc(count + 1, sizeof *input->segments);
+    if (input->key == NULL || input->segments == NULL) {
         input_free(input);
         return NULL;
     }
     return input;
 }
 
-static bool input_add(struct input *input, const char *path, int32_t partition) {
-    input->partitions[input->count] = partition;
-    input->paths[input->count] = strdup(path);
-    return input->paths[input->count++] != NULL;
+static bool input_add(struct input *input, const char *path, uint32_t first,
+                      uint32_t last) {
+    struct input_segment *segment = &input->segments[input->count++];
+    *segment = (struct input_segment){strdup(path), first, last};
+    return segment->path != NULL;
 }
 
 shoal_status block_bind_input(const char *key, size_t index,
@@ -46,7 +44,7 @@ shoal_status block_bind_input(const char *key, size_t index,
     if (input == NULL) return shoal_no_memory(err);
     input->ordered = ordered;
     for (size_t i = 0; i < count; i++) {
-        if (!input_add(input, segments[i].path, segments[i].partition)) {
+        if (!input_add(input, segments[i].path, segments[i].first, segments[i].last)) {
             input_free(input);
             return shoal_no_memory(err);
         }
@@ -194,7 +192,8 @@ struct input *registry_input(const char *key, size_t index, struct shoal_error *
         copy = input_new(key, index, i->count);
         if (copy != NULL) copy->ordered = i->ordered;
         for (size_t s = 0; copy != NULL && s < i->count; s++) {
-            if (!input_add(copy, i->paths[s], i->partitions[s])) {
+            const struct input_segment *from = &i->segments[s];
+            if (!input_add(copy, from->path, from->first, from->last)) {
                 input_free(copy);
                 copy = NULL;
             }

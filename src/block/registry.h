@@ -7,11 +7,15 @@
 #include "block/block.h"
 #include "duck/functions.h"
 
+struct input_segment {
+    char *path;
+    uint32_t first, last;  // partitions
+};
+
 struct input {
     char *key;
     size_t index;
-    char **paths;
-    int32_t *partitions;
+    struct input_segment *segments;
     size_t count;
     bool ordered;
     struct input *next;

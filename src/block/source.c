@@ -12,7 +12,6 @@ struct place {
 
 struct source {
     struct block_file *files;
-    int32_t *partitions;
     size_t count;
     struct column *shapes;
     size_t columns;
@@ -35,27 +34,24 @@ static void source_close(void *state) {
     for (size_t c = 0; c < source->columns; c++) column_free(&source->shapes[c]);
     free(source->files);
     free(source->places);
-    free(source->partitions);
     free(source->shapes);
     free(source);
 }
 
-static bool matches(const struct source *source, size_t file, size_t chunk) {
-    int32_t wanted = source->partitions[file];
-    return wanted < 0 || source->files[file].index[chunk].partition == (uint32_t)wanted;
-}
-
-// Adds the file's chunks that match to the list.
-static bool list_chunks(struct source *source, size_t file, uint64_t *rows) {
+// Adds the file's chunks of these partitions to the list.
+static bool list_chunks(struct source *source, size_t file,
+                        const struct input_segment *segment, uint64_t *rows) {
     size_t all = source->files[file].chunks;
     struct place *places =
         realloc(source->places, (source->chunks + all + 1) * sizeof *places);
     if (places == NULL) return false;
     source->places = places;
     for (size_t k = 0; k < all; k++) {
-        if (!matches(source, file, k)) continue;
+        const struct block_index_entry *chunk = &source->files[file].index[k];
+        if (chunk->partition < segment->first || chunk->partition > segment->last)
+            continue;
         places[source->chunks++] = (struct place){(uint32_t)file, (uint32_t)k};
-        *rows += source->files[file].index[k].rows;
+        *rows += chunk->rows;
     }
     return true;
 }
@@ -69,10 +65,8 @@ static void *source_open(const char *key, size_t index, const struct column *sha
     if (source != NULL) {
         source->ordered = input->ordered;
         source->files = calloc(input->count + 1, sizeof *source->files);
-        source->partitions = calloc(input->count + 1, sizeof *source->partitions);
         source->shapes = calloc(columns + 1, sizeof *source->shapes);
-        if (source->files == NULL || source->partitions == NULL ||
-            source->shapes == NULL) {
+        if (source->files == NULL || source->shapes == NULL) {
             status = shoal_no_memory(err);
         }
     }
@@ -85,11 +79,10 @@ static void *source_open(const char *key, size_t index, const struct column *sha
     }
     *rows = 0;
     for (size_t i = 0; status == SHOAL_OK && i < input->count; i++) {
-        source->partitions[i] = input->partitions[i];
-        status =
-            block_file_open(&source->files[i], input->paths[i], shapes, columns, err);
+        const struct input_segment *segment = &input->segments[i];
+        status = block_file_open(&source->files[i], segment->path, shapes, columns, err);
         if (status == SHOAL_OK) source->count++;
-        if (status == SHOAL_OK && !list_chunks(source, i, rows))
+        if (status == SHOAL_OK && !list_chunks(source, i, segment, rows))
             status = shoal_no_memory(err);
     }
     input_free(input);

@@ -9,8 +9,11 @@ static const char *const kinds[] = {"HashExchange", "BroadcastExchange", "Gather
                                     "RoundRobinExchange", "RangeExchange"};
 
 static void write_stats(const struct stage_stats *stats, struct text *out) {
-    text_printf(out, "  ran: %llu task%s, %llu rows", (unsigned long long)stats->tasks,
-                stats->tasks == 1 ? "" : "s", (unsigned long long)stats->rows);
+    text_printf(out, "  ran: %llu task%s", (unsigned long long)stats->tasks,
+                stats->tasks == 1 ? "" : "s");
+    if (stats->partitions > stats->tasks)
+        text_printf(out, " of %u partitions", stats->partitions);
+    text_printf(out, ", %llu rows", (unsigned long long)stats->rows);
     if (stats->bytes > 0) {
         text_printf(out, ", %llu bytes", (unsigned long long)stats->bytes);
     }
@@ -80,9 +83,11 @@ shoal_status stages_explain_json(const struct stages *stages,
         if (stats != NULL) {
             json_object_set_new(
                 item, "ran",
-                json_pack("{s:I, s:I, s:I, s:f}", "tasks", (json_int_t)stats[i].tasks,
-                          "rows", (json_int_t)stats[i].rows, "bytes",
-                          (json_int_t)stats[i].bytes, "seconds", stats[i].seconds));
+                json_pack("{s:I, s:I, s:I, s:I, s:f}", "tasks",
+                          (json_int_t)stats[i].tasks, "partitions",
+                          (json_int_t)stats[i].partitions, "rows",
+                          (json_int_t)stats[i].rows, "bytes", (json_int_t)stats[i].bytes,
+                          "seconds", stats[i].seconds));
         }
         json_array_append_new(list, item);
     }

@@ -152,7 +152,8 @@ char *stage_empty_sql(const struct schema *schema);
 // What a stage took, for EXPLAIN ANALYZE.
 struct stage_stats {
     uint64_t tasks, rows, bytes;
-    double seconds;  // summed over its tasks
+    uint32_t partitions;  // that its tasks read, each some; 0: one each, or none
+    double seconds;       // summed over its tasks
 };
 
 // The plan in words: stages, exchanges, keys, estimates, reasons. stats, [stages->count],

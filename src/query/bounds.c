@@ -56,7 +56,7 @@ shoal_status run_find_bounds(struct run *run, uint32_t stage, struct shoal_error
             total += (double)file->rows[0];
         }
     }
-    to->bounded = cut(samples, count, total, run->partitions, &to->bounds);
+    to->bounded = cut(samples, count, total, run->partitions[exchange], &to->bounds);
     free(samples);
     return to->bounded ? SHOAL_OK : shoal_no_memory(err);
 }

@@ -17,7 +17,7 @@ enum result_format { FORMAT_TABLE, FORMAT_CSV, FORMAT_JSON };
 struct session_options {
     uint32_t workers;     // 0: embedded
     uint32_t threads;     // of each worker (default 1), or of the embedded engine (all)
-    uint32_t partitions;  // of hash exchanges; 0: 4 for each thread of a worker
+    uint32_t partitions;  // of hash exchanges; 0: chosen, and small ones read together
     int64_t broadcast_rows;  // at or below: broadcast; BROADCAST_NEVER, BROADCAST_AUTO
     uint64_t sort_rows;      // ORDER BY from this many estimated rows on: in parts
     int64_t cluster_rows;    // cut clustered inputs of as many rows by key; -1: never

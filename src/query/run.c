@@ -47,6 +47,28 @@ static void drop_inputs(struct run *run, uint32_t stage) {
     }
 }
 
+// Is all there that the stage reads?
+static bool ready(const struct run *run, uint32_t stage) {
+    for (uint32_t s = 0; s < stage; s++) {
+        if (run->runs[s].done < run->runs[s].tasks &&
+            stage_reads(&run->stages->stages[stage], run->stages->stages[s].exchange))
+            return false;
+    }
+    return true;
+}
+
+// A stage is over, and its readers' inputs may be complete now.
+static shoal_status coalesce_readers(struct run *run, uint32_t stage,
+                                     struct shoal_error *err) {
+    uint32_t exchange = run->stages->stages[stage].exchange;
+    shoal_status status = SHOAL_OK;
+    for (uint32_t s = stage + 1; status == SHOAL_OK && s + 1 < run->stages->count; s++) {
+        if (stage_reads(&run->stages->stages[s], exchange) && ready(run, s))
+            status = run_coalesce(run, s, err);
+    }
+    return status;
+}
+
 // The files of one task stay together, behind those of the tasks before it.
 static shoal_status accept(struct run *run, uint32_t stage, uint32_t task,
                            struct task_output *output, struct shoal_error *err) {
@@ -91,7 +113,11 @@ static shoal_status accept(struct run *run, uint32_t stage, uint32_t task,
             "raise it, or filter earlier",
             (unsigned long long)run->bytes);
     }
-    if (++state->done == state->tasks) drop_inputs(run, stage);
+    if (++state->done == state->tasks) {
+        drop_inputs(run, stage);
+        shoal_status status = coalesce_readers(run, stage, err);
+        if (status != SHOAL_OK) return status;
+    }
     if (run->stats != NULL) {
         run->stats[stage].tasks++;
         run->stats[stage].seconds += output->seconds;
@@ -314,7 +340,8 @@ static shoal_status prepare(struct run *run, struct shoal_error *err) {
         return shoal_no_memory(err);
     }
     run->runs[run->stages->count - 1].tasks = 1;
-    shoal_status status = run_plan_tasks(run, err);
+    shoal_status status = run_choose_partitions(run, err);
+    if (status == SHOAL_OK) status = run_plan_tasks(run, err);
     if (status != SHOAL_OK || run->stages->count == 1) return status;
     status = session_start_workers(session, err);
     if (status != SHOAL_OK) return status;
@@ -340,7 +367,6 @@ shoal_status run_stages(struct session *session, const struct stages *stages,
                       .stages = stages,
                       .stats = stats,
                       .slots = options->workers * options->threads};
-    run.partitions = options->partitions ? options->partitions : 4 * run.slots;
     *result = NULL;
     session->next_query++;
     progress_start(&run.progress, options->progress, clock_seconds());
@@ -357,10 +383,12 @@ shoal_status run_stages(struct session *session, const struct stages *stages,
                                     .count = run.runs[s].file_count};
         task_output_free(&files);
         free(run.runs[s].splits);
+        free(run.runs[s].ends);
         free(run.runs[s].file_tasks);
         keys_free(&run.runs[s].bounds);
     }
     free(run.runs);
+    free(run.partitions);
     free(run.of_sched);
     free(run.folder);
     sched_free(run.sched);

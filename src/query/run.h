@@ -9,6 +9,7 @@ struct stage_run {
     uint32_t tasks, done;
     uint64_t first_task;  // id of task 0
     struct scan_split *splits;
+    uint32_t *ends;  // [tasks]: task i reads partitions before ends[i]; NULL: partition i
     struct task_file *files;  // of accepted attempts, by task
     uint32_t *file_tasks;     // which task wrote each
     size_t file_count;
@@ -27,7 +28,7 @@ struct run {
     uint64_t bytes;  // of block files, so far
     char *folder;
     uint32_t slots;
-    uint32_t partitions;
+    uint32_t *partitions;  // of each exchange
 };
 
 // tasks.c
@@ -40,6 +41,16 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
 char *run_task_sql(const struct run *run, size_t stage, uint32_t index, const char *key,
                    struct task_input *inputs, size_t *input_count);
 uint32_t run_partitions(const struct run *run, const struct stage *stage);
+
+// partitions.c
+// Chooses run->partitions: from estimates, one number for all exchanges that some stage
+// reads side by side.
+shoal_status run_choose_partitions(struct run *run, struct shoal_error *err);
+// All inputs of the stage are there: small partitions are put together in one task.
+shoal_status run_coalesce(struct run *run, uint32_t stage, struct shoal_error *err);
+// The partitions that a task reads, both included.
+void run_task_partitions(const struct stage_run *stage, uint32_t task, uint32_t *first,
+                         uint32_t *last);
 
 // bounds.c
 // Fills the stage's bounds from the samples of the exchange before it, once.

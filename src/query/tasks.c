@@ -92,7 +92,7 @@ shoal_status run_plan_tasks(struct run *run, struct shoal_error *err) {
         } else if (leaf->kind == LEAF_RANGE) {
             to->tasks = (uint32_t)leaf->range_count;
         } else {
-            to->tasks = leaf->kind == LEAF_PARTITION ? run->partitions
+            to->tasks = leaf->kind == LEAF_PARTITION ? run->partitions[leaf->exchange]
                                                      : run->session->options.workers;
         }
         if (status != SHOAL_OK) return status;
@@ -120,7 +120,7 @@ shoal_status run_plan_tasks(struct run *run, struct shoal_error *err) {
 // ---- a task's inputs
 
 static bool add_segment(struct task_input *input, size_t *capacity, const char *path,
-                        int32_t partition) {
+                        uint32_t first, uint32_t last) {
     if (input->count == *capacity) {
         *capacity = *capacity ? *capacity * 2 : 16;
         struct task_segment *grown = realloc(input->segments, *capacity * sizeof *grown);
@@ -128,27 +128,36 @@ static bool add_segment(struct task_input *input, size_t *capacity, const char *
         input->segments = grown;
     }
     struct task_segment *segment = &input->segments[input->count];
-    segment->partition = partition;
-    segment->path = strdup(path);
+    *segment = (struct task_segment){strdup(path), first, last};
     if (segment->path == NULL) return false;
     input->count++;
     return true;
 }
 
-// The segments that task number index of a stage of `tasks` reads through the leaf.
+// Does the file have rows in these partitions?
+static bool has_rows(const struct task_file *file, uint32_t first, uint32_t last) {
+    for (uint32_t p = first; p <= last; p++) {
+        if (file->rows[p] > 0) return true;
+    }
+    return false;
+}
+
+// The segments that task number index of the stage reads through the leaf.
 static bool gather_input(const struct run *run, const struct stage_leaf *leaf,
-                         uint32_t index, uint32_t tasks, struct task_input *input) {
+                         uint32_t index, const struct stage_run *state,
+                         struct task_input *input) {
     size_t capacity = 0;
     size_t number = 0;
+    uint32_t first = 0, last = BLOCK_LAST;
+    if (leaf->kind == LEAF_PARTITION) run_task_partitions(state, index, &first, &last);
     input->ordered = leaf->kind == LEAF_ORDERED;
     for (size_t s = 0; s + 1 < run->stages->count; s++) {
         if (run->stages->stages[s].exchange != leaf->exchange) continue;
         for (size_t f = 0; f < run->runs[s].file_count; f++, number++) {
             const struct task_file *file = &run->runs[s].files[f];
-            if (leaf->kind == LEAF_PARTITION && file->rows[index] == 0) continue;
-            if (leaf->kind == LEAF_SPLIT && number % tasks != index) continue;
-            int32_t partition = leaf->kind == LEAF_PARTITION ? (int32_t)index : -1;
-            if (!add_segment(input, &capacity, file->path, partition)) return false;
+            if (leaf->kind == LEAF_PARTITION && !has_rows(file, first, last)) continue;
+            if (leaf->kind == LEAF_SPLIT && number % state->tasks != index) continue;
+            if (!add_segment(input, &capacity, file->path, first, last)) return false;
         }
     }
     return true;
@@ -173,7 +182,7 @@ char *run_task_sql(const struct run *run, size_t s, uint32_t index, const char *
             leaves[l] = stage_scan_sql(leaf, NULL);
         } else {
             size_t number = (*input_count)++;
-            ok = gather_input(run, leaf, index, state->tasks, &inputs[number]);
+            ok = gather_input(run, leaf, index, state, &inputs[number]);
             leaves[l] = block_input_sql(key, number,
                                         &run->stages->exchanges[leaf->exchange].schema);
         }
@@ -187,7 +196,7 @@ char *run_task_sql(const struct run *run, size_t s, uint32_t index, const char *
 
 uint32_t run_partitions(const struct run *run, const struct stage *stage) {
     bool many = stage->scatter == BLOCK_HASH || stage->scatter == BLOCK_RANGE;
-    return many ? run->partitions : 1;
+    return many ? run->partitions[stage->exchange] : 1;
 }
 
 shoal_status run_make_task(struct run *run, const struct sched_action *action,

@@ -100,6 +100,7 @@ struct sched {
     size_t bucket_count, workers_up;
     uint64_t waiting;  // tasks of ready stages that wait for a slot
     uint64_t running, done;
+    uint64_t tasks_counted;  // of all stages, without the records that resizing left
     uint32_t stages_done;
     uint32_t cancel_at;  // workers before this one have nothing left to cancel
     bool failed;
@@ -157,6 +158,14 @@ static void stage_update_bit(struct sched *sched, uint32_t id) {
     }
 }
 
+static void tasks_init(struct sched *sched, uint32_t stage, uint32_t tasks) {
+    struct task *list = &sched->tasks[sched->stages[stage].first];
+    for (uint32_t i = 0; i < tasks; i++) {
+        list[i] = (struct task){
+            .stage = stage, .worker = NIL, .avoid = NIL, .prev = NIL, .next = NIL};
+    }
+}
+
 uint32_t sched_add_stage(struct sched *sched, uint32_t tasks, bool wide,
                          const uint32_t *deps, size_t ndeps) {
     if (tasks == 0 || tasks > TASKS_MAX - sched->tasks_size) return UINT32_MAX;
@@ -188,12 +197,10 @@ uint32_t sched_add_stage(struct sched *sched, uint32_t tasks, bool wide,
                             .retry_head = NIL,
                             .retry_tail = NIL,
                             .dependents = NIL};
-    for (uint32_t i = 0; i < tasks; i++) {
-        sched->tasks[stage->first + i] = (struct task){
-            .stage = id, .worker = NIL, .avoid = NIL, .prev = NIL, .next = NIL};
-    }
     sched->tasks_size += tasks;
+    sched->tasks_counted += tasks;
     sched->stages_size++;
+    tasks_init(sched, id, tasks);
     for (size_t i = 0; i < ndeps; i++) {
         struct stage *dep = &sched->stages[deps[i]];
         if (dep->done == dep->tasks) continue;
@@ -204,6 +211,31 @@ uint32_t sched_add_stage(struct sched *sched, uint32_t tasks, bool wide,
     if (stage->undone_deps == 0) sched->waiting += tasks;
     stage_update_bit(sched, id);
     return id;
+}
+
+bool sched_resize_stage(struct sched *sched, uint32_t id, uint32_t tasks) {
+    struct stage *stage = &sched->stages[id];
+    if (tasks == 0 || tasks > TASKS_MAX - sched->tasks_size) return false;
+    if (stage->fresh > 0 || stage->done > 0) return false;
+    if (tasks > stage->tasks) {
+        // A new range of records behind all others; the old one stays unused.
+        size_t first = sched->tasks_size;
+        if (!reserve(&sched->tasks, &sched->tasks_capacity, first + tasks,
+                     sizeof *sched->tasks)) {
+            return false;
+        }
+        stage->first = (uint32_t)first;
+        sched->tasks_size += tasks;
+        tasks_init(sched, id, tasks);
+    }
+    sched->tasks_counted += tasks;
+    sched->tasks_counted -= stage->tasks;
+    if (stage->undone_deps == 0) {
+        sched->waiting += tasks;
+        sched->waiting -= stage->tasks;
+    }
+    stage->tasks = tasks;
+    return true;
 }
 
 static void stage_finish(struct sched *sched, const struct stage *stage) {
@@ -612,7 +644,7 @@ void sched_progress(const struct sched *sched, struct sched_progress *progress) 
                                         .stages = (uint32_t)sched->stages_size,
                                         .tasks_done = sched->done,
                                         .tasks_running = sched->running,
-                                        .tasks = sched->tasks_size};
+                                        .tasks = sched->tasks_counted};
 }
 
 const struct shoal_error *sched_error(const struct sched *sched) {

@@ -47,6 +47,10 @@ void sched_free(struct sched *sched);
 uint32_t sched_add_stage(struct sched *sched, uint32_t tasks, bool wide,
                          const uint32_t *deps, size_t ndeps);
 
+// Gives a stage another count of tasks (>= 1) before any of it has started. False when
+// one has, or when out of memory.
+bool sched_resize_stage(struct sched *sched, uint32_t stage, uint32_t tasks);
+
 void sched_worker_up(struct sched *sched, uint32_t worker, uint32_t slots, double now);
 // The worker is gone: its running tasks are retried elsewhere; blame them for poison.
 void sched_worker_down(struct sched *sched, uint32_t worker, double now);

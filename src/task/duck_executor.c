@@ -94,8 +94,8 @@ shoal_status task_bind_inputs(const struct task_input *inputs, size_t count,
         struct block_segment *segments = calloc(input->count + 1, sizeof *segments);
         if (segments == NULL) return shoal_no_memory(err);
         for (size_t s = 0; s < input->count; s++) {
-            segments[s] = (struct block_segment){input->segments[s].path,
-                                                 input->segments[s].partition};
+            const struct task_segment *from = &input->segments[s];
+            segments[s] = (struct block_segment){from->path, from->first, from->last};
         }
         shoal_status status =
             block_bind_input(key, i, segments, input->count, input->ordered, err);

@@ -46,8 +46,9 @@ shoal_status task_encode(const struct task *task, char **json, struct shoal_erro
         json_t *segments = json_array();
         for (size_t s = 0; s < task->inputs[i].count; s++) {
             const struct task_segment *segment = &task->inputs[i].segments[s];
-            json_array_append_new(segments,
-                                  json_pack("[s, i]", segment->path, segment->partition));
+            json_array_append_new(segments, json_pack("[s, I, I]", segment->path,
+                                                      (json_int_t)segment->first,
+                                                      (json_int_t)segment->last));
         }
         json_array_append_new(inputs,
                               json_pack("{s:b, s:o}", "ordered", task->inputs[i].ordered,
@@ -76,13 +77,15 @@ static shoal_status decode_input(const json_t *input_json, struct task_input *in
     for (size_t s = 0; s < count; s++) {
         const json_t *item = json_array_get(segments, s);
         const char *path = json_string_value(json_array_get(item, 0));
-        json_int_t partition = json_integer_value(json_array_get(item, 1));
-        if (path == NULL || partition < -1 || partition > INT32_MAX) {
+        json_int_t first = json_integer_value(json_array_get(item, 1));
+        json_int_t last = json_integer_value(json_array_get(item, 2));
+        if (path == NULL || first < 0 || last < first || last > UINT32_MAX) {
             return shoal_fail(err, SHOAL_CORRUPT,
-                              "a task's segment has no path or partition");
+                              "a task's segment has no path or partitions");
         }
         input->segments[s].path = strdup(path);
-        input->segments[s].partition = (int32_t)partition;
+        input->segments[s].first = (uint32_t)first;
+        input->segments[s].last = (uint32_t)last;
         if (input->segments[s].path == NULL) {
             return shoal_no_memory(err);
         }

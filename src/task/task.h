@@ -14,10 +14,10 @@
 #include "base/status.h"
 #include "block/block.h"
 
-// One piece of an exchange input: a block file, and one of its partitions (-1: all).
+// One piece of an exchange input: a block file, and some of its partitions.
 struct task_segment {
     char *path;
-    int32_t partition;
+    uint32_t first, last;  // both included; BLOCK_LAST: to the last there is
 };
 
 struct task_input {

@@ -24,6 +24,26 @@ for broadcast in -1 1000000000; do
             --threads "$threads" --partitions "$partitions" --broadcast-rows "$broadcast"
     done
 done
+for broadcast in -1 1000000000; do
+    check "partitions put together, broadcast=$broadcast" same "$root/test/sql/queries.sql" \
+        "$work/init.sql" unordered --workers 2 --threads 2 --broadcast-rows "$broadcast"
+done
+
+# ran OPTIONS...: tasks and partitions of the second stage of a GROUP BY.
+ran() {
+    "$SHOAL" explain --analyze --init "$work/init.sql" --workers 2 --temp-dir "$spool" "$@" |
+        sed -n '/^Stage 1/,/ran:/s/^  ran: \(.*\), .* rows.*/\1/p'
+}
+chosen() { # QUERY OPTIONS... EXPECTED
+    local got
+    got=$(ran "${@:1:$#-1}")
+    [ "$got" = "${!#}" ] || { echo "ran $got, not ${!#}"; return 1; }
+}
+groups="SELECT v % 60000 AS g, count(*) FROM facts GROUP BY g"
+check "few rows are one task" chosen "SELECT k, count(*) FROM facts GROUP BY k" "1 task of 8 partitions"
+check "more rows are several tasks" chosen "$groups" --split-rows 10000 "4 tasks of 8 partitions"
+check "the number that was given stays" chosen "$groups" --partitions 3 "3 tasks"
+
 falls_back_rarely() {
     "$SHOAL" explain --init "$work/init.sql" -f "$root/test/sql/queries.sql" >"$work/plans"
     local count

@@ -82,7 +82,9 @@ static void bind_all(const char *key, const struct block_output *output,
     struct shoal_error err;
     struct block_segment *segments = calloc(output->count + 1, sizeof *segments);
     for (size_t i = 0; i < output->count; i++) {
-        segments[i] = (struct block_segment){output->files[i].path, partition};
+        segments[i] = (struct block_segment){
+            output->files[i].path, partition < 0 ? 0 : (uint32_t)partition,
+            partition < 0 ? BLOCK_LAST : (uint32_t)partition};
     }
     assert_int_equal(block_bind_input(key, 0, segments, output->count, false, &err),
                      SHOAL_OK);

@@ -359,6 +359,34 @@ static void small_clusters_end_well_under_many_seeds(void **state) {
     assert_true(succeeded > 100 && lost > 10 && io > 10);
 }
 
+static void a_stage_is_resized_before_it_starts(void **state) {
+    (void)state;
+    struct sched *sched = sched_new(NULL);
+    struct sched_progress progress;
+    assert_int_equal(sched_add_stage(sched, 1, false, NULL, 0), 0);
+    assert_int_equal(sched_add_stage(sched, 4, false, (uint32_t[]){0}, 1), 1);
+    assert_int_equal(sched_add_stage(sched, 1, false, (uint32_t[]){1}, 1), 2);
+    assert_true(sched_resize_stage(sched, 1, 7));  // more than it had
+    sched_worker_up(sched, 0, 1, 0);
+    expect_run(sched, 0, 0, 0);
+    assert_false(sched_resize_stage(sched, 0, 2));  // it has begun
+    assert_true(sched_task_done(sched, 0, 0, 0, 0));
+    assert_true(sched_resize_stage(sched, 1, 2));  // ready, but not begun
+    assert_false(sched_resize_stage(sched, 1, 0));
+    sched_progress(sched, &progress);
+    assert_int_equal(progress.tasks, 4);
+    for (uint32_t i = 0; i < 2; i++) {
+        expect_run(sched, 1, i, 0);
+        assert_false(sched_resize_stage(sched, 1, 5));
+        assert_true(sched_task_done(sched, 1, i, 0, 0));
+    }
+    assert_false(sched_resize_stage(sched, 1, 5));
+    expect_run(sched, 2, 0, 0);
+    assert_true(sched_task_done(sched, 2, 0, 0, 0));
+    expect_end(sched, SCHED_SUCCEEDED);
+    sched_free(sched);
+}
+
 static void ten_thousand_workers_do_a_million_tasks(void **state) {
     (void)state;
     static const struct sim_stage stages[] = {{.tasks = 600000},
@@ -391,6 +419,7 @@ int main(void) {
         cmocka_unit_test(stale_reports_are_refused),
         cmocka_unit_test(a_cancel_reaches_every_running_attempt),
         cmocka_unit_test(a_wide_task_runs_alone),
+        cmocka_unit_test(a_stage_is_resized_before_it_starts),
         cmocka_unit_test(a_faulty_cluster_does_every_task_once),
         cmocka_unit_test(a_faulty_cluster_can_be_cancelled),
         cmocka_unit_test(small_clusters_end_well_under_many_seeds),
