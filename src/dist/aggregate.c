@@ -337,8 +337,10 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
         json_t *sub = tree_subquery(trees, partial, inner, names);
         struct fragment sent = *from;
         sent.rows = from->rows / 3 + 1;
-        exchange_feed(planner, exchange, tree_select(trees, outer, sub, NULL), &sent,
-                      BLOCK_HASH);
+        if (exchange_feed(planner, exchange, tree_select(trees, outer, sub, NULL), &sent,
+                          BLOCK_HASH)) {
+            planner->stages[planner->stage_count - 1].groups = true;
+        }
     } else {
         json_object_set(partial, "having", tree_expression(trees, "(count(*) > 0)"));
         exchange = exchange_new(planner, EXCHANGE_GATHER, NULL);

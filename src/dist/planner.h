@@ -69,6 +69,7 @@ struct stage_draft {
     uint32_t exchange;
     enum distribution dist;
     enum block_scatter scatter;
+    bool groups;
     bool ordered;
     bool in_driver;
     uint64_t rows;

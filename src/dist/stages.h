@@ -87,6 +87,7 @@ struct stage {
     bool in_driver;              // it reads what only the driver has, and runs there
     bool wide;                   // a task uses all threads of a worker, not one
     enum block_scatter scatter;  // what its first output column is
+    bool groups;                 // it is a partial aggregate by a key
     bool ordered;                // each task's output is one file, in order
     uint32_t exchange;           // that it feeds; UINT32_MAX for the result stage
     struct schema schema;        // of the output, without that first column

@@ -13,6 +13,10 @@
 #define SPLIT_ROWS_MAX 20000000
 #define FILES_MAX 1000  // small files packed into one task
 
+// Hash tables of as many groups are better many and small.
+#define GROUPS_MANY 10000000
+#define GROUPS_SPLIT_ROWS 2000000
+
 static const struct stage_leaf *driving_leaf(const struct stage *stage) {
     for (size_t i = 0; i < stage->leaf_count; i++) {
         if (leaf_drives(stage->leaves[i].kind)) return &stage->leaves[i];
@@ -33,14 +37,28 @@ static uint64_t broadcast_rows(const struct run *run, const struct stage *stage)
     return rows;
 }
 
+// Rows that a task reads of a scan that has so many.
+static uint64_t split_size(const struct run *run, const struct stage *stage,
+                           uint64_t rows) {
+    const struct session_options *options = &run->session->options;
+    uint64_t tasks = broadcast_rows(run, stage) > BROADCAST_LARGE
+                         ? TASKS_A_WORKER_BROADCAST
+                         : TASKS_A_WORKER;
+    uint64_t size = rows / (tasks * options->workers) + 1;
+    if (size > SPLIT_ROWS_MAX) size = SPLIT_ROWS_MAX;
+    if (stage->groups && stage->estimated_rows >= GROUPS_MANY) {
+        uint64_t most = (uint64_t)GROUPS_SPLIT_ROWS * options->threads;
+        if (size > most) size = most;
+    }
+    return size < options->split_rows ? options->split_rows : size;
+}
+
 static shoal_status cut_scan(struct run *run, const struct stage_leaf *leaf,
-                             uint64_t tasks_a_worker, struct stage_run *stage,
+                             const struct stage *of, struct stage_run *stage,
                              struct shoal_error *err) {
     uint64_t rows = 0;
     for (size_t i = 0; i < leaf->file_count; i++) rows += leaf->files[i].rows;
-    uint64_t size = rows / (tasks_a_worker * run->session->options.workers) + 1;
-    if (size > SPLIT_ROWS_MAX) size = SPLIT_ROWS_MAX;
-    if (size < run->session->options.split_rows) size = run->session->options.split_rows;
+    uint64_t size = split_size(run, of, rows);
     // Each file gives at most its parts, one of them begun in the task before.
     size_t most = leaf->file_count + 1 + (size_t)(rows / size);
     if (leaf->file_count == 0 || most > UINT32_MAX / 8) {
@@ -84,11 +102,7 @@ shoal_status run_plan_tasks(struct run *run, struct shoal_error *err) {
         if (leaf == NULL) {
             to->tasks = 1;
         } else if (leaf->kind == LEAF_SCAN) {
-            status = cut_scan(run, leaf,
-                              broadcast_rows(run, stage) > BROADCAST_LARGE
-                                  ? TASKS_A_WORKER_BROADCAST
-                                  : TASKS_A_WORKER,
-                              to, err);
+            status = cut_scan(run, leaf, stage, to, err);
         } else if (leaf->kind == LEAF_RANGE) {
             to->tasks = (uint32_t)leaf->range_count;
         } else {
