@@ -4,6 +4,7 @@
 // the kernel can tell, it is killed with its parent.
 #include "worker/worker.h"
 
+#include <malloc.h>
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
@@ -279,6 +280,13 @@ int worker_serve(int fd, const struct executor_ops *ops) {
     return 0;
 }
 
+// Each task frees its buffers and the next asks for as many: they stay with the process
+// instead of being unmapped and cleared again page by page.
+static void keep_memory(void) {
+    (void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    (void)mallopt(M_TRIM_THRESHOLD, 64 << 20);
+}
+
 int worker_main(int argc, char **argv) {
     char *end = NULL;
     long fd = argc == 3 && strcmp(argv[1], "--fd") == 0 ? strtol(argv[2], &end, 10) : -1;
@@ -288,5 +296,6 @@ int worker_main(int argc, char **argv) {
     }
     prctl(PR_SET_PDEATHSIG, SIGKILL);  // a driver that is gone already closed the socket
     signal(SIGINT, SIG_IGN);           // a terminal's Ctrl-C: the driver decides
+    keep_memory();
     return worker_serve((int)fd, &duck_executor);
 }
