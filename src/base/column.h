@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/pack.h"
+
 enum column_layout {
     COLUMN_FIXED = 1,
     COLUMN_STRING,
@@ -30,6 +32,7 @@ struct column_buffer {
 struct column {
     enum column_layout layout;
     uint32_t width;
+    struct packing packing;  // of a FIXED column's data, when it is read from a block
     uint64_t rows;
     struct column_buffer
         validity;  // a bit a row, 1 is valid; empty while there is no NULL

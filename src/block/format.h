@@ -4,10 +4,11 @@
 //
 // A chunk holds rows of one partition: a header, a directory of (offset, size) for each
 // buffer in preorder (validity, offsets, data, then children, for each column), and the
-// buffers, each 64-byte aligned in the file. The header's checksum (xxh3, 64 bits) covers
-// all that follows it; the footer's covers index and shapes. Numbers are little-endian,
-// as every machine that shoal runs on is. Files are written once, in order, and never
-// change.
+// buffers, each 64-byte aligned in the file. A FIXED column has no offsets: in their
+// place the directory says how its data is packed (base, width; see base/pack.h). The
+// header's checksum (xxh3, 64 bits) covers all that follows it; the footer's covers index
+// and shapes. Numbers are little-endian, as every machine that shoal runs on is. Files
+// are written once, in order, and never change.
 #ifndef SHOAL_BLOCK_FORMAT_H
 #define SHOAL_BLOCK_FORMAT_H
 

@@ -189,18 +189,32 @@ static bool good_offsets(const struct column *column, uint64_t limit) {
     return offsets[column->rows] <= limit;
 }
 
+// The second entry of a FIXED column, which has no offsets.
+static bool take_packing(struct parse *parse, struct column *column) {
+    if (parse->slot >= parse->header->buffers) return false;
+    uint64_t width = parse->directory[parse->slot * 2 + 1];
+    column->packing.base = (int64_t)parse->directory[parse->slot * 2];
+    column->packing.width = (uint32_t)width;
+    parse->slot++;
+    return width == 0 || ((width == 1 || width == 2 || width == 4 || width == 8) &&
+                          width < column->width);
+}
+
 static bool take_column(struct parse *parse, struct column *column, uint64_t rows) {
-    if (!take_buffer(parse, &column->validity) || !take_buffer(parse, &column->offsets) ||
+    bool fixed = column->layout == COLUMN_FIXED;
+    if (!take_buffer(parse, &column->validity) ||
+        !(fixed ? take_packing(parse, column) : take_buffer(parse, &column->offsets)) ||
         !take_buffer(parse, &column->data)) {
         return false;
     }
+    uint32_t width = column->packing.width > 0 ? column->packing.width : column->width;
     column->rows = rows;
     if (column->validity.size != 0 && column->validity.size < (rows + 7) / 8)
         return false;
     uint64_t below = rows;
     switch (column->layout) {
         case COLUMN_FIXED:
-            if (column->data.size / column->width < rows) return false;
+            if (column->data.size / width < rows) return false;
             break;
         case COLUMN_STRING:
             if (!good_offsets(column, column->data.size)) return false;

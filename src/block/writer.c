@@ -38,6 +38,8 @@ struct block_writer {
     size_t head_size;
     struct iovec *pieces;
     size_t most_buffers;  // that head and pieces have room for
+    uint8_t *packed;      // its packed columns
+    size_t packed_size;
 };
 
 static _Atomic uint64_t writer_bytes = WRITER_BYTES;
@@ -118,6 +120,7 @@ struct column *block_writer_columns(struct block_writer *writer, uint32_t partit
 
 // A chunk's bytes as pieces: they are written from where they are.
 struct pieces {
+    uint8_t *packed;  // room for what is left to pack
     struct iovec *list;
     size_t count;
     uint64_t *directory;
@@ -134,22 +137,70 @@ static void put_bytes(struct pieces *pieces, const void *data, size_t size) {
     pieces->at += size;
 }
 
+static void put_entry(struct pieces *pieces, uint64_t first, uint64_t second) {
+    pieces->directory[pieces->slot * 2] = first;
+    pieces->directory[pieces->slot * 2 + 1] = second;
+    pieces->slot++;
+}
+
+static void put_buffer(struct pieces *pieces, const uint8_t *data, size_t size) {
+    put_entry(pieces, pieces->at, size);
+    put_bytes(pieces, data, size);
+    put_bytes(pieces, padding, align(pieces->at) - pieces->at);
+}
+
+static const uint8_t *validity_of(const struct column *column) {
+    return column->validity.size > 0 ? column->validity.data : NULL;
+}
+
+// The data of a FIXED column in as few bytes as its values need.
+static void put_packed(struct pieces *pieces, const struct column *column) {
+    const struct packing *packing = &column->packing;
+    size_t size = column->rows * packing->width;
+    put_entry(pieces, (uint64_t)packing->base, packing->width);
+    pack_write(column->data.data, column->width, validity_of(column), column->rows,
+               *packing, pieces->packed);
+    put_buffer(pieces, pieces->packed, size);
+    pieces->packed += align(size);
+}
+
 static void put_column(struct pieces *pieces, const struct column *column) {
-    const struct column_buffer *buffers[] = {&column->validity, &column->offsets,
-                                             &column->data};
-    for (size_t i = 0; i < 3; i++) {
-        pieces->directory[pieces->slot * 2] = pieces->at;
-        pieces->directory[pieces->slot * 2 + 1] = buffers[i]->size;
-        pieces->slot++;
-        put_bytes(pieces, buffers[i]->data, buffers[i]->size);
-        put_bytes(pieces, padding, align(pieces->at) - pieces->at);
+    put_buffer(pieces, column->validity.data, column->validity.size);
+    if (column->packing.width > 0) {
+        put_packed(pieces, column);
+    } else {
+        if (column->layout == COLUMN_FIXED) {
+            put_entry(pieces, 0, 0);
+        } else {
+            put_buffer(pieces, column->offsets.data, column->offsets.size);
+        }
+        put_buffer(pieces, column->data.data, column->data.size);
     }
     for (uint32_t i = 0; i < column->child_count; i++) {
         put_column(pieces, &column->children[i]);
     }
 }
 
-static bool reserve_scratch(struct block_writer *writer, uint64_t head, size_t buffers) {
+// Chooses how the column and its children are packed; returns the bytes of what is.
+static size_t choose_packing(struct column *column) {
+    size_t bytes = 0;
+    if (column->layout == COLUMN_FIXED) {
+        column->packing = pack_choose(column->data.data, column->width,
+                                      validity_of(column), column->rows);
+        bytes = align(column->rows * column->packing.width);
+    }
+    for (uint32_t i = 0; i < column->child_count; i++)
+        bytes += choose_packing(&column->children[i]);
+    return bytes;
+}
+
+static bool reserve_scratch(struct block_writer *writer, uint64_t head, size_t buffers,
+                            size_t packed) {
+    if (packed > writer->packed_size) {
+        free(writer->packed);
+        writer->packed = aligned_alloc(BLOCK_ALIGN, packed);
+        writer->packed_size = writer->packed ? packed : 0;
+    }
     if (head > writer->head_size) {
         free(writer->head);
         writer->head = aligned_alloc(BLOCK_ALIGN, head);
@@ -160,7 +211,8 @@ static bool reserve_scratch(struct block_writer *writer, uint64_t head, size_t b
         writer->pieces = calloc(buffers * 2 + 1, sizeof *writer->pieces);
         writer->most_buffers = writer->pieces ? buffers : 0;
     }
-    return writer->head_size >= head && writer->most_buffers >= buffers;
+    return writer->head_size >= head && writer->most_buffers >= buffers &&
+           writer->packed_size >= packed;
 }
 
 static shoal_status add_entry(struct block_writer *writer, uint32_t partition,
@@ -185,9 +237,10 @@ static shoal_status flush(struct block_writer *writer, uint32_t partition,
                           struct shoal_error *err) {
     struct partition *part = &writer->parts[partition];
     if (part->rows == 0) return SHOAL_OK;
-    size_t buffers = 0;
+    size_t buffers = 0, packed = 0;
     for (size_t c = 0; c < writer->columns; c++) {
         buffers += count_buffers(&part->columns[c]);
+        packed += choose_packing(&part->columns[c]);
         if (part->columns[c].rows != part->rows) {
             return shoal_fail(err, SHOAL_INTERNAL,
                               "a chunk of %llu rows has a column of %llu",
@@ -197,9 +250,10 @@ static shoal_status flush(struct block_writer *writer, uint32_t partition,
     }
     size_t directory = buffers * 2 * sizeof(uint64_t);
     uint64_t head = align(sizeof(struct block_chunk_header) + directory);
-    if (!reserve_scratch(writer, head, buffers)) return no_memory(err);
+    if (!reserve_scratch(writer, head, buffers, packed)) return no_memory(err);
     memset(writer->head, 0, head);
     struct pieces pieces = {
+        .packed = writer->packed,
         .list = writer->pieces,
         .directory =
             (uint64_t *)(void *)(writer->head + sizeof(struct block_chunk_header))};
@@ -314,6 +368,7 @@ void block_writer_close(struct block_writer *writer) {
     XXH3_freeState(writer->hash);
     free(writer->head);
     free(writer->pieces);
+    free(writer->packed);
     free(writer->path);
     free(writer);
 }

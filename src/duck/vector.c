@@ -316,8 +316,14 @@ bool vector_fill(duckdb_vector vector, const struct column *column, uint64_t fir
     const uint32_t *offsets = column_offsets(column);
     switch (column->layout) {
         case COLUMN_FIXED:
-            memcpy(duckdb_vector_get_data(vector),
-                   column->data.data + first * column->width, n * column->width);
+            if (column->packing.width > 0) {
+                pack_read(column->data.data + first * column->packing.width,
+                          column->packing, column->width, n,
+                          duckdb_vector_get_data(vector));
+            } else {
+                memcpy(duckdb_vector_get_data(vector),
+                       column->data.data + first * column->width, n * column->width);
+            }
             return true;
         case COLUMN_STRING:
             for (size_t i = 0; i < n; i++) {
