@@ -23,6 +23,8 @@ static shoal_status copy_leaf(struct planner *planner, size_t index,
                               .placeholder = strdup(name),
                               .scan_call = from->scan_call,
                               .schema = from->schema,
+                              .row_numbers = from->row_numbers,
+                              .group_numbers = from->group_numbers,
                               .files = from->files,
                               .file_count = from->file_count};
     if (from->kind == LEAF_RANGE) {

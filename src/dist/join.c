@@ -184,24 +184,51 @@ static struct fragment *shuffle_side(struct planner *planner, struct fragment *s
 // Whether sending `side` to every worker moves less than shuffling both. A shuffle writes
 // and reads each row of both sides once; a broadcast side is written once, then read and
 // built into a hash table by each task. Counted in rows, as their widths are not known.
-#define TASKS_A_WORKER 4         // that a scan is cut into
 #define BROADCAST_ALWAYS 50000   // too few rows to think about
 #define BUILDS_ALWAYS 1000000    // all tasks' hash tables together: a tenth of a second
 #define BROADCAST_MOST 10000000  // a hash table of this many rows is near a gigabyte
+#define FILTERS 0.5              // kept of a side, from where down its keys filter a scan
+#define SCANNED_A_BUILT 8        // rows, for which that pays
 
-static bool small(const struct planner *planner, const struct fragment *side,
+// Tasks that the other side will be in, each of which reads all of a broadcast side.
+static double tasks_of(const struct planner *planner, const struct fragment *other) {
+    uint32_t workers = planner->options->workers;
+    double tasks = SCAN_TASKS_A_WORKER * (double)(workers ? workers : 2);
+    if (other->cut != NO_CUT) return (double)(planner->cuts[other->cut].bound_count + 1);
+    double partitions = (double)other->rows / other->kept / PARTITION_ROWS;
+    return other->dist == DIST_HASH && partitions > tasks ? partitions : tasks;
+}
+
+// A filtered side that is sent to where the other is scanned: DuckDB hands its keys down
+// as a filter, and rows are dropped before anything else is done to them.
+static bool filters_scan(struct planner *planner, const struct fragment *side,
+                         const struct fragment *other) {
+    double builds = (double)side->rows * tasks_of(planner, other);
+    const struct leaf_draft *leaf = driving_leaf(planner, other->tree);
+    bool scans = leaf != NULL && (leaf->kind == LEAF_SCAN || leaf->kind == LEAF_RANGE);
+    double scanned = (double)other->rows / other->kept;
+    return scans && side->kept <= FILTERS && builds * SCANNED_A_BUILT <= scanned;
+}
+
+static bool small(struct planner *planner, const struct fragment *side,
                   const struct fragment *other) {
     const struct plan_options *options = planner->options;
     if (options->broadcast_rows >= 0)
         return side->rows <= (uint64_t)options->broadcast_rows;
     if (options->broadcast_rows == BROADCAST_NEVER || side->rows > BROADCAST_MOST)
         return false;
-    double tasks = TASKS_A_WORKER * (double)(options->workers ? options->workers : 2);
-    if (other->cut != NO_CUT) tasks = (double)(planner->cuts[other->cut].bound_count + 1);
-    double builds = (double)side->rows * tasks;
+    double builds = (double)side->rows * tasks_of(planner, other);
     double shuffle = 2.0 * ((double)side->rows + (double)other->rows);
     return side->rows <= BROADCAST_ALWAYS || builds <= BUILDS_ALWAYS ||
-           (double)side->rows + 3 * builds < shuffle;
+           (double)side->rows + 3 * builds < shuffle ||
+           filters_scan(planner, side, other);
+}
+
+// Which of two small sides to send: one that filters a scan, else the smaller.
+static bool prefer_right(struct planner *planner, const struct join *join) {
+    bool right = filters_scan(planner, join->right, join->left);
+    bool left = filters_scan(planner, join->left, join->right);
+    return right != left ? right : join->right->rows <= join->left->rows;
 }
 
 // Is there a side too small to think about anything but sending it?
@@ -311,7 +338,7 @@ struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) 
     }
     if (small_right && small_left) {
         bool take_right =
-            r == DIST_SINGLE || (l != DIST_SINGLE && join.right->rows <= join.left->rows);
+            r == DIST_SINGLE || (l != DIST_SINGLE && prefer_right(planner, &join));
         small_left = !take_right;
         small_right = take_right;
     }

@@ -169,8 +169,9 @@ static json_t *plan_ctes(struct planner *planner, json_t *node, json_t *ctes) {
         exchange_feed(planner, exchange, select, body, BLOCK_WHOLE);
         json_object_set_new(
             scope, tree_text(entry, "key"),
-            json_pack("{s:I, s:I, s:O, s:s}", "exchange", (json_int_t)exchange, "rows",
-                      (json_int_t)body->rows, "columns", columns, "alias", alias));
+            json_pack("{s:I, s:I, s:f, s:O, s:s}", "exchange", (json_int_t)exchange,
+                      "rows", (json_int_t)body->rows, "kept", body->kept, "columns",
+                      columns, "alias", alias));
     }
     return scope;
 }
@@ -192,6 +193,7 @@ static struct fragment *plan_set_operation(struct planner *planner, json_t *node
         goto done;
     }
     uint64_t rows = 0;
+    double unfiltered = 1;
     bool whole = true;
     for (size_t i = 0; i < count; i++) {
         aliases[i] = planner_name(planner, "u");
@@ -199,6 +201,7 @@ static struct fragment *plan_set_operation(struct planner *planner, json_t *node
             plan_node(planner, json_array_get(children, i), aliases[i], columns, ctes);
         if (inputs[i] == NULL) goto done;
         rows += inputs[i]->rows;
+        unfiltered += (double)inputs[i]->rows / inputs[i]->kept;
         whole = whole && inputs[i]->dist >= DIST_SINGLE;
     }
     bool union_all = tree_is(node, "setop_type", "UNION") &&
@@ -268,6 +271,7 @@ static struct fragment *plan_set_operation(struct planner *planner, json_t *node
         }
     }
 done:
+    if (out != NULL) out->kept = ((double)rows + 1) / unfiltered;
     free(inputs);
     free(aliases);
     return out;

@@ -49,6 +49,7 @@ struct leaf_draft {
     bool no_nulls;  // in that column
     char *scan_call;
     struct schema schema;  // the columns that the query mentions
+    bool row_numbers, group_numbers;
     struct scan_file *files;
     size_t file_count;
 };

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/text.h"
 #include "dist/planner.h"
@@ -208,6 +209,14 @@ static bool copy_files(struct leaf_draft *leaf, const struct file_set *set) {
     return true;
 }
 
+// A column of the files' own hides the virtual one of that name.
+static bool is_free(const struct file_set *set, const char *name) {
+    for (size_t i = 0; i < set->schema.count; i++) {
+        if (strcasecmp(set->schema.columns[i].name, name) == 0) return false;
+    }
+    return true;
+}
+
 static struct fragment *plan_scan(struct planner *planner, json_t *item) {
     const struct file_set *set = scan_files(planner, item);
     json_t *table =
@@ -215,6 +224,8 @@ static struct fragment *plan_scan(struct planner *planner, json_t *item) {
     if (set == NULL || table == NULL) return NULL;
     struct leaf_draft *leaf = &planner->leaves[planner->leaf_count - 1];
     leaf->file_set = (size_t)(set - planner->file_sets);
+    leaf->row_numbers = is_free(set, "file_row_number");
+    leaf->group_numbers = is_free(set, "file_row_group_number");
     json_t *names = copy_files(leaf, set) ? prune_scan(planner, item, set, leaf) : NULL;
     if (names == NULL) return NULL;
     json_object_set(table, "column_name_alias", names);
@@ -282,5 +293,7 @@ struct fragment *plan_table(struct planner *planner, json_t *item, json_t *ctes)
             tree_column(&planner->trees, tree_text(cte, "alias"), column ? column : ""));
     }
     json_object_set(table, "column_name_alias", names);
-    return fragment_named(planner, table, DIST_RANDOM, rows);
+    struct fragment *out = fragment_named(planner, table, DIST_RANDOM, rows);
+    if (out != NULL) out->kept = json_real_value(json_object_get(cte, "kept"));
+    return out;
 }

@@ -51,14 +51,11 @@ static void append_files(struct text *out, const struct scan_split *split) {
         text_append(out, i ? ", " : "");
         text_append_literal(out, split->files[i].path);
     }
-    text_append(out, "], hive_types_autocast=false");
-    if (split->part) {
-        text_printf(out,
-                    ", file_row_number=true) WHERE file_row_number BETWEEN %llu AND %llu",
-                    (unsigned long long)split->first, (unsigned long long)split->last);
-    } else {
-        text_append(out, ")");
-    }
+    text_append(out, "], hive_types_autocast=false)");
+    if (split->part == PART_WHOLE) return;
+    text_printf(out, " WHERE %s BETWEEN %llu AND %llu",
+                split->part == PART_ROWS ? "file_row_number" : "file_row_group_number",
+                (unsigned long long)split->first, (unsigned long long)split->last);
 }
 
 static void append_columns(struct text *out, const struct stage_leaf *leaf) {

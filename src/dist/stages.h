@@ -16,6 +16,16 @@
 #include "block/block.h"
 #include "duck/duck.h"
 
+// Into how many tasks stages are cut, for the planner to weigh what each repeats.
+//
+// Of a scan: enough to level out uneven ones and to lose little with a worker, few enough
+// that what each repeats stays small: binding, skipping the row groups of others (0.7% of
+// reading the file, whatever its size), a broadcast side's hash table.
+#define SCAN_TASKS_A_WORKER 2
+#define PARTITION_ROWS \
+    350000  // of a partition's larger side: its hash tables stay in
+            // a core's cache
+
 enum exchange_kind {
     EXCHANGE_HASH,
     EXCHANGE_BROADCAST,
@@ -47,11 +57,14 @@ struct scan_file {
     uint64_t bytes;
 };
 
-// What one task reads of a scan: some whole files, or rows [first, last] of one.
+enum split_part { PART_WHOLE, PART_ROWS, PART_GROUPS };
+
+// What one task reads of a scan: some whole files, or the rows or row groups
+// [first, last] of one.
 struct scan_split {
     const struct scan_file *files;
     size_t count;
-    bool part;
+    enum split_part part;
     uint64_t first, last;
 };
 
@@ -72,6 +85,7 @@ struct stage_leaf {
     struct schema schema;  // bound once for all files
     struct scan_file *files;
     size_t file_count;
+    bool row_numbers, group_numbers;  // DuckDB numbers them: no column has that name
     uint32_t cut;               // of a LEAF_RANGE: all that drive one stage have the same
     struct scan_range *ranges;  // one a task
     size_t range_count;

@@ -7,8 +7,6 @@
 
 #include "query/run.h"
 
-// Rows of a partition's larger side: its hash tables stay in a core's cache.
-#define PARTITION_ROWS 350000
 #define PARTITIONS_A_SLOT 4  // at least, to level out uneven ones
 #define PARTITIONS_MOST 1024
 #define TASK_ROWS_LEAST 50000  // fewer rows take less time than starting a task

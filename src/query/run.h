@@ -42,6 +42,12 @@ char *run_task_sql(const struct run *run, size_t stage, uint32_t index, const ch
                    struct task_input *inputs, size_t *input_count);
 uint32_t run_partitions(const struct run *run, const struct stage *stage);
 
+// splits.c
+// Cuts a LEAF_SCAN of the stage into its splits and tasks.
+shoal_status run_cut_scan(struct run *run, const struct stage_leaf *leaf,
+                          const struct stage *of, struct stage_run *stage,
+                          struct shoal_error *err);
+
 // partitions.c
 // Chooses run->partitions: from estimates, one number for all exchanges that some stage
 // reads side by side.

@@ -5,92 +5,11 @@
 #include "block/block.h"
 #include "query/run.h"
 
-// A scan's tasks: enough to level out uneven ones and to lose little with a worker, few
-// enough that what each repeats (binding, a broadcast side's hash table) stays small.
-#define TASKS_A_WORKER 4
-#define TASKS_A_WORKER_BROADCAST 2  // where each builds a large hash table
-#define BROADCAST_LARGE 200000
-#define SPLIT_ROWS_MAX 20000000
-#define FILES_MAX 1000  // small files packed into one task
-
-// Hash tables of as many groups are better many and small.
-#define GROUPS_MANY 10000000
-#define GROUPS_SPLIT_ROWS 2000000
-
 static const struct stage_leaf *driving_leaf(const struct stage *stage) {
     for (size_t i = 0; i < stage->leaf_count; i++) {
         if (leaf_drives(stage->leaves[i].kind)) return &stage->leaves[i];
     }
     return NULL;
-}
-
-// Rows, as estimated, that each task of the stage reads whole.
-static uint64_t broadcast_rows(const struct run *run, const struct stage *stage) {
-    uint64_t rows = 0;
-    for (size_t l = 0; l < stage->leaf_count; l++) {
-        if (stage->leaves[l].kind != LEAF_ALL) continue;
-        for (size_t s = 0; s < run->stages->count; s++) {
-            if (run->stages->stages[s].exchange == stage->leaves[l].exchange)
-                rows += run->stages->stages[s].estimated_rows;
-        }
-    }
-    return rows;
-}
-
-// Rows that a task reads of a scan that has so many.
-static uint64_t split_size(const struct run *run, const struct stage *stage,
-                           uint64_t rows) {
-    const struct session_options *options = &run->session->options;
-    uint64_t tasks = broadcast_rows(run, stage) > BROADCAST_LARGE
-                         ? TASKS_A_WORKER_BROADCAST
-                         : TASKS_A_WORKER;
-    uint64_t size = rows / (tasks * options->workers) + 1;
-    if (size > SPLIT_ROWS_MAX) size = SPLIT_ROWS_MAX;
-    if (stage->groups && stage->estimated_rows >= GROUPS_MANY) {
-        uint64_t most = (uint64_t)GROUPS_SPLIT_ROWS * options->threads;
-        if (size > most) size = most;
-    }
-    return size < options->split_rows ? options->split_rows : size;
-}
-
-static shoal_status cut_scan(struct run *run, const struct stage_leaf *leaf,
-                             const struct stage *of, struct stage_run *stage,
-                             struct shoal_error *err) {
-    uint64_t rows = 0;
-    for (size_t i = 0; i < leaf->file_count; i++) rows += leaf->files[i].rows;
-    uint64_t size = split_size(run, of, rows);
-    // Each file gives at most its parts, one of them begun in the task before.
-    size_t most = leaf->file_count + 1 + (size_t)(rows / size);
-    if (leaf->file_count == 0 || most > UINT32_MAX / 8) {
-        return shoal_fail(err, SHOAL_UNSUPPORTED, "a scan would be cut into %zu tasks",
-                          most);
-    }
-    stage->splits = calloc(most, sizeof *stage->splits);
-    if (stage->splits == NULL) return shoal_no_memory(err);
-    for (size_t i = 0; i < leaf->file_count;) {
-        const struct scan_file *file = &leaf->files[i];
-        if (file->rows > size) {
-            // Equal parts, so that the last is no crumb.
-            uint64_t parts = (file->rows + size - 1) / size;
-            for (uint64_t p = 0; p < parts; p++) {
-                stage->splits[stage->tasks++] =
-                    (struct scan_split){file, 1, true, p * file->rows / parts,
-                                        (p + 1) * file->rows / parts - 1};
-            }
-            i++;
-            continue;
-        }
-        // Small files together, as many as make one task's work.
-        uint64_t packed = 0;
-        size_t first = i;
-        while (i < leaf->file_count && i - first < FILES_MAX &&
-               (i == first || packed + leaf->files[i].rows <= size)) {
-            packed += leaf->files[i++].rows;
-        }
-        stage->splits[stage->tasks++] =
-            (struct scan_split){.files = file, .count = i - first};
-    }
-    return SHOAL_OK;
 }
 
 shoal_status run_plan_tasks(struct run *run, struct shoal_error *err) {
@@ -102,7 +21,7 @@ shoal_status run_plan_tasks(struct run *run, struct shoal_error *err) {
         if (leaf == NULL) {
             to->tasks = 1;
         } else if (leaf->kind == LEAF_SCAN) {
-            status = cut_scan(run, leaf, stage, to, err);
+            status = run_cut_scan(run, leaf, stage, to, err);
         } else if (leaf->kind == LEAF_RANGE) {
             to->tasks = (uint32_t)leaf->range_count;
         } else {

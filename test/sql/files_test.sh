@@ -21,7 +21,14 @@ COPY (SELECT i AS k, CASE i % 3 WHEN 0 THEN '007' WHEN 1 THEN '7' ELSE 'abc' END
     FROM range(400000) r(i)) TO '$work/hive' (FORMAT parquet, PARTITION_BY (code));
 COPY (SELECT i::INTEGER AS a, 'b' || i AS b FROM range(150000) r(i)) TO '$work/mixed1.parquet';
 COPY (SELECT 'b' || i AS b, i::SMALLINT AS a FROM range(3000) r(i)) TO '$work/mixed2.parquet';
-COPY (SELECT 'b' || i AS b, i::INTEGER AS a FROM range(0) r(i)) TO '$work/mixed3.parquet'"
+COPY (SELECT 'b' || i AS b, i::INTEGER AS a FROM range(0) r(i)) TO '$work/mixed3.parquet';
+COPY (SELECT i, i % 3 AS g FROM range(100000) r(i)) TO '$work/groups.parquet' (ROW_GROUP_SIZE 2048);
+COPY (SELECT i, i % 3 AS g, 'x' || i AS file_row_group_number FROM range(100000) r(i))
+    TO '$work/numbers1.parquet' (ROW_GROUP_SIZE 2048);
+COPY (SELECT i, i % 3 AS g, 7 AS FILE_ROW_NUMBER FROM range(100000) r(i))
+    TO '$work/numbers2.parquet' (ROW_GROUP_SIZE 50000);
+COPY (SELECT i, i % 3 AS g, 7 AS file_row_number, i AS file_row_group_number FROM range(100000) r(i))
+    TO '$work/numbers3.parquet'"
 
 check "many small files" like_embedded \
     "SELECT s, count(*), sum(k), sum(part) FROM '$work/small/*/*.parquet' GROUP BY s ORDER BY s"
@@ -39,4 +46,17 @@ check "a list of files" like_embedded \
     "SELECT a % 3 AS g, count(b) FROM read_parquet(['$work/mixed1.parquet', '$work/mixed3.parquet']) GROUP BY g ORDER BY g"
 check "only files without rows" like_embedded \
     "SELECT a, count(b) FROM '$work/mixed3.parquet' GROUP BY a"
+# cut FILE TASKS WHERE: how its splits are cut, and that nothing is read twice or not at all.
+cut() {
+    local query="SELECT g, count(*), sum(i), min(i), max(i) FROM '$work/$1.parquet' GROUP BY g ORDER BY g"
+    like_embedded "$query" || return 1
+    "$SHOAL" explain --analyze "$query" --workers 2 --split-rows 1000 --temp-dir "$spool" >"$work/plan"
+    [ "$(sed -n 's/^  ran: \([0-9]*\) tasks\?,.*/\1/p' "$work/plan" | head -n 1)" -eq "$2" ] || return 1
+    "$SHOAL" sql "$query" --format csv --workers 2 --split-rows 1000 --temp-dir "$spool" |
+        diff "$work/expected" -
+}
+check "a file is cut between its row groups" cut groups 4
+check "a column named like the number of row groups" cut numbers1 4
+check "a column named like the number of rows, and few row groups" cut numbers2 1
+check "columns named like both" cut numbers3 1
 finish

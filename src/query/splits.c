@@ -1,0 +1,130 @@
+// A scan cut into splits, one a task. Small files are put together; a large one is cut
+// between its row groups, by their number: a filter on that is one comparison a vector,
+// while one on row numbers makes and compares a number for each row. Where a file has few
+// row groups, or its footer can't be read here, row numbers it is.
+#include <stdlib.h>
+
+#include "parquet/footer.h"
+#include "query/run.h"
+
+#define SPLIT_ROWS_MAX 20000000
+#define FILES_MAX 1000    // small files packed into one task
+#define UNEVEN_MOST 1.25  // times its share of the rows, for a part cut by row groups
+
+// Hash tables of as many groups are better many and small.
+#define GROUPS_MANY 10000000
+#define GROUPS_SPLIT_ROWS 2000000
+
+// Rows that a task reads of a scan that has so many.
+static uint64_t split_size(const struct run *run, const struct stage *stage,
+                           uint64_t rows) {
+    const struct session_options *options = &run->session->options;
+    uint64_t size = rows / (SCAN_TASKS_A_WORKER * options->workers) + 1;
+    if (size > SPLIT_ROWS_MAX) size = SPLIT_ROWS_MAX;
+    if (stage->groups && stage->estimated_rows >= GROUPS_MANY) {
+        uint64_t most = (uint64_t)GROUPS_SPLIT_ROWS * options->threads;
+        if (size > most) size = most;
+    }
+    return size < options->split_rows ? options->split_rows : size;
+}
+
+// How one file is cut: parts that end before ends[i]; NULL: by rows.
+struct cutting {
+    uint64_t parts;
+    uint64_t *ends;  // row groups
+};
+
+// Each part ends with the row group that reaches its share of the rows. False when that
+// leaves one with much more than its share.
+static bool group_ends(const struct parquet_footer *footer, uint64_t rows, uint64_t parts,
+                       uint64_t *ends) {
+    uint64_t read = 0, before = 0, part = 0;
+    for (uint64_t g = 0; g < footer->group_count; g++) {
+        read += footer->rows[g];
+        if (part + 1 < parts && read * parts < (part + 1) * rows) continue;
+        if (part + 1 == parts && g + 1 < footer->group_count) continue;
+        if (read == before ||
+            (double)(read - before) * (double)parts > UNEVEN_MOST * (double)rows)
+            return false;
+        ends[part++] = g + 1;
+        before = read;
+        if (part == parts) return true;
+    }
+    return false;
+}
+
+static shoal_status cut_file(const struct stage_leaf *leaf, const struct scan_file *file,
+                             uint64_t size, struct cutting *to, struct shoal_error *err) {
+    struct parquet_footer footer = {0};
+    struct shoal_error ignored;
+    *to = (struct cutting){.parts = (file->rows + size - 1) / size};  // equal: no crumb
+    if (!leaf->group_numbers) return SHOAL_OK;
+    to->ends = calloc(to->parts, sizeof *to->ends);
+    if (to->ends == NULL) return shoal_no_memory(err);
+    if (parquet_footer_read(file->path, &footer, &ignored) != SHOAL_OK ||
+        !group_ends(&footer, file->rows, to->parts, to->ends)) {
+        free(to->ends);
+        to->ends = NULL;
+    }
+    parquet_footer_free(&footer);
+    return SHOAL_OK;
+}
+
+static shoal_status add_parts(const struct stage_leaf *leaf, const struct scan_file *file,
+                              uint64_t size, struct stage_run *stage,
+                              struct shoal_error *err) {
+    struct cutting cut;
+    shoal_status status = cut_file(leaf, file, size, &cut, err);
+    if (status != SHOAL_OK) return status;
+    for (uint64_t p = 0; p < cut.parts; p++) {
+        struct scan_split split = {.files = file, .count = 1, .part = PART_ROWS};
+        if (cut.ends == NULL && !leaf->row_numbers) {  // there is no way to cut it
+            split.part = PART_WHOLE;
+            cut.parts = 1;
+        }
+        split.first = p * file->rows / cut.parts;
+        split.last = (p + 1) * file->rows / cut.parts - 1;
+        if (cut.ends != NULL) {
+            split.part = PART_GROUPS;
+            split.first = p == 0 ? 0 : cut.ends[p - 1];
+            split.last = cut.ends[p] - 1;
+        }
+        stage->splits[stage->tasks++] = split;
+    }
+    free(cut.ends);
+    return SHOAL_OK;
+}
+
+shoal_status run_cut_scan(struct run *run, const struct stage_leaf *leaf,
+                          const struct stage *of, struct stage_run *stage,
+                          struct shoal_error *err) {
+    uint64_t rows = 0;
+    for (size_t i = 0; i < leaf->file_count; i++) rows += leaf->files[i].rows;
+    uint64_t size = split_size(run, of, rows);
+    // Each file gives at most its parts, one of them begun in the task before.
+    size_t most = leaf->file_count + 1 + (size_t)(rows / size);
+    if (leaf->file_count == 0 || most > UINT32_MAX / 8) {
+        return shoal_fail(err, SHOAL_UNSUPPORTED, "a scan would be cut into %zu tasks",
+                          most);
+    }
+    stage->splits = calloc(most, sizeof *stage->splits);
+    if (stage->splits == NULL) return shoal_no_memory(err);
+    for (size_t i = 0; i < leaf->file_count;) {
+        const struct scan_file *file = &leaf->files[i];
+        if (file->rows > size) {
+            shoal_status status = add_parts(leaf, file, size, stage, err);
+            if (status != SHOAL_OK) return status;
+            i++;
+            continue;
+        }
+        uint64_t packed = 0;
+        size_t first = i;
+        while (i < leaf->file_count && i - first < FILES_MAX &&
+               (i == first || packed + leaf->files[i].rows <= size)) {
+            packed += leaf->files[i++].rows;
+        }
+        stage->splits[stage->tasks++] =
+            (struct scan_split){.files = file, .count = i - first};
+    }
+    return SHOAL_OK;
+}
