@@ -316,6 +316,9 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
     json_object_set_new(partial, AGGREGATE_STEP, json_string("partial"));
 
     bool keyed = json_array_size(groups) > 0;
+    double values;
+    uint64_t group_count =
+        keyed ? (uint64_t)groups_estimated(planner, groups, from->rows, &values) : 1;
     uint32_t exchange;
     if (keyed) {
         // The hash is over the partial's output columns.
@@ -336,10 +339,11 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
         exchange = exchange_new(planner, EXCHANGE_HASH, groups);
         json_t *sub = tree_subquery(trees, partial, inner, names);
         struct fragment sent = *from;
-        sent.rows = from->rows / 3 + 1;
+        sent.rows = group_count;
         if (exchange_feed(planner, exchange, tree_select(trees, outer, sub, NULL), &sent,
                           BLOCK_HASH)) {
-            planner->stages[planner->stage_count - 1].groups = true;
+            planner->stages[planner->stage_count - 1].groups =
+                values >= (double)group_count;
         }
     } else {
         json_object_set(partial, "having", tree_expression(trees, "(count(*) > 0)"));
@@ -351,7 +355,7 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
     struct fragment *received = fragment_new(
         planner,
         exchange_read(planner, exchange, keyed ? LEAF_PARTITION : LEAF_ALL, split.alias),
-        keyed ? DIST_HASH : DIST_SINGLE, keyed ? from->rows / 3 + 1 : 1);
+        keyed ? DIST_HASH : DIST_SINGLE, group_count);
     if (received == NULL) return NULL;
     received->kept = from->kept;
     json_t *final = tree_select(trees, tree_replace(trees, select, split.replaced),

@@ -30,9 +30,8 @@
 #define PERFECT_VALUES 1000000
 #define PERFECT_ROWS 500000  // a range of as many values has at least as many rows
 #define RANGES_A_SLOT 4      // at least, to level out uneven ranges
-#define FOOTERS_MOST 1000  // files: reading more footers would take longer than planning
-#define READ_AGAIN 1.25    // row groups that ranges share are read by each: at most this
-#define FEW_VALUES 16      // rows a value from which a partial aggregate is as good
+#define READ_AGAIN 1.25  // row groups that ranges share are read by each: at most this
+#define FEW_VALUES 16    // rows a value from which a partial aggregate is as good
 
 struct group {
     int64_t min, max;
@@ -53,36 +52,6 @@ struct origin {
 };
 
 // ---- what footers say
-
-static bool read_footers(struct file_set *set) {
-    struct shoal_error ignored;
-    if (set->looked) return set->footers != NULL;
-    set->looked = true;
-    if (set->file_count > FOOTERS_MOST) return false;
-    set->footers = calloc(set->file_count + 1, sizeof *set->footers);
-    for (size_t i = 0; set->footers != NULL && i < set->file_count; i++) {
-        if (parquet_footer_read(set->files[i].path, &set->footers[i], &ignored) ==
-            SHOAL_OK) {
-            continue;
-        }
-        for (size_t f = 0; f <= i; f++) parquet_footer_free(&set->footers[f]);
-        free(set->footers);
-        set->footers = NULL;
-    }
-    return set->footers != NULL;
-}
-
-static size_t footer_column(const struct parquet_footer *footer, const char *name) {
-    for (size_t c = 0; c < footer->column_count; c++) {
-        if (strcmp(footer->columns[c].name, name) == 0) return c;
-    }
-    return SIZE_MAX;
-}
-
-static const struct parquet_range *range_of(const struct parquet_footer *footer,
-                                            size_t group, size_t column) {
-    return &footer->ranges[group * footer->column_count + column];
-}
 
 static int by_min(const void *a, const void *b) {
     const struct group *left = a, *right = b;
@@ -108,7 +77,7 @@ static bool find_groups(struct origin *origin) {
         if (column == SIZE_MAX || footer->columns[column].date != is_date(origin))
             return false;
         for (size_t g = 0; g < footer->group_count; g++) {
-            const struct parquet_range *range = range_of(footer, g, column);
+            const struct parquet_range *range = footer_range(footer, g, column);
             if (footer->rows[g] == 0) continue;
             if (!range->known) return false;
             origin->groups[origin->group_count++] =
@@ -449,7 +418,7 @@ static bool pick_files(const struct planner *planner, const struct leaf_draft *l
         size_t column = footer_column(footer, leaf->cut_column);
         bool wanted = range == 0 && !leaf->no_nulls;
         for (size_t g = 0; g < footer->group_count && !wanted; g++) {
-            const struct parquet_range *bounds = range_of(footer, g, column);
+            const struct parquet_range *bounds = footer_range(footer, g, column);
             wanted = footer->rows[g] > 0 && range_with(cut, bounds->min) <= range &&
                      range_with(cut, bounds->max) >= range;
         }

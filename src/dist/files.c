@@ -6,6 +6,8 @@
 #include "base/text.h"
 #include "dist/planner.h"
 
+#define FOOTERS_MOST 1000  // files: reading more would take longer than planning
+
 bool reads_parquet(const json_t *item) {
     const char *name = tree_text(json_object_get(item, "function"), "function_name");
     return tree_is(item, "type", "TABLE_FUNCTION") &&
@@ -130,6 +132,36 @@ struct file_set *scan_files(struct planner *planner, const json_t *item) {
     }
     free(argument);
     return found;
+}
+
+bool read_footers(struct file_set *set) {
+    struct shoal_error ignored;
+    if (set->looked) return set->footers != NULL;
+    set->looked = true;
+    if (set->file_count > FOOTERS_MOST) return false;
+    set->footers = calloc(set->file_count + 1, sizeof *set->footers);
+    for (size_t i = 0; set->footers != NULL && i < set->file_count; i++) {
+        if (parquet_footer_read(set->files[i].path, &set->footers[i], &ignored) ==
+            SHOAL_OK) {
+            continue;
+        }
+        for (size_t f = 0; f <= i; f++) parquet_footer_free(&set->footers[f]);
+        free(set->footers);
+        set->footers = NULL;
+    }
+    return set->footers != NULL;
+}
+
+size_t footer_column(const struct parquet_footer *footer, const char *name) {
+    for (size_t c = 0; c < footer->column_count; c++) {
+        if (strcmp(footer->columns[c].name, name) == 0) return c;
+    }
+    return SIZE_MAX;
+}
+
+const struct parquet_range *footer_range(const struct parquet_footer *footer,
+                                         size_t group, size_t column) {
+    return &footer->ranges[group * footer->column_count + column];
 }
 
 void file_sets_free(struct planner *planner) {

@@ -28,6 +28,10 @@ struct fragment {
     double kept;            // of the rows there would be without any filter below
     uint32_t cut;           // HASH by the ranges of this cut, not by hash(); else NO_CUT
     bool once;              // volatile inside: must not be computed by each reader again
+    json_t *unfiltered;     // tree without the runtime filter that it ends in; else NULL
+    size_t filter_leaf;     // what that reads
+    uint64_t filter_most;   // rows in there, up to which it pays
+    double filter_kept;     // of the fragment's rows, estimated
     struct fragment *next;  // all of one planner's, to free them
 };
 
@@ -61,7 +65,7 @@ struct file_set {
     struct scan_file *files;
     size_t file_count;
     struct schema schema;
-    struct parquet_footer *footers;  // cluster.c: [file_count], once looked at
+    struct parquet_footer *footers;  // [file_count], once read_footers was asked
     bool looked;
 };
 
@@ -74,6 +78,9 @@ struct stage_draft {
     bool ordered;
     bool in_driver;
     uint64_t rows;
+    json_t *unfiltered;  // node without its runtime filter, else NULL
+    size_t filter_leaf;
+    uint64_t filter_most;
 };
 
 struct exchange_draft {
@@ -145,7 +152,20 @@ bool is_parquet_scan(
 bool find_files(struct planner *planner, const json_t *node);
 // What find_files saw of this scan; NULL with the error set.
 struct file_set *scan_files(struct planner *planner, const json_t *item);
+// Fills set->footers, once; false when one can't be read or there are too many files.
+bool read_footers(struct file_set *set);
+size_t footer_column(const struct parquet_footer *footer, const char *name);  // SIZE_MAX
+const struct parquet_range *footer_range(const struct parquet_footer *footer,
+                                         size_t group, size_t column);
 void file_sets_free(struct planner *planner);
+
+// selectivity.c
+// The share of the rows that a WHERE lets through, estimated.
+double filter_share(struct planner *planner, json_t *where);
+// The groups of so many rows by these keys, and how many values the key of most has, as
+// far as statistics say; below 0: they say of none.
+double groups_estimated(struct planner *planner, json_t *keys, uint64_t rows,
+                        double *most_of_a_key);
 
 // cluster.c
 // Cuts both sides of a join at common bounds of one of its keys, by statistics.
@@ -210,6 +230,20 @@ char *keys_text(struct planner *planner, json_t *keys);
 // Does the fragment's hashing put rows equal in `keys` (array of expressions) together?
 bool hash_satisfies(struct planner *planner, const struct fragment *from, json_t *keys);
 
+// filter.c
+// A join whose large side is filtered: its equality keys on both sides, and the type of
+// each comparison.
+struct filter_keys {
+    json_t *large, *small, *types;
+};
+// Does it pay, as estimated, to filter the large side by the small one's keys?
+bool filter_wanted(struct planner *planner, const struct fragment *large,
+                   const struct fragment *small);
+// Filters large by the keys of an exchange that small reads, if one holds them.
+void filter_place(struct planner *planner, struct fragment *large,
+                  const struct filter_keys *keys, const struct fragment *small);
+#define RUNTIME_FILTER "shoal_filter"  // in the tree: this semi-join is one
+
 // sort.c
 // create_sort_key(orders), renamed to the fragment's columns.
 json_t *sort_key_expression(struct planner *planner, json_t *orders,
@@ -234,6 +268,8 @@ json_t *window_common_keys(struct planner *planner, json_t *windows);
 json_t *window_split(struct planner *planner, json_t *node, json_t *windows);
 
 // join.c, aggregate.c, select.c
+// Tasks that the fragment's stage will have.
+double tasks_estimated(const struct planner *planner, const struct fragment *from);
 struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes);
 struct fragment *plan_aggregate(struct planner *planner, json_t *node,
                                 struct fragment *from, json_t *aggregates,

@@ -315,20 +315,6 @@ static bool place_volatile(struct block *block) {
     return true;
 }
 
-// A guess at the share of rows that a WHERE lets through, as every optimizer makes it
-// that has no histogram (Selinger et al., 1979).
-static double selectivity(struct planner *planner, json_t *where) {
-    json_t *conjuncts = tree_own(&planner->trees, json_array());
-    double share = 1;
-    size_t i;
-    json_t *conjunct;
-    tree_conjuncts(where, conjuncts);
-    json_array_foreach(conjuncts, i, conjunct) {
-        share *= tree_is(conjunct, "type", "COMPARE_EQUAL") ? 0.1 : 0.3;
-    }
-    return share > 0.005 ? share : 0.005;
-}
-
 struct fragment *plan_select(struct planner *planner, json_t *node, const char *alias,
                              json_t *columns, json_t *ctes) {
     struct trees *trees = &planner->trees;
@@ -384,7 +370,7 @@ struct fragment *plan_select(struct planner *planner, json_t *node, const char *
     if (!place_volatile(&block)) return NULL;
     if (json_is_object(sample) && !place_sample(&block, sample)) return NULL;
     if (json_is_object(json_object_get(node, "where_clause"))) {
-        double share = selectivity(planner, json_object_get(node, "where_clause"));
+        double share = filter_share(planner, json_object_get(node, "where_clause"));
         block.from->rows = (uint64_t)((double)block.from->rows * share) + 1;
         block.from->kept *= share;
     }
@@ -396,7 +382,10 @@ struct fragment *plan_select(struct planner *planner, json_t *node, const char *
                           cluster_keys(planner, block.from, groups)));
         if (!together)
             return plan_aggregate(planner, block.node, block.from, real, alias, columns);
-        rows = json_array_size(groups) ? rows / 3 + 1 : 1;
+        double values;
+        rows = json_array_size(groups)
+                   ? (uint64_t)groups_estimated(planner, groups, rows, &values)
+                   : 1;
     } else if (json_array_size(windows) > 0) {
         if (!place_windows(&block, windows)) return NULL;
     }
