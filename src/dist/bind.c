@@ -104,13 +104,27 @@ static shoal_status check_drivers(struct planner *planner, struct stage *stage) 
                       stage->id, scans, partitions);
 }
 
-// sql becomes the stage's.
+// Which of the stage's leaves the planner's is.
+static size_t stage_leaf(const struct planner *planner, const struct stage *stage,
+                         size_t leaf) {
+    char name[LEAF_NAME_SIZE];
+    size_t found = 0;
+    leaf_name(planner, leaf, name);
+    for (size_t i = 0; i < stage->leaf_count; i++) {
+        if (strcmp(stage->leaves[i].placeholder, name) == 0) found = i;
+    }
+    return found;
+}
+
+// The texts become the stage's.
 static shoal_status write_stage(struct planner *planner, struct stages *stages,
-                                size_t index, char *sql) {
+                                size_t index, char *sql, char *unfiltered) {
     struct stage_draft *draft = &planner->stages[index];
     struct stage *stage = &stages->stages[index];
     *stage = (struct stage){.id = (uint32_t)index,
                             .sql = sql,
+                            .unfiltered_sql = unfiltered,
+                            .filter_most = draft->filter_most,
                             .single = draft->dist >= DIST_SINGLE,
                             .scatter = draft->scatter,
                             .groups = draft->groups,
@@ -123,6 +137,7 @@ static shoal_status write_stage(struct planner *planner, struct stages *stages,
     if (stage->leaves == NULL) return no_memory(planner);
     struct leaves leaves = {.planner = planner, .stage = stage, .status = SHOAL_OK};
     (void)tree_any(draft->node, add_leaf, &leaves);
+    stage->filter_leaf = stage_leaf(planner, stage, draft->filter_leaf);
     return leaves.status == SHOAL_OK ? check_drivers(planner, stage) : leaves.status;
 }
 
@@ -162,7 +177,7 @@ static char *bound_sql(const struct planner *planner, const struct stages *stage
         inputs[i] = leaf->scan_call ? stage_empty_sql(&leaf->schema)
                                     : exchange_sql(planner, stages, leaf->exchange);
     }
-    char *bound = inputs == NULL ? NULL : stage_substitute(stage, inputs);
+    char *bound = inputs == NULL ? NULL : stage_substitute(stage, stage->sql, inputs);
     for (size_t i = 0; inputs != NULL && i < stage->leaf_count; i++) free(inputs[i]);
     free(inputs);
     return bound;
@@ -229,23 +244,26 @@ static shoal_status bind_exchange(struct planner *planner, struct stages *stages
     return SHOAL_OK;
 }
 
-// The SQL of every stage; planner->stage_count texts for duck_split_free.
-static shoal_status write_stages(struct planner *planner, char ***sql) {
+// The SQL of every stage, and behind them all, in order, that of the filtered stages
+// without their filter; *count texts for duck_split_free.
+static shoal_status write_stages(struct planner *planner, char ***sql, size_t *count) {
     json_t *nodes = tree_own(&planner->trees, json_array());
-    size_t count = 0;
-    for (size_t i = 0; i < planner->stage_count; i++) {
+    for (size_t i = 0; i < planner->stage_count; i++)
         json_array_append(nodes, planner->stages[i].node);
+    for (size_t i = 0; i < planner->stage_count; i++) {
+        if (planner->stages[i].unfiltered != NULL)
+            json_array_append(nodes, planner->stages[i].unfiltered);
     }
     char *all = tree_deparse_all(&planner->trees, nodes, planner->err);
     if (all == NULL) return planner->err->status;
-    shoal_status status = duck_split(all, sql, &count, planner->err);
+    shoal_status status = duck_split(all, sql, count, planner->err);
     free(all);
-    if (status == SHOAL_OK && count != planner->stage_count) {
-        duck_split_free(*sql, count);
+    if (status == SHOAL_OK && *count != json_array_size(nodes)) {
+        duck_split_free(*sql, *count);
         *sql = NULL;
         status = shoal_fail(planner->err, SHOAL_INTERNAL,
                             "%zu stages were written as %zu statements",
-                            planner->stage_count, count);
+                            json_array_size(nodes), *count);
     }
     return status;
 }
@@ -261,17 +279,22 @@ shoal_status bind_stages(struct planner *planner, struct stages *stages) {
         stages->exchange_count++;
     }
     char **sql = NULL;
-    shoal_status status = write_stages(planner, &sql);
+    size_t count = 0, next = planner->stage_count;
+    shoal_status status = write_stages(planner, &sql, &count);
     for (size_t i = 0; status == SHOAL_OK && i < planner->stage_count; i++) {
-        char *own = sql[i];
+        char *own = sql[i], *unfiltered = NULL;
         sql[i] = NULL;
-        status = write_stage(planner, stages, i, own);
+        if (planner->stages[i].unfiltered != NULL) {
+            unfiltered = sql[next];
+            sql[next++] = NULL;
+        }
+        status = write_stage(planner, stages, i, own, unfiltered);
     }
     if (status == SHOAL_OK) status = describe_stages(planner, stages);
     for (size_t i = 0; status == SHOAL_OK && i < stages->count; i++) {
         status = bind_exchange(planner, stages, &stages->stages[i]);
     }
-    if (sql != NULL) duck_split_free(sql, planner->stage_count);
+    if (sql != NULL) duck_split_free(sql, count);
     return status;
 }
 
@@ -290,6 +313,7 @@ void stages_free(struct stages *stages) {
         }
         free(stage->leaves);
         free(stage->sql);
+        free(stage->unfiltered_sql);
         free(stage->summary);
         schema_free(&stage->schema);
     }

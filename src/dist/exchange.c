@@ -161,6 +161,16 @@ json_t *exchange_read(struct planner *planner, uint32_t exchange, enum leaf_kind
     return tree_table(&planner->trees, name, alias);
 }
 
+// The stage can do without its filter.
+static void filtered_stage(struct planner *planner, const struct fragment *from,
+                           struct stage_draft *stage) {
+    stage->unfiltered = tree_own(&planner->trees, json_copy(stage->node));
+    json_object_set(stage->unfiltered, "from_table", from->unfiltered);
+    stage->filter_leaf = from->filter_leaf;
+    stage->filter_most = from->filter_most;
+    stage->rows = (uint64_t)((double)stage->rows * from->filter_kept) + 1;
+}
+
 struct fragment *exchange_place(struct planner *planner, struct fragment *from,
                                 json_t *columns, enum exchange_kind kind, json_t *keys,
                                 const struct before_exchange *before) {
@@ -210,8 +220,11 @@ struct fragment *exchange_place(struct planner *planner, struct fragment *from,
     uint32_t exchange =
         exchange_new(planner, kind, scatter == BLOCK_SAMPLE ? NULL : keys);
     exchange_feed(planner, exchange, node, from, scatter);
-    if (planner->stages != NULL)
-        planner->stages[planner->stage_count - 1].ordered = ordered;
+    if (planner->stages != NULL) {
+        struct stage_draft *stage = &planner->stages[planner->stage_count - 1];
+        stage->ordered = ordered;
+        if (from->unfiltered != NULL) filtered_stage(planner, from, stage);
+    }
 
     bool partitioned = kind == EXCHANGE_HASH || kind == EXCHANGE_RANGE;
     enum leaf_kind reads = partitioned                    ? LEAF_PARTITION

@@ -18,6 +18,10 @@ static void write_stats(const struct stage_stats *stats, struct text *out) {
         text_printf(out, ", %llu bytes", (unsigned long long)stats->bytes);
     }
     text_printf(out, ", %.3f task seconds\n", stats->seconds);
+    if (stats->filter_rows > 0) {
+        text_printf(out, "  runtime filter left out: %llu rows are too many for it\n",
+                    (unsigned long long)stats->filter_rows);
+    }
 }
 
 void stages_explain(const struct stages *stages, const struct stage_stats *stats,
@@ -88,6 +92,10 @@ shoal_status stages_explain_json(const struct stages *stages,
                           (json_int_t)stats[i].partitions, "rows",
                           (json_int_t)stats[i].rows, "bytes", (json_int_t)stats[i].bytes,
                           "seconds", stats[i].seconds));
+            if (stage->unfiltered_sql != NULL) {
+                json_object_set_new(json_object_get(item, "ran"), "runtime_filter",
+                                    json_boolean(stats[i].filter_rows == 0));
+            }
         }
         json_array_append_new(list, item);
     }

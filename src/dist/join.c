@@ -15,6 +15,7 @@ struct join {
     const char *type;
     struct fragment *left, *right;
     json_t *left_keys, *right_keys;  // of the equality conjuncts
+    json_t *key_types;               // of their comparisons
     bool null_safe;                  // all conjuncts are IS NOT DISTINCT FROM
     bool keeps_left, keeps_right;    // the preserved side
 };
@@ -47,6 +48,7 @@ static void find_keys(struct planner *planner, struct join *join) {
     tree_conjuncts(json_object_get(join->item, "condition"), conjuncts);
     join->left_keys = tree_own(&planner->trees, json_array());
     join->right_keys = tree_own(&planner->trees, json_array());
+    join->key_types = tree_own(&planner->trees, json_array());
     join->null_safe = true;
     size_t i;
     json_t *conjunct;
@@ -63,7 +65,10 @@ static void find_keys(struct planner *planner, struct join *join) {
         } else if (only_from(b, join->left) && only_from(a, join->right)) {
             json_array_append(join->left_keys, b);
             json_array_append(join->right_keys, a);
+        } else {
+            continue;
         }
+        json_array_append(join->key_types, json_object_get(conjunct, "type"));
     }
 }
 
@@ -189,9 +194,10 @@ static struct fragment *shuffle_side(struct planner *planner, struct fragment *s
 #define BROADCAST_MOST 10000000  // a hash table of this many rows is near a gigabyte
 #define FILTERS 0.5              // kept of a side, from where down its keys filter a scan
 #define SCANNED_A_BUILT 8        // rows, for which that pays
+#define TINY_SCANNED_A_BUILT 32  // rows, for which it pays more than common bounds do
 
 // Tasks that the other side will be in, each of which reads all of a broadcast side.
-static double tasks_of(const struct planner *planner, const struct fragment *other) {
+double tasks_estimated(const struct planner *planner, const struct fragment *other) {
     uint32_t workers = planner->options->workers;
     double tasks = SCAN_TASKS_A_WORKER * (double)(workers ? workers : 2);
     if (other->cut != NO_CUT) return (double)(planner->cuts[other->cut].bound_count + 1);
@@ -202,12 +208,12 @@ static double tasks_of(const struct planner *planner, const struct fragment *oth
 // A filtered side that is sent to where the other is scanned: DuckDB hands its keys down
 // as a filter, and rows are dropped before anything else is done to them.
 static bool filters_scan(struct planner *planner, const struct fragment *side,
-                         const struct fragment *other) {
-    double builds = (double)side->rows * tasks_of(planner, other);
+                         const struct fragment *other, double scanned_a_built) {
+    double builds = (double)side->rows * tasks_estimated(planner, other);
     const struct leaf_draft *leaf = driving_leaf(planner, other->tree);
     bool scans = leaf != NULL && (leaf->kind == LEAF_SCAN || leaf->kind == LEAF_RANGE);
     double scanned = (double)other->rows / other->kept;
-    return scans && side->kept <= FILTERS && builds * SCANNED_A_BUILT <= scanned;
+    return scans && side->kept <= FILTERS && builds * scanned_a_built <= scanned;
 }
 
 static bool small(struct planner *planner, const struct fragment *side,
@@ -217,26 +223,32 @@ static bool small(struct planner *planner, const struct fragment *side,
         return side->rows <= (uint64_t)options->broadcast_rows;
     if (options->broadcast_rows == BROADCAST_NEVER || side->rows > BROADCAST_MOST)
         return false;
-    double builds = (double)side->rows * tasks_of(planner, other);
+    double builds = (double)side->rows * tasks_estimated(planner, other);
     double shuffle = 2.0 * ((double)side->rows + (double)other->rows);
     return side->rows <= BROADCAST_ALWAYS || builds <= BUILDS_ALWAYS ||
            (double)side->rows + 3 * builds < shuffle ||
-           filters_scan(planner, side, other);
+           filters_scan(planner, side, other, SCANNED_A_BUILT);
 }
 
 // Which of two small sides to send: one that filters a scan, else the smaller.
 static bool prefer_right(struct planner *planner, const struct join *join) {
-    bool right = filters_scan(planner, join->right, join->left);
-    bool left = filters_scan(planner, join->left, join->right);
+    bool right = filters_scan(planner, join->right, join->left, SCANNED_A_BUILT);
+    bool left = filters_scan(planner, join->left, join->right, SCANNED_A_BUILT);
     return right != left ? right : join->right->rows <= join->left->rows;
 }
 
+static bool tiny_side(struct planner *planner, const struct fragment *side,
+                      const struct fragment *other) {
+    return side->rows <= BROADCAST_ALWAYS ||
+           filters_scan(planner, side, other, TINY_SCANNED_A_BUILT);
+}
+
 // Is there a side too small to think about anything but sending it?
-static bool tiny(const struct planner *planner, const struct join *join, bool may_left,
+static bool tiny(struct planner *planner, const struct join *join, bool may_left,
                  bool may_right) {
     if (planner->options->broadcast_rows != BROADCAST_AUTO) return false;
-    return (may_left && join->left->rows <= BROADCAST_ALWAYS) ||
-           (may_right && join->right->rows <= BROADCAST_ALWAYS);
+    return (may_left && tiny_side(planner, join->left, join->right)) ||
+           (may_right && tiny_side(planner, join->right, join->left));
 }
 
 static void note_broadcast(struct planner *planner, const struct join *join,
@@ -258,6 +270,39 @@ static struct fragment *plan_lateral(struct planner *planner, struct join *join)
     join->left_keys = join->right_keys = tree_own(&planner->trees, json_array());
     join->keeps_left = true;  // one row of the left gives many, but each is still there
     return joined(planner, join, join->left->dist, join->left->key_sets);
+}
+
+// Can rows of this side that match nothing be left out before the join?
+static bool may_filter(const struct join *join, bool left) {
+    static const char *const drops_left[] = {"INNER",      "RIGHT",      "SEMI",
+                                             "RIGHT_SEMI", "RIGHT_ANTI", NULL};
+    static const char *const drops_right[] = {"INNER", "LEFT",       "SEMI",
+                                              "ANTI",  "RIGHT_SEMI", NULL};
+    return text_one_of(join->type, left ? drops_left : drops_right) &&
+           !tree_is(join->item, "ref_type", "ASOF");
+}
+
+// Shuffles the sides for which keys are given, one that is filtered by the other's keys
+// after that.
+static void shuffle(struct planner *planner, struct join *join, json_t *left_keys,
+                    json_t *right_keys) {
+    bool filter_left = left_keys != NULL && may_filter(join, true) &&
+                       filter_wanted(planner, join->left, join->right);
+    bool filter_right = right_keys != NULL && may_filter(join, false) &&
+                        filter_wanted(planner, join->right, join->left);
+    for (int step = 0; step < 2; step++) {
+        bool left = (step == 0) != filter_left;
+        struct fragment **side = left ? &join->left : &join->right;
+        const struct fragment *other = left ? join->right : join->left;
+        json_t *keys = left ? left_keys : right_keys;
+        if (keys == NULL || join->left == NULL || join->right == NULL) continue;
+        struct filter_keys by = {.large = left ? join->left_keys : join->right_keys,
+                                 .small = left ? join->right_keys : join->left_keys,
+                                 .types = join->key_types};
+        if (left ? filter_left : filter_right) filter_place(planner, *side, &by, other);
+        *side = shuffle_side(planner, *side,
+                             json_object_get(join->item, left ? "left" : "right"), keys);
+    }
 }
 
 struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) {
@@ -373,18 +418,8 @@ struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) 
         match_right ? pick(planner, join.left_keys, match_right) : join.left_keys;
     json_t *right_keys =
         match_left ? pick(planner, join.right_keys, match_left) : join.right_keys;
-    if (match_left != NULL) {
-        join.right =
-            shuffle_side(planner, join.right, json_object_get(item, "right"), right_keys);
-    } else if (match_right != NULL) {
-        join.left =
-            shuffle_side(planner, join.left, json_object_get(item, "left"), left_keys);
-    } else {
-        join.left = shuffle_side(planner, join.left, json_object_get(item, "left"),
-                                 join.left_keys);
-        join.right = shuffle_side(planner, join.right, json_object_get(item, "right"),
-                                  join.right_keys);
-    }
+    shuffle(planner, &join, match_left ? NULL : left_keys,
+            match_right ? NULL : right_keys);
     if (join.left == NULL || join.right == NULL) return NULL;
     return hashed(planner, &join);
 }

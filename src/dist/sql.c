@@ -13,9 +13,10 @@ bool stage_reads(const struct stage *stage, uint32_t exchange) {
     return false;
 }
 
-char *stage_substitute(const struct stage *stage, char *const *leaf_sql) {
+char *stage_substitute(const struct stage *stage, const char *sql,
+                       char *const *leaf_sql) {
     struct text out = {0};
-    const char *at = stage->sql;
+    const char *at = sql;
     for (;;) {
         const char *mark = strstr(at, "__leaf_");
         if (mark == NULL) break;

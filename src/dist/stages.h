@@ -101,12 +101,15 @@ struct stage {
     bool in_driver;              // it reads what only the driver has, and runs there
     bool wide;                   // a task uses all threads of a worker, not one
     enum block_scatter scatter;  // what its first output column is
-    bool groups;                 // it is a partial aggregate by a key
-    bool ordered;                // each task's output is one file, in order
-    uint32_t exchange;           // that it feeds; UINT32_MAX for the result stage
-    struct schema schema;        // of the output, without that first column
-    char *summary;  // lines for EXPLAIN, operators in Spark's words; may be NULL
+    bool groups;           // a partial aggregate by a key of as many values as groups
+    bool ordered;          // each task's output is one file, in order
+    uint32_t exchange;     // that it feeds; UINT32_MAX for the result stage
+    struct schema schema;  // of the output, without that first column
+    char *summary;         // lines for EXPLAIN, operators in Spark's words; may be NULL
     uint64_t estimated_rows;
+    char *unfiltered_sql;  // without its runtime filter; NULL: it has none
+    size_t filter_leaf;    // that the filter reads
+    uint64_t filter_most;  // rows there, from where on the filter doesn't pay
 };
 
 struct exchange {
@@ -154,8 +157,8 @@ shoal_status stages_plan(struct duck_conn *conn, const char *select,
 void stages_free(struct stages *stages);
 
 bool stage_reads(const struct stage *stage, uint32_t exchange);
-// The stage's SQL with each placeholder i replaced by leaf_sql[i].
-char *stage_substitute(const struct stage *stage, char *const *leaf_sql);
+// sql, one of the stage's, with each placeholder i replaced by leaf_sql[i].
+char *stage_substitute(const struct stage *stage, const char *sql, char *const *leaf_sql);
 // A scan leaf as SQL for one task (split NULL: all of it), projected by name and cast to
 // the bound schema.
 char *stage_scan_sql(const struct stage_leaf *leaf, const struct scan_split *split);
@@ -167,8 +170,9 @@ char *stage_empty_sql(const struct schema *schema);
 // What a stage took, for EXPLAIN ANALYZE.
 struct stage_stats {
     uint64_t tasks, rows, bytes;
-    uint32_t partitions;  // that its tasks read, each some; 0: one each, or none
-    double seconds;       // summed over its tasks
+    uint32_t partitions;   // that its tasks read, each some; 0: one each, or none
+    double seconds;        // summed over its tasks
+    uint64_t filter_rows;  // that made its runtime filter not worth using; else 0
 };
 
 // The plan in words: stages, exchanges, keys, estimates, reasons. stats, [stages->count],

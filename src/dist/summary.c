@@ -157,7 +157,23 @@ static void write_select(struct summary *summary, const json_t *node, int depth)
     write_node(summary, json_object_get(node, "from_table"), depth);
 }
 
+static void write_filter(struct summary *summary, const json_t *node, int depth) {
+    const struct stage *stage = summary->stage;
+    line_start(summary, depth);
+    text_printf(summary->out, "RuntimeFilter by exchange %u",
+                stage->leaves[stage->filter_leaf].exchange);
+    expressions(summary, "condition",
+                tree_own(&summary->planner->trees,
+                         json_pack("[O]", json_object_get(node, "condition"))));
+    text_append(summary->out, "\n");
+    write_node(summary, json_object_get(node, "left"), depth + 1);
+}
+
 static void write_join(struct summary *summary, const json_t *node, int depth) {
+    if (*tree_text(node, RUNTIME_FILTER)) {
+        write_filter(summary, node, depth);
+        return;
+    }
     bool left = tree_any(json_object_get(node, "left"), is_divided, summary);
     bool right = tree_any(json_object_get(node, "right"), is_divided, summary);
     json_t *condition = json_object_get(node, "condition");

@@ -15,6 +15,7 @@ struct stage_run {
     size_t file_count;
     struct keys bounds;  // of a RANGE exchange that it feeds, once known
     bool bounded;
+    bool filter_off;  // too many keys for the runtime filter
 };
 
 struct run {

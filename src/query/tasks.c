@@ -107,7 +107,9 @@ char *run_task_sql(const struct run *run, size_t s, uint32_t index, const char *
     *input_count = 0;
     for (size_t l = 0; ok && l < stage->leaf_count; l++) {
         const struct stage_leaf *leaf = &stage->leaves[l];
-        if (leaf->kind == LEAF_SCAN) {
+        if (state->filter_off && l == stage->filter_leaf) {
+            leaves[l] = strdup("");  // not in the text
+        } else if (leaf->kind == LEAF_SCAN) {
             leaves[l] = stage_scan_sql(leaf, &state->splits[index]);
         } else if (leaf->kind == LEAF_RANGE) {
             leaves[l] = stage_range_sql(leaf, &leaf->ranges[index]);
@@ -121,7 +123,8 @@ char *run_task_sql(const struct run *run, size_t s, uint32_t index, const char *
         }
         ok = ok && leaves[l] != NULL;
     }
-    if (ok) sql = stage_substitute(stage, leaves);
+    const char *text = state->filter_off ? stage->unfiltered_sql : stage->sql;
+    if (ok) sql = stage_substitute(stage, text, leaves);
     for (size_t l = 0; leaves != NULL && l < stage->leaf_count; l++) free(leaves[l]);
     free(leaves);
     return sql;
@@ -132,6 +135,25 @@ uint32_t run_partitions(const struct run *run, const struct stage *stage) {
     return many ? run->partitions[stage->exchange] : 1;
 }
 
+// The stage's inputs are there: are the keys of its runtime filter as few as estimated?
+static void decide_filter(struct run *run, uint32_t index) {
+    const struct stage *stage = &run->stages->stages[index];
+    struct stage_run *state = &run->runs[index];
+    uint64_t rows = 0;
+    if (stage->unfiltered_sql == NULL || state->filter_off) return;
+    for (uint32_t s = 0; s < index; s++) {
+        if (run->stages->stages[s].exchange != stage->leaves[stage->filter_leaf].exchange)
+            continue;
+        uint32_t partitions = run_partitions(run, &run->stages->stages[s]);
+        for (size_t f = 0; f < run->runs[s].file_count; f++) {
+            for (uint32_t p = 0; p < partitions; p++)
+                rows += run->runs[s].files[f].rows[p];
+        }
+    }
+    state->filter_off = rows > stage->filter_most;
+    if (state->filter_off && run->stats != NULL) run->stats[index].filter_rows = rows;
+}
+
 shoal_status run_make_task(struct run *run, const struct sched_action *action,
                            struct task **out, struct shoal_error *err) {
     const struct stage *stage = &run->stages->stages[action->stage];
@@ -140,6 +162,7 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
     char key[TASK_KEY_SIZE];
     *out = NULL;
     if (task == NULL) return shoal_no_memory(err);
+    decide_filter(run, action->stage);
     task->id = run->runs[action->stage].first_task + action->task;
     task->attempt = action->attempt;
     task->stage = action->stage;

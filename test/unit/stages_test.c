@@ -203,7 +203,7 @@ static void a_placeholder_in_the_users_text_is_left_alone(void **state) {
     (void)state;
     struct stages *stages = plan("SELECT '__leaf_1_0__' || name FROM dim", -1);
     char *leaves[] = {"(SELECT 'hit' AS name)"};
-    char *sql = stage_substitute(&stages->stages[0], leaves);
+    char *sql = stage_substitute(&stages->stages[0], stages->stages[0].sql, leaves);
     assert_non_null(strstr(sql, "'__leaf_1_0__'"));
     assert_non_null(strstr(sql, "'hit'"));
     free(sql);
