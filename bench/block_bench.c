@@ -153,7 +153,7 @@ static void run(const char *folder, size_t bytes, uint32_t partitions, bool stri
     struct block_segment *segments = calloc(files.count + 1, sizeof *segments);
     if (segments == NULL) exit(1);
     for (size_t i = 0; i < files.count; i++)
-        segments[i] = (struct block_segment){files.files[i].path, -1};
+        segments[i] = (struct block_segment){files.files[i].path, 0, BLOCK_LAST};
     if (block_bind_input("bench", 0, segments, files.count, false, &err) != SHOAL_OK)
         die(&err);
     uint64_t rows = 0;
