@@ -1,7 +1,8 @@
 """Shuffles: block files beside memcpy; map tasks that scatter four columns of a Parquet file
 beside DuckDB's COPY ... (PARTITION_BY); then a GROUP BY of 15 million groups and a join of 60
 by 15 million rows (at --sf 10), each with plain DuckDB, shuffled, and cut by the key that the
-files are clustered on. Seconds and ratios of one run.
+files are clustered on; last, four columns sorted by three of them into Parquet. Seconds and
+ratios of one run.
 
     ./dev bench shuffle [--sf 10] [--runs 3] [--folder /dev/shm]
 """
@@ -52,6 +53,31 @@ def map_tasks(init, folder):
           f"core; COPY (PARTITION_BY) {theirs / 1e6:.1f} ({ours / theirs:.1f}x)", flush=True)  # fmt: skip
 
 
+SORT = (
+    "COPY (SELECT l_extendedprice, l_orderkey, l_linenumber, l_shipdate FROM lineitem "
+    "ORDER BY l_extendedprice, l_orderkey, l_linenumber) TO '{}' (FORMAT parquet{})"
+)
+
+
+def sort_into_parquet(init, folder, runs):
+    """DuckDB into one file, shoal into a folder of parts in order; both in `folder`."""
+    samples = {"plain": [], "shoal": []}
+    with tempfile.TemporaryDirectory(dir=folder) as out:
+        queries = {name: init.parent / f"sort_{name}.sql" for name in samples}
+        queries["plain"].write_text(SORT.format(f"{out}/plain.parquet", ""))
+        queries["shoal"].write_text(SORT.format(f"{out}/parts", ", PER_THREAD_OUTPUT, OVERWRITE"))
+        commands = {
+            "plain": [PLAIN, "2", init, queries["plain"]],
+            "shoal": [SHOAL, "sql", "--init", init, "-f", queries["shoal"], "--workers", "2"]
+            + ["--temp-dir", folder],
+        }
+        for _ in range(runs):
+            for name, command in commands.items():
+                samples[name].append(measure(command)[0])
+    base, ours = (statistics.median(samples[name]) for name in ("plain", "shoal"))
+    print(f"sort into Parquet  plain {base:.2f} s (1.00x)  shoal {ours:.2f} s ({ours / base:.2f}x)")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sf", default="10", help="TPC-H scale factor (10)")
@@ -82,6 +108,7 @@ def main():
             wall = statistics.median(seconds)
             line += f"  {way} {wall:.2f} s ({wall / base:.2f}x)"
         print(line, flush=True)
+    sort_into_parquet(init, args.folder, args.runs)
 
 
 if __name__ == "__main__":

@@ -36,13 +36,13 @@ static int take_lock(const char *path) {
     return -1;
 }
 
-static void sweep(const char *parent) {
+static void sweep(const char *parent, const char *prefix) {
     DIR *folder = opendir(parent);
     if (folder == NULL) return;
     for (struct dirent *entry = readdir(folder); entry != NULL; entry = readdir(folder)) {
         // Exactly what mkdtemp made here, not what a user called shoal-something.
-        if (strncmp(entry->d_name, PREFIX, strlen(PREFIX)) != 0 ||
-            strlen(entry->d_name) != strlen(PREFIX) + 6) {
+        if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0 ||
+            strlen(entry->d_name) != strlen(prefix) + 6) {
             continue;
         }
         struct text path = {0};
@@ -76,22 +76,18 @@ static shoal_status mark_folder(const char *path, struct shoal_error *err) {
     return SHOAL_OK;
 }
 
-shoal_status spool_open(struct spool *spool, const char *parent,
-                        struct shoal_error *err) {
+shoal_status spool_open_as(struct spool *spool, const char *parent, const char *prefix,
+                           struct shoal_error *err) {
     struct text path = {0};
     *spool = (struct spool){.lock = -1};
-    if (parent == NULL) parent = getenv("TMPDIR");
-    if (parent == NULL || *parent == '\0') parent = "/tmp";
-    sweep(parent);
-    text_printf(&path, "%s/" PREFIX "XXXXXX", parent);
+    sweep(parent, prefix);
+    text_printf(&path, "%s/%sXXXXXX", parent, prefix);
     spool->path = text_take(&path);
     if (spool->path == NULL) return shoal_no_memory(err);
     if (mkdtemp(spool->path) == NULL) {
-        shoal_status status =
-            shoal_fail(err, SHOAL_IO,
-                       "cannot make a folder for temporary files in %s: %s; "
-                       "choose another with --temp-dir",
-                       parent, strerror(errno));
+        shoal_status status = shoal_fail(
+            err, SHOAL_IO, "cannot make a folder for temporary files in %s: %s", parent,
+            strerror(errno));
         free(spool->path);
         spool->path = NULL;
         return status;
@@ -99,6 +95,19 @@ shoal_status spool_open(struct spool *spool, const char *parent,
     spool->lock = take_lock(spool->path);
     shoal_status status = mark_folder(spool->path, err);
     if (status != SHOAL_OK) spool_close(spool);
+    return status;
+}
+
+shoal_status spool_open(struct spool *spool, const char *parent,
+                        struct shoal_error *err) {
+    if (parent == NULL) parent = getenv("TMPDIR");
+    if (parent == NULL || *parent == '\0') parent = "/tmp";
+    shoal_status status = spool_open_as(spool, parent, PREFIX, err);
+    if (status == SHOAL_IO && spool->path == NULL) {
+        size_t length = strlen(err->message);
+        (void)snprintf(err->message + length, sizeof err->message - length,
+                       "; choose another with --temp-dir");
+    }
     return status;
 }
 

@@ -13,6 +13,9 @@ struct spool {
 
 // Makes <parent>/shoal-XXXXXX. parent NULL: $TMPDIR, else /tmp.
 shoal_status spool_open(struct spool *spool, const char *parent, struct shoal_error *err);
+// Makes <parent>/<prefix>XXXXXX; only those of the same prefix are swept.
+shoal_status spool_open_as(struct spool *spool, const char *parent, const char *prefix,
+                           struct shoal_error *err);
 void spool_close(struct spool *spool);
 // Removes a folder and what is in it; what can't be removed stays.
 void spool_remove_tree(const char *path);

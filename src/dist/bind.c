@@ -129,6 +129,7 @@ static shoal_status write_stage(struct planner *planner, struct stages *stages,
                             .scatter = draft->scatter,
                             .groups = draft->groups,
                             .ordered = draft->ordered,
+                            .sink = draft->sink,
                             .in_driver = draft->in_driver,
                             .exchange = draft->exchange,
                             .estimated_rows = draft->rows};
@@ -323,6 +324,7 @@ void stages_free(struct stages *stages) {
     }
     for (size_t i = 0; i < stages->note_count; i++) free(stages->notes[i]);
     free(stages->notes);
+    free(stages->target);
     free(stages->exchanges);
     free(stages->stages);
     free(stages);

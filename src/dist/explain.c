@@ -24,24 +24,37 @@ static void write_stats(const struct stage_stats *stats, struct text *out) {
     }
 }
 
+static void write_head(const struct stages *stages, const struct stage *stage,
+                       bool writes, struct text *out) {
+    const struct exchange *exchange =
+        stage->exchange == UINT32_MAX ? NULL : &stages->exchanges[stage->exchange];
+    text_printf(out, "Stage %u", stage->id);
+    if (exchange != NULL && !writes) {
+        text_printf(out, " -> exchange %u: %s", exchange->id, kinds[exchange->kind]);
+        if (exchange->keys != NULL) text_printf(out, " keys=[%s]", exchange->keys);
+    } else {
+        text_printf(out, ": %s", writes ? "CopyTo " : "result");
+        if (writes) text_append(out, stages->target);
+    }
+    if (exchange == NULL) {
+        text_append(out, ", in the driver\n");
+        return;
+    }
+    text_printf(out, ", %s, about %llu rows\n",
+                stage->in_driver ? "in the driver"
+                : stage->single  ? "one task"
+                : stage->wide    ? "wide tasks"
+                                 : "narrow tasks",
+                (unsigned long long)stage->estimated_rows);
+}
+
 void stages_explain(const struct stages *stages, const struct stage_stats *stats,
                     struct text *out) {
+    const struct stage *writer = stages->target ? stages_last(stages) : NULL;
     for (size_t i = 0; i < stages->count; i++) {
         const struct stage *stage = &stages->stages[i];
-        if (stage->exchange == UINT32_MAX) {
-            text_printf(out, "Stage %u: result, in the driver\n", stage->id);
-        } else {
-            const struct exchange *exchange = &stages->exchanges[stage->exchange];
-            text_printf(out, "Stage %u -> exchange %u: %s", stage->id, exchange->id,
-                        kinds[exchange->kind]);
-            if (exchange->keys != NULL) text_printf(out, " keys=[%s]", exchange->keys);
-            text_printf(out, ", %s, about %llu rows\n",
-                        stage->in_driver ? "in the driver"
-                        : stage->single  ? "one task"
-                        : stage->wide    ? "wide tasks"
-                                         : "narrow tasks",
-                        (unsigned long long)stage->estimated_rows);
-        }
+        if (i > 0 && stages->stages[i - 1].sink) break;  // it only stands for the result
+        write_head(stages, stage, stage == writer, out);
         if (stats != NULL) write_stats(&stats[i], out);
         const char *line = stage->summary;
         while (*line) {

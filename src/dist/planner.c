@@ -317,7 +317,7 @@ static bool plan_root(struct planner *planner, json_t *node, const struct schema
     }
     struct fragment *root = plan_node(planner, node, "root", columns, ctes);
     if (root == NULL) return false;
-    if (root->dist < DIST_SINGLE) {
+    if (root->dist < DIST_SINGLE && !planner->options->sink) {
         json_t *needed = tree_own(trees, json_object());
         size_t i;
         json_t *name;
@@ -333,6 +333,7 @@ static bool plan_root(struct planner *planner, json_t *node, const struct schema
         json_object_set_new(json_array_get(list, i), "alias",
                             json_string(names->columns[i].name));
     }
+    if (planner->options->sink) return sink_place(planner, root, list);
     root->dist = DIST_SINGLE;
     return exchange_feed(planner, UINT32_MAX, tree_select(trees, list, root->tree, NULL),
                          root, BLOCK_WHOLE);
@@ -428,7 +429,7 @@ static shoal_status plan_once(struct duck_conn *conn, const char *select,
     }
     status = bind_stages(&planner, *stages);
     if (status != SHOAL_OK) goto out;
-    const struct schema *bound = &(*stages)->stages[(*stages)->count - 1].schema;
+    const struct schema *bound = &stages_last(*stages)->schema;
     for (size_t i = 0; i < names.count; i++) {
         if (bound->count == names.count &&
             strcmp(bound->columns[i].type, names.columns[i].type) == 0) {

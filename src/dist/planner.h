@@ -77,6 +77,7 @@ struct stage_draft {
     bool groups;
     bool ordered;
     bool in_driver;
+    bool sink;
     uint64_t rows;
     json_t *unfiltered;  // node without its runtime filter, else NULL
     size_t filter_leaf;
@@ -255,6 +256,11 @@ struct fragment *sort_place(struct planner *planner, struct fragment *from,
                             json_t *columns, json_t *modifiers, json_t *where);
 // The modifiers that are left after sort_place.
 json_t *sort_rest(struct planner *planner, json_t *modifiers);
+
+// sink.c
+// Ends the plan with the stage that writes; list are the query's columns under their
+// names.
+bool sink_place(struct planner *planner, struct fragment *root, json_t *list);
 
 // recursive.c
 struct fragment *plan_recursive(struct planner *planner, json_t *entry, const char *alias,

@@ -5,6 +5,13 @@
 #include "base/text.h"
 #include "dist/stages.h"
 
+const struct stage *stages_last(const struct stages *stages) {
+    for (size_t i = 0; i < stages->count; i++) {
+        if (stages->stages[i].sink) return &stages->stages[i];
+    }
+    return &stages->stages[stages->count - 1];
+}
+
 bool stage_reads(const struct stage *stage, uint32_t exchange) {
     for (size_t i = 0; i < stage->leaf_count; i++) {
         const struct stage_leaf *leaf = &stage->leaves[i];

@@ -103,6 +103,7 @@ struct stage {
     enum block_scatter scatter;  // what its first output column is
     bool groups;           // a partial aggregate by a key of as many values as groups
     bool ordered;          // each task's output is one file, in order
+    bool sink;             // its tasks write the query's rows to their place
     uint32_t exchange;     // that it feeds; UINT32_MAX for the result stage
     struct schema schema;  // of the output, without that first column
     char *summary;         // lines for EXPLAIN, operators in Spark's words; may be NULL
@@ -127,6 +128,7 @@ struct stages {
     size_t exchange_count;
     char **notes;  // why something was gathered, broadcast, and so on
     size_t note_count;
+    char *target;  // of a COPY, for EXPLAIN; NULL: the rows are the result
     double plan_seconds;
 };
 
@@ -145,6 +147,7 @@ struct plan_options {
     int64_t broadcast_rows;  // broadcast at or below this many estimated rows, or above
     uint64_t sort_rows;  // ORDER BY from this many estimated rows on: a RANGE exchange
     bool no_range;       // never
+    bool sink;           // the rows go to files: the stage that has them last writes
     bool summaries;      // wanted for EXPLAIN: they take time of their own
 };
 
@@ -156,6 +159,8 @@ shoal_status stages_plan(struct duck_conn *conn, const char *select,
                          struct shoal_error *err);
 void stages_free(struct stages *stages);
 
+// The stage whose rows are the query's: the one that writes them to files, else the last.
+const struct stage *stages_last(const struct stages *stages);
 bool stage_reads(const struct stage *stage, uint32_t exchange);
 // sql, one of the stage's, with each placeholder i replaced by leaf_sql[i].
 char *stage_substitute(const struct stage *stage, const char *sql, char *const *leaf_sql);

@@ -51,6 +51,9 @@ shoal_status duck_split(const char *sql, char ***statements, size_t *count,
 void duck_split_free(char **statements, size_t count);
 // The first word of a statement, past comments and opening parentheses.
 const char *duck_first_word(const char *sql);
+// The next token at or after `at`, past blanks and comments; the text's end when there is
+// none.
+const char *duck_token_start(const char *at);
 // The end of the token at `at`: a word, a quoted text, blanks, a comment, or one
 // character.
 const char *duck_token_end(const char *at);

@@ -120,6 +120,15 @@ const char *duck_first_word(const char *sql) {
     }
 }
 
+const char *duck_token_start(const char *at) {
+    bool blank = true;
+    for (;;) {
+        const char *next = *at == '\0' ? at : step(at, at, &blank);
+        if (!blank || *at == '\0') return at;
+        at = next;
+    }
+}
+
 const char *duck_token_end(const char *at) {
     bool blank = true;
     const char *end = at;

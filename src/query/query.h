@@ -40,6 +40,9 @@ shoal_status session_open(const struct session_options *options, struct session 
 // Runs one statement and writes its rows, if it gives any, to out.
 shoal_status session_query(struct session *session, const char *sql,
                            enum result_format format, FILE *out, struct shoal_error *err);
+// Is it a statement to explain: a SELECT, or a COPY of one to files? Others, such as
+// CREATE VIEW, prepare for one.
+bool session_explains(const char *sql);
 // Writes the distributed plan, or why there is none; analyze also runs it.
 shoal_status session_explain(struct session *session, const char *sql, bool analyze,
                              bool json, FILE *out, struct shoal_error *err);

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "block/block.h"
+#include "base/text.h"
 #include "query/run.h"
 
 // ---- events
@@ -96,7 +97,7 @@ static shoal_status accept(struct run *run, uint32_t stage, uint32_t task,
         }
         run->progress.rows += rows;
         run->progress.bytes += bytes;
-        run->bytes += bytes;
+        if (!run->stages->stages[stage].sink) run->bytes += bytes;
         if (run->stats != NULL) {
             run->stats[stage].rows += rows;
             run->stats[stage].bytes += bytes;
@@ -268,6 +269,19 @@ static shoal_status run_driver_stages(struct run *run, struct shoal_error *err) 
     return SHOAL_OK;
 }
 
+// ---- the last stage
+
+// The last stage's SQL as a COPY into one file, which DuckDB writes beside it and
+// renames.
+static char *copy_to_file(const struct copy *copy, char *select) {
+    struct text sql = {0};
+    text_printf(&sql, "COPY (%s) TO ", select);
+    text_append_literal(&sql, copy->path);
+    text_printf(&sql, " (%s)", copy->options);
+    free(select);
+    return text_take(&sql);
+}
+
 static shoal_status run_result(struct run *run, struct duck_result **result,
                                struct shoal_error *err) {
     struct session *session = run->session;
@@ -280,6 +294,7 @@ static shoal_status run_result(struct run *run, struct duck_result **result,
     (void)snprintf(key, sizeof key, "result.%u", session->next_query);
     if (inputs == NULL) return shoal_no_memory(err);
     char *sql = run_task_sql(run, last, 0, key, inputs, &count);
+    if (sql != NULL && run->copy != NULL) sql = copy_to_file(run->copy, sql);
     if (sql == NULL) status = shoal_no_memory(err);
     if (status == SHOAL_OK) status = task_bind_inputs(inputs, count, key, err);
     for (size_t i = 0; i < count; i++) {
@@ -300,6 +315,68 @@ static shoal_status run_result(struct run *run, struct duck_result **result,
     block_release_inputs(key);
     free(sql);
     free(inputs);
+    return status;
+}
+
+// No stage over several tasks has the rows last: they are written here.
+static shoal_status write_here(struct run *run, struct task_output *output,
+                               struct shoal_error *err) {
+    struct sched_action action = {.stage = (uint32_t)run->stages->count - 1,
+                                  .worker = UINT32_MAX};
+    struct task *task = NULL;
+    struct text folder = {0};
+    shoal_status status = run_make_task(run, &action, &task, err);
+    if (status != SHOAL_OK) return status;
+    text_printf(&folder, "%s/driver", run->sink->staging.path);
+    free(task->output);
+    task->output = text_take(&folder);
+    status = task->output != NULL && sink_task(run->sink, task)
+                 ? duck_run_task(run->session->conn, run->slots, task, output, err)
+                 : shoal_no_memory(err);
+    task_free(task);
+    if (status == SHOAL_OK && run->stats != NULL) {
+        run->stats[run->stages->count - 1] =
+            (struct stage_stats){.tasks = 1, .seconds = output->seconds};
+    }
+    return status;
+}
+
+static shoal_status commit_files(struct run *run, const struct task_file *files,
+                                 size_t count, uint64_t *rows, struct shoal_error *err) {
+    struct sink_part *parts = calloc(count + 1, sizeof *parts);
+    if (parts == NULL) return shoal_no_memory(err);
+    for (size_t i = 0; i < count; i++) {
+        parts[i] = (struct sink_part){files[i].path, files[i].rows[0]};
+        *rows += files[i].rows[0];
+    }
+    shoal_status status = sink_commit(run->sink, parts, count, err);
+    free(parts);
+    return status;
+}
+
+// The result is the number of rows, as DuckDB gives it.
+static shoal_status run_sink(struct run *run, struct duck_result **result,
+                             struct shoal_error *err) {
+    const struct stage *stage = stages_last(run->stages);
+    struct task_output here = {0};
+    struct text count = {0};
+    uint64_t rows = 0;
+    shoal_status status = SHOAL_OK;
+    if (stage->sink) {
+        const struct stage_run *state = &run->runs[stage->id];
+        status = commit_files(run, state->files, state->file_count, &rows, err);
+    } else {
+        status = write_here(run, &here, err);
+        if (status == SHOAL_OK)
+            status = commit_files(run, here.files, here.count, &rows, err);
+    }
+    task_output_free(&here);
+    text_printf(&count, "SELECT CAST(%llu AS BIGINT) AS \"Count\"",
+                (unsigned long long)rows);
+    if (status == SHOAL_OK && count.failed) status = shoal_no_memory(err);
+    if (status == SHOAL_OK)
+        status = duck_query_batches(run->session->conn, count.data, result, err);
+    text_free(&count);
     return status;
 }
 
@@ -360,24 +437,33 @@ static shoal_status prepare(struct run *run, struct shoal_error *err) {
 }
 
 shoal_status run_stages(struct session *session, const struct stages *stages,
-                        struct stage_stats *stats, struct duck_result **result,
-                        struct shoal_error *err) {
+                        const struct copy *copy, struct stage_stats *stats,
+                        struct duck_result **result, struct shoal_error *err) {
     const struct session_options *options = &session->options;
     struct run run = {.session = session,
                       .stages = stages,
                       .stats = stats,
                       .slots = options->workers * options->threads};
+    struct sink sink = {.staging = {.lock = -1}};
     *result = NULL;
     session->next_query++;
+    run.copy = copy;
+    if (copy != NULL && copy->folder) run.sink = &sink;
     progress_start(&run.progress, options->progress, clock_seconds());
-    shoal_status status = prepare(&run, err);
+    shoal_status status = SHOAL_OK;
+    if (run.sink != NULL)
+        status = sink_open(&sink, copy, stages_last(stages)->ordered, err);
+    if (status == SHOAL_OK) status = prepare(&run, err);
     if (status == SHOAL_OK) status = run_driver_stages(&run, err);
     if (status == SHOAL_OK && stages->count > 1) status = run_tasks(&run, err);
     progress_end(&run.progress);
-    if (status == SHOAL_OK) status = run_result(&run, result, err);
+    if (status == SHOAL_OK)
+        status = run.sink != NULL ? run_sink(&run, result, err)
+                                  : run_result(&run, result, err);
     // Workers may still be at a failed query's tasks: the next query gets fresh ones.
     if (status != SHOAL_OK) session_stop_workers(session);
     if (run.folder != NULL) spool_remove_tree(run.folder);
+    if (run.sink != NULL) sink_close(&sink);
     for (size_t s = 0; run.runs != NULL && s < stages->count; s++) {
         struct task_output files = {.files = run.runs[s].files,
                                     .count = run.runs[s].file_count};

@@ -3,6 +3,7 @@
 #define SHOAL_QUERY_RUN_H
 
 #include "query/session.h"
+#include "query/sink.h"
 
 struct stage_run {
     uint32_t in_sched;  // its number there; UINT32_MAX for a stage of the driver
@@ -29,7 +30,9 @@ struct run {
     uint64_t bytes;  // of block files, so far
     char *folder;
     uint32_t slots;
-    uint32_t *partitions;  // of each exchange
+    uint32_t *partitions;     // of each exchange
+    const struct copy *copy;  // of a query whose rows go to files; else NULL
+    struct sink *sink;        // of one whose rows go to a folder; else NULL
 };
 
 // tasks.c

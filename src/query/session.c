@@ -123,8 +123,8 @@ static bool nested_pivot(const struct shoal_error *err) {
     return strstr(err->message, "PIVOT statements with pivot elements extracted") != NULL;
 }
 
-static shoal_status plan(struct session *session, const char *sql, bool explain,
-                         struct stages **stages, struct shoal_error *err) {
+static shoal_status plan(struct session *session, const char *sql, bool sink,
+                         bool explain, struct stages **stages, struct shoal_error *err) {
     struct plan_options options = {
         .workers = session->options.workers,
         .broadcast_rows = session->options.broadcast_rows,
@@ -132,6 +132,7 @@ static shoal_status plan(struct session *session, const char *sql, bool explain,
         .slots = session->options.workers * session->options.threads,
         .split_rows = session->options.split_rows,
         .cluster_rows = session->options.cluster_rows,
+        .sink = sink,
         .summaries = explain};
     shoal_status status = limits_check(sql, err);
     if (status == SHOAL_OK) {
@@ -150,37 +151,59 @@ static shoal_status run_embedded(struct session *session, const char *sql,
     return status;
 }
 
-static shoal_status run_select(struct session *session, const char *sql,
-                               struct duck_result **result, struct shoal_error *err) {
+// The SELECT, its rows to where copy says, or as the result.
+static shoal_status run_planned(struct session *session, const char *select,
+                                const struct copy *copy, struct duck_result **result,
+                                struct shoal_error *err) {
     struct stages *stages = NULL;
+    bool sink = copy != NULL && copy->folder;
     // They start while the query is planned. Without FROM there is nothing for them.
-    shoal_status status =
-        strcasestr(sql, "from") == NULL ? SHOAL_OK : session_start_workers(session, err);
-    if (status == SHOAL_OK) status = plan(session, sql, false, &stages, err);
-    if (status == SHOAL_OK) status = run_stages(session, stages, NULL, result, err);
+    shoal_status status = strcasestr(select, "from") == NULL
+                              ? SHOAL_OK
+                              : session_start_workers(session, err);
+    if (status == SHOAL_OK) status = plan(session, select, sink, false, &stages, err);
+    if (status == SHOAL_OK) status = run_stages(session, stages, copy, NULL, result, err);
     stages_free(stages);
-    // A defect of the planner must not cost the user an answer.
-    if (status == SHOAL_INTERNAL || status == SHOAL_UNSUPPORTED) {
-        status = run_embedded(session, sql, result, err);
-    }
     return status;
+}
+
+static bool is_copy(const char *sql) {
+    return duck_token_is(duck_token_start(sql), "copy");
+}
+
+// What a statement asks for, if it can be distributed: a SELECT, and whether it is copied
+// to files. SHOAL_UNSUPPORTED with the reason when it can't. *select is to be freed.
+static shoal_status read_statement(struct session *session, const char *sql,
+                                   struct copy *copy, char **select,
+                                   struct shoal_error *err) {
+    shoal_status status = is_copy(sql) ? copy_parse(sql, copy, err) : SHOAL_OK;
+    const char *query = copy->query != NULL ? copy->query : sql;
+    *select = NULL;
+    if (status == SHOAL_OK && !duck_is_select(query)) {
+        status = shoal_fail(err, SHOAL_UNSUPPORTED,
+                            "only SELECT statements, and COPY of them, are distributed");
+    }
+    if (status == SHOAL_OK) status = session_expand_pivot(session, query, select, err);
+    if (status == SHOAL_OK && *select == NULL) *select = strdup(query);
+    return status == SHOAL_OK && *select == NULL ? shoal_no_memory(err) : status;
 }
 
 shoal_status session_rows(struct session *session, const char *sql,
                           struct duck_result **result, struct shoal_error *err) {
-    char *expanded = NULL;
+    struct copy copy = {0};
+    char *select = NULL;
     *result = NULL;
     shoal_status status = limits_balanced(sql, err);
     if (status != SHOAL_OK) return status;
-    if (session->options.workers == 0 || !duck_is_select(sql)) {
-        return run_embedded(session, sql, result, err);
-    }
-    status = session_expand_pivot(session, sql, &expanded, err);
-    if (status == SHOAL_UNSUPPORTED) return run_embedded(session, sql, result, err);
-    if (status == SHOAL_OK) {
-        status = run_select(session, expanded ? expanded : sql, result, err);
-    }
-    free(expanded);
+    if (session->options.workers == 0) return run_embedded(session, sql, result, err);
+    status = read_statement(session, sql, &copy, &select, err);
+    if (status == SHOAL_OK)
+        status = run_planned(session, select, copy.path ? &copy : NULL, result, err);
+    // A defect of the planner must not cost the user an answer.
+    if (status == SHOAL_INTERNAL || status == SHOAL_UNSUPPORTED)
+        status = run_embedded(session, sql, result, err);
+    free(select);
+    copy_free(&copy);
     return status;
 }
 
@@ -200,18 +223,18 @@ shoal_status session_query(struct session *session, const char *sql,
 }
 
 static shoal_status explain_stages(struct session *session, const struct stages *stages,
-                                   bool analyze, bool json, FILE *out,
-                                   struct shoal_error *err) {
+                                   const struct copy *copy, bool analyze, bool json,
+                                   FILE *out, struct shoal_error *err) {
     struct stage_stats *stats = calloc(stages->count, sizeof *stats);
     struct duck_result *result = NULL;
     struct text text = {0};
     char *plan_json = NULL;
     shoal_status status = SHOAL_OK;
     if (stats == NULL) return shoal_no_memory(err);
-    if (analyze) status = run_stages(session, stages, stats, &result, err);
+    if (analyze) status = run_stages(session, stages, copy, stats, &result, err);
     for (bool more = analyze; status == SHOAL_OK && more;) {
         status = duck_result_next(result, &more, err);
-        stats[stages->count - 1].rows += duck_result_rows(result);
+        if (copy == NULL) stats[stages->count - 1].rows += duck_result_rows(result);
     }
     if (status == SHOAL_OK && json) {
         status = stages_explain_json(stages, analyze ? stats : NULL, &plan_json, err);
@@ -228,6 +251,16 @@ static shoal_status explain_stages(struct session *session, const struct stages 
     return status;
 }
 
+// For EXPLAIN: where the rows go.
+static shoal_status name_target(struct stages *stages, const struct copy *copy,
+                                struct shoal_error *err) {
+    struct text target = {0};
+    text_append_literal(&target, copy->path);
+    text_printf(&target, " (%s)", copy->options);
+    stages->target = text_take(&target);
+    return stages->target == NULL ? shoal_no_memory(err) : SHOAL_OK;
+}
+
 static void explain_embedded(const char *reason, bool json, FILE *out) {
     if (!json) {
         fprintf(out, "Runs embedded, in one process: %s\n", reason);
@@ -239,25 +272,38 @@ static void explain_embedded(const char *reason, bool json, FILE *out) {
     json_decref(why);
 }
 
+bool session_explains(const char *sql) {
+    struct copy copy = {0};
+    struct shoal_error ignored;
+    bool explains = duck_is_select(sql);
+    if (!explains && is_copy(sql)) {
+        (void)copy_parse(sql, &copy, &ignored);
+        explains = copy.path != NULL;
+    }
+    copy_free(&copy);
+    return explains;
+}
+
 shoal_status session_explain(struct session *session, const char *sql, bool analyze,
                              bool json, FILE *out, struct shoal_error *err) {
     struct stages *stages = NULL;
-    char *expanded = NULL;
+    struct copy copy = {0};
+    char *select = NULL;
     shoal_status status = limits_balanced(sql, err);
     if (status != SHOAL_OK) return status;
-    status = duck_is_select(sql) ? session_expand_pivot(session, sql, &expanded, err)
-                                 : shoal_fail(err, SHOAL_UNSUPPORTED,
-                                              "only SELECT statements are distributed");
-    if (status == SHOAL_OK) {
-        status = plan(session, expanded ? expanded : sql, true, &stages, err);
-    }
-    free(expanded);
-    if (status == SHOAL_UNSUPPORTED || status == SHOAL_INTERNAL) {
-        explain_embedded(err->message, json, out);
-        return SHOAL_OK;
-    }
+    status = read_statement(session, sql, &copy, &select, err);
     if (status == SHOAL_OK)
-        status = explain_stages(session, stages, analyze, json, out, err);
+        status = plan(session, select, copy.folder, true, &stages, err);
+    if (status == SHOAL_OK && copy.path != NULL) status = name_target(stages, &copy, err);
+    if (status == SHOAL_OK) {
+        status = explain_stages(session, stages, copy.path ? &copy : NULL, analyze, json,
+                                out, err);
+    } else if (status == SHOAL_UNSUPPORTED || status == SHOAL_INTERNAL) {
+        explain_embedded(err->message, json, out);
+        status = SHOAL_OK;
+    }
     stages_free(stages);
+    free(select);
+    copy_free(&copy);
     return status;
 }

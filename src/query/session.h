@@ -7,6 +7,7 @@
 #include "dist/stages.h"
 #include "duck/duck.h"
 #include "engine/engine.h"
+#include "query/copy.h"
 #include "query/query.h"
 #include "sched/sched.h"
 
@@ -25,10 +26,11 @@ struct session {
 };
 
 // run.c: runs all stages but the last on workers, the last here. stats may be NULL, else
-// [stages->count]. The result has no batch read yet; free it with duck_result_free.
+// [stages->count]. The result has no batch read yet; free it with duck_result_free. copy,
+// not NULL, says which files the rows go to; the result is their number then.
 shoal_status run_stages(struct session *session, const struct stages *stages,
-                        struct stage_stats *stats, struct duck_result **result,
-                        struct shoal_error *err);
+                        const struct copy *copy, struct stage_stats *stats,
+                        struct duck_result **result, struct shoal_error *err);
 // Returns at once: they come up while something else is done. Nothing when they run.
 shoal_status session_start_workers(struct session *session, struct shoal_error *err);
 void session_stop_workers(struct session *session);

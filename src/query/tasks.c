@@ -169,9 +169,14 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
     task->scatter = stage->scatter;
     task->ordered = stage->ordered;
     task->partitions = run_partitions(run, stage);
-    text_printf(&output, "%s/s%u.t%u.a%u.w%u", run->folder, action->stage, action->task,
+    const char *folder = stage->sink ? run->sink->staging.path : run->folder;
+    text_printf(&output, "%s/s%u.t%u.a%u.w%u", folder, action->stage, action->task,
                 action->attempt, action->worker);
     task->output = text_take(&output);
+    if (stage->sink && !sink_task(run->sink, task)) {
+        task_free(task);
+        return shoal_no_memory(err);
+    }
     task->inputs = calloc(stage->leaf_count + 1, sizeof *task->inputs);
     task_key(task, key);
     if (task->inputs != NULL && task->output != NULL) {

@@ -141,38 +141,46 @@ static shoal_status take_counts(struct block_output *blocks, struct task_output 
     return SHOAL_OK;
 }
 
+static shoal_status write_blocks(struct duck_conn *conn, uint32_t threads,
+                                 const struct task *task, struct task_output *output,
+                                 struct shoal_error *err) {
+    struct text sql = {0};
+    struct block_output blocks = {0};
+    shoal_status status = block_bind_output(task->output, task->partitions, task->scatter,
+                                            &task->bounds, err);
+    if (status != SHOAL_OK) return status;
+    text_printf(&sql, "COPY (%s) TO ", task->sql);
+    text_append_literal(&sql, task->output);
+    text_append(&sql, threads > 1 && !task->ordered
+                          ? " (FORMAT shoal, PER_THREAD_OUTPUT true)"
+                          : " (FORMAT shoal)");
+    status = sql.failed ? shoal_no_memory(err) : duck_run(conn, sql.data, err);
+    block_take_output(task->output, &blocks);
+    if (status == SHOAL_OK) status = take_counts(&blocks, output, err);
+    if (status != SHOAL_OK) {
+        for (size_t i = 0; i < blocks.count; i++) unlink(blocks.files[i].path);
+        rmdir(task->output);
+    }
+    block_output_free(&blocks);
+    text_free(&sql);
+    return status;
+}
+
 shoal_status duck_run_task(struct duck_conn *conn, uint32_t threads,
                            const struct task *task, struct task_output *output,
                            struct shoal_error *err) {
     char key[TASK_KEY_SIZE];
-    struct text sql = {0};
-    struct block_output blocks = {0};
     double start = clock_seconds();
     *output = (struct task_output){0};
     task_key(task, key);
     shoal_status status = task_bind_inputs(task->inputs, task->input_count, key, err);
     if (status == SHOAL_OK) {
-        status = block_bind_output(task->output, task->partitions, task->scatter,
-                                   &task->bounds, err);
-    }
-    if (status == SHOAL_OK) {
-        text_printf(&sql, "COPY (%s) TO ", task->sql);
-        text_append_literal(&sql, task->output);
-        text_append(&sql, threads > 1 && !task->ordered
-                              ? " (FORMAT shoal, PER_THREAD_OUTPUT true)"
-                              : " (FORMAT shoal)");
-        status = sql.failed ? shoal_no_memory(err) : duck_run(conn, sql.data, err);
-        block_take_output(task->output, &blocks);
-        if (status == SHOAL_OK) status = take_counts(&blocks, output, err);
-        if (status != SHOAL_OK) {
-            for (size_t i = 0; i < blocks.count; i++) unlink(blocks.files[i].path);
-            rmdir(task->output);
-            if (status != SHOAL_CANCELLED) add_place(task, err);
-        }
-        block_output_free(&blocks);
+        status = task->copy_options != NULL
+                     ? duck_copy_task(conn, task, output, err)
+                     : write_blocks(conn, threads, task, output, err);
+        if (status != SHOAL_OK && status != SHOAL_CANCELLED) add_place(task, err);
     }
     block_release_inputs(key);
-    text_free(&sql);
     output->seconds = clock_seconds() - start;
     return status;
 }

@@ -40,5 +40,8 @@ shoal_status task_bind_inputs(const struct task_input *inputs, size_t count,
 shoal_status duck_run_task(struct duck_conn *conn, uint32_t threads,
                            const struct task *task, struct task_output *output,
                            struct shoal_error *err);
+// The same of a task with copy_options, its inputs bound; a failed one leaves no folder.
+shoal_status duck_copy_task(struct duck_conn *conn, const struct task *task,
+                            struct task_output *output, struct shoal_error *err);
 
 #endif

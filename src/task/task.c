@@ -26,6 +26,8 @@ void task_free(struct task *task) {
     free(task->inputs);
     free(task->sql);
     free(task->output);
+    free(task->copy_options);
+    free(task->copy_file);
     free(task);
 }
 
@@ -55,12 +57,13 @@ shoal_status task_encode(const struct task *task, char **json, struct shoal_erro
                                         "segments", segments));
     }
     return json_take_text(
-        json_pack("{s:I, s:I, s:I, s:s, s:o, s:s, s:I, s:i, s:b, s:o}", "task",
-                  (json_int_t)task->id, "attempt", (json_int_t)task->attempt, "stage",
-                  (json_int_t)task->stage, "sql", task->sql, "inputs", inputs, "output",
-                  task->output, "partitions", (json_int_t)task->partitions, "scatter",
-                  (int)task->scatter, "ordered", task->ordered, "bounds",
-                  keys_to_json(&task->bounds)),
+        json_pack("{s:I, s:I, s:I, s:s, s:o, s:s, s:I, s:i, s:b, s:o, s:s?, s:s?}",
+                  "task", (json_int_t)task->id, "attempt", (json_int_t)task->attempt,
+                  "stage", (json_int_t)task->stage, "sql", task->sql, "inputs", inputs,
+                  "output", task->output, "partitions", (json_int_t)task->partitions,
+                  "scatter", (int)task->scatter, "ordered", task->ordered, "bounds",
+                  keys_to_json(&task->bounds), "copy_options", task->copy_options,
+                  "copy_file", task->copy_file),
         json, err);
 }
 
@@ -92,6 +95,25 @@ static shoal_status decode_input(const json_t *input_json, struct task_input *in
         input->count++;
     }
     return SHOAL_OK;
+}
+
+// A text that may be absent or null.
+static shoal_status get_optional(const json_t *root, const char *name, char **text,
+                                 struct shoal_error *err) {
+    const json_t *value = json_object_get(root, name);
+    if (value == NULL || json_is_null(value)) return SHOAL_OK;
+    if (!json_is_string(value))
+        return shoal_fail(err, SHOAL_CORRUPT, "a task's %s is no text", name);
+    *text = strdup(json_string_value(value));
+    return *text == NULL ? shoal_no_memory(err) : SHOAL_OK;
+}
+
+static shoal_status get_copy(const json_t *root, struct task *task,
+                             struct shoal_error *err) {
+    shoal_status status = get_optional(root, "copy_options", &task->copy_options, err);
+    if (status == SHOAL_OK)
+        status = get_optional(root, "copy_file", &task->copy_file, err);
+    return status;
 }
 
 shoal_status task_decode(const char *json, size_t size, struct task **out,
@@ -132,6 +154,9 @@ shoal_status task_decode(const char *json, size_t size, struct task **out,
         task->partitions = (uint32_t)partitions;
         task->scatter = (enum block_scatter)scatter;
         task->ordered = json_is_true(json_object_get(root, "ordered"));
+        status = get_copy(root, task, err);
+    }
+    if (status == SHOAL_OK) {
         task->inputs = calloc(json_array_size(inputs) + 1, sizeof *task->inputs);
         if (task->inputs == NULL) status = shoal_no_memory(err);
     }

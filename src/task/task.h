@@ -38,6 +38,9 @@ struct task {
     enum block_scatter scatter;  // what the SELECT's first column is
     struct keys bounds;          // of BLOCK_RANGE
     bool ordered;                // the output is one file, in the SELECT's order
+    char *copy_options;  // of a COPY that writes the rows to files for good; NULL: blocks
+    char *copy_file;     // its file in the folder that is the output; NULL: DuckDB names
+                         // the files in there
 };
 
 struct task_file {

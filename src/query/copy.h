@@ -1,0 +1,26 @@
+// COPY ... TO, read as far as shoal runs it: what is selected, where it goes, and what of
+// its options shoal does itself; the others go to DuckDB as they stand.
+#ifndef SHOAL_QUERY_COPY_H
+#define SHOAL_QUERY_COPY_H
+
+#include <stdbool.h>
+
+#include "base/status.h"
+
+struct copy {
+    char *query;       // a SELECT
+    char *path;        // of a file, or of a folder
+    char *options;     // for DuckDB's COPY, "FORMAT parquet, ..."
+    char *extension;   // of the files, "parquet"
+    bool folder;       // several files in a new folder
+    bool nested;       // each task writes several (PARTITION_BY, FILE_SIZE_BYTES)
+    bool overwrite;    // a folder that is there is replaced
+    bool keeps_order;  // the user says whether files keep the order
+};
+
+// SHOAL_UNSUPPORTED with the reason when DuckDB has to run it alone. Free with copy_free
+// in any case.
+shoal_status copy_parse(const char *sql, struct copy *copy, struct shoal_error *err);
+void copy_free(struct copy *copy);
+
+#endif
