@@ -61,9 +61,14 @@ static void append_files(struct text *out, const struct scan_split *split) {
     }
     text_append(out, "], hive_types_autocast=false)");
     if (split->part == PART_WHOLE) return;
-    text_printf(out, " WHERE %s BETWEEN %llu AND %llu",
-                split->part == PART_ROWS ? "file_row_number" : "file_row_group_number",
-                (unsigned long long)split->first, (unsigned long long)split->last);
+    const char *number =
+        split->part == PART_ROWS ? "file_row_number" : "file_row_group_number";
+    text_append(out, " WHERE ");
+    if (split->first > 0)
+        text_printf(out, "%s >= %llu", number, (unsigned long long)split->first);
+    if (split->first > 0 && split->last != SPLIT_TO_END) text_append(out, " AND ");
+    if (split->last != SPLIT_TO_END)
+        text_printf(out, "%s <= %llu", number, (unsigned long long)split->last);
 }
 
 static void append_columns(struct text *out, const struct stage_leaf *leaf) {

@@ -60,7 +60,8 @@ struct scan_file {
 enum split_part { PART_WHOLE, PART_ROWS, PART_GROUPS };
 
 // What one task reads of a scan: some whole files, or the rows or row groups
-// [first, last] of one.
+// [first, last] of one. To its end without a bound: each costs a comparison.
+#define SPLIT_TO_END UINT64_MAX
 struct scan_split {
     const struct scan_file *files;
     size_t count;

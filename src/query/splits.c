@@ -79,7 +79,6 @@ static shoal_status add_parts(const struct stage_leaf *leaf, const struct scan_f
     for (uint64_t p = 0; p < cut.parts; p++) {
         struct scan_split split = {.files = file, .count = 1, .part = PART_ROWS};
         if (cut.ends == NULL && !leaf->row_numbers) {  // there is no way to cut it
-            split.part = PART_WHOLE;
             cut.parts = 1;
         }
         split.first = p * file->rows / cut.parts;
@@ -89,6 +88,8 @@ static shoal_status add_parts(const struct stage_leaf *leaf, const struct scan_f
             split.first = p == 0 ? 0 : cut.ends[p - 1];
             split.last = cut.ends[p] - 1;
         }
+        if (p + 1 == cut.parts) split.last = SPLIT_TO_END;
+        if (cut.parts == 1) split.part = PART_WHOLE;
         stage->splits[stage->tasks++] = split;
     }
     free(cut.ends);
