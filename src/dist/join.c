@@ -186,69 +186,26 @@ static struct fragment *shuffle_side(struct planner *planner, struct fragment *s
                           EXCHANGE_HASH, keys, NULL);
 }
 
-// Whether sending `side` to every worker moves less than shuffling both. A shuffle writes
-// and reads each row of both sides once; a broadcast side is written once, then read and
-// built into a hash table by each task. Counted in rows, as their widths are not known.
-#define BROADCAST_ALWAYS 50000   // too few rows to think about
-#define BUILDS_ALWAYS 1000000    // all tasks' hash tables together: a tenth of a second
-#define BROADCAST_MOST 10000000  // a hash table of this many rows is near a gigabyte
-#define FILTERS 0.5              // kept of a side, from where down its keys filter a scan
-#define SCANNED_A_BUILT 8        // rows, for which that pays
-#define TINY_SCANNED_A_BUILT 32  // rows, for which it pays more than common bounds do
-
-// Tasks that the other side will be in, each of which reads all of a broadcast side.
-double tasks_estimated(const struct planner *planner, const struct fragment *other) {
-    uint32_t workers = planner->options->workers;
-    double tasks = SCAN_TASKS_A_WORKER * (double)(workers ? workers : 2);
-    if (other->cut != NO_CUT) return (double)(planner->cuts[other->cut].bound_count + 1);
-    double partitions = (double)other->rows / other->kept / PARTITION_ROWS;
-    return other->dist == DIST_HASH && partitions > tasks ? partitions : tasks;
-}
-
-// A filtered side that is sent to where the other is scanned: DuckDB hands its keys down
-// as a filter, and rows are dropped before anything else is done to them.
-static bool filters_scan(struct planner *planner, const struct fragment *side,
-                         const struct fragment *other, double scanned_a_built) {
-    double builds = (double)side->rows * tasks_estimated(planner, other);
-    const struct leaf_draft *leaf = driving_leaf(planner, other->tree);
-    bool scans = leaf != NULL && (leaf->kind == LEAF_SCAN || leaf->kind == LEAF_RANGE);
-    double scanned = (double)other->rows / other->kept;
-    return scans && side->kept <= FILTERS && builds * scanned_a_built <= scanned;
-}
-
-static bool small(struct planner *planner, const struct fragment *side,
-                  const struct fragment *other) {
-    const struct plan_options *options = planner->options;
-    if (options->broadcast_rows >= 0)
-        return side->rows <= (uint64_t)options->broadcast_rows;
-    if (options->broadcast_rows == BROADCAST_NEVER || side->rows > BROADCAST_MOST)
-        return false;
-    double builds = (double)side->rows * tasks_estimated(planner, other);
-    double shuffle = 2.0 * ((double)side->rows + (double)other->rows);
-    return side->rows <= BROADCAST_ALWAYS || builds <= BUILDS_ALWAYS ||
-           (double)side->rows + 3 * builds < shuffle ||
-           filters_scan(planner, side, other, SCANNED_A_BUILT);
-}
-
 // Which of two small sides to send: one that filters a scan, else the smaller.
 static bool prefer_right(struct planner *planner, const struct join *join) {
-    bool right = filters_scan(planner, join->right, join->left, SCANNED_A_BUILT);
-    bool left = filters_scan(planner, join->left, join->right, SCANNED_A_BUILT);
+    bool right = broadcast_filters(planner, join->right, join->left);
+    bool left = broadcast_filters(planner, join->left, join->right);
     return right != left ? right : join->right->rows <= join->left->rows;
-}
-
-static bool tiny_side(struct planner *planner, const struct fragment *side,
-                      const struct fragment *other) {
-    return side->rows <= BROADCAST_ALWAYS ||
-           filters_scan(planner, side, other, TINY_SCANNED_A_BUILT);
 }
 
 // Is there a side too small to think about anything but sending it?
 static bool tiny(struct planner *planner, const struct join *join, bool may_left,
                  bool may_right) {
     if (planner->options->broadcast_rows != BROADCAST_AUTO) return false;
-    return (may_left && tiny_side(planner, join->left, join->right)) ||
-           (may_right && tiny_side(planner, join->right, join->left));
+    return (may_left && broadcast_tiny(planner, join->left, join->right)) ||
+           (may_right && broadcast_tiny(planner, join->right, join->left));
+}
+
+static bool small(struct planner *planner, const struct join *join, bool left) {
+    const struct fragment *side = left ? join->left : join->right;
+    const json_t *item = json_object_get(join->item, left ? "left" : "right");
+    return broadcast_pays(planner, side, columns_needed(planner, item, side),
+                          left ? join->right : join->left);
 }
 
 static void note_broadcast(struct planner *planner, const struct join *join,
@@ -375,8 +332,8 @@ struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) 
         cluster_join(planner, join.left, join.left_keys, join.right, join.right_keys)) {
         return hashed(planner, &join);
     }
-    bool small_right = may_right && small(planner, join.right, join.left);
-    bool small_left = may_left && small(planner, join.left, join.right);
+    bool small_right = may_right && small(planner, &join, false);
+    bool small_left = may_left && small(planner, &join, true);
     if (!can_hash || r == DIST_SINGLE || l == DIST_SINGLE) {
         small_right = small_right || may_right;
         small_left = small_left || may_left;

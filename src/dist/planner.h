@@ -273,9 +273,21 @@ json_t *window_common_keys(struct planner *planner, json_t *windows);
 // one.
 json_t *window_split(struct planner *planner, json_t *node, json_t *windows);
 
-// join.c, aggregate.c, select.c
+// broadcast.c
 // Tasks that the fragment's stage will have.
 double tasks_estimated(const struct planner *planner, const struct fragment *from);
+// Is side better sent to every task of the other than both shuffled? columns are the keys
+// of those that are sent.
+bool broadcast_pays(struct planner *planner, const struct fragment *side, json_t *columns,
+                    const struct fragment *other);
+// Is it so small, against what the other scans, that nothing is better?
+bool broadcast_tiny(struct planner *planner, const struct fragment *side,
+                    const struct fragment *other);
+// Is it a filtered side whose keys DuckDB hands down into the other's scan?
+bool broadcast_filters(struct planner *planner, const struct fragment *side,
+                       const struct fragment *other);
+
+// join.c, aggregate.c, select.c
 struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes);
 struct fragment *plan_aggregate(struct planner *planner, json_t *node,
                                 struct fragment *from, json_t *aggregates,

@@ -146,6 +146,7 @@ struct plan_options {
     int64_t cluster_rows;    // inputs of this many estimated rows and more are cut by the
                              // key they are clustered on; -1: never
     int64_t broadcast_rows;  // broadcast at or below this many estimated rows, or above
+    uint64_t broadcast_bytes;  // of the hash table, estimated, at most; 0: no limit
     uint64_t sort_rows;  // ORDER BY from this many estimated rows on: a RANGE exchange
     bool no_range;       // never
     bool sink;           // the rows go to files: the stage that has them last writes

@@ -123,11 +123,14 @@ static bool nested_pivot(const struct shoal_error *err) {
     return strstr(err->message, "PIVOT statements with pivot elements extracted") != NULL;
 }
 
+#define BROADCAST_SHARE 4  // of a worker's memory that the hash table of a side may take
+
 static shoal_status plan(struct session *session, const char *sql, bool sink,
                          bool explain, struct stages **stages, struct shoal_error *err) {
     struct plan_options options = {
         .workers = session->options.workers,
         .broadcast_rows = session->options.broadcast_rows,
+        .broadcast_bytes = session->worker_bytes / BROADCAST_SHARE,
         .sort_rows = session->options.sort_rows,
         .slots = session->options.workers * session->options.threads,
         .split_rows = session->options.split_rows,

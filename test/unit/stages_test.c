@@ -94,6 +94,21 @@ static void join_shuffles_or_reads_the_small_side_everywhere(void **state) {
     stages_free(stages);
 }
 
+static void a_side_wider_than_the_limit_is_not_broadcast(void **state) {
+    (void)state;
+    for (uint64_t limit = 1000; limit <= 100000; limit *= 100) {
+        struct plan_options options = {.broadcast_rows = BROADCAST_AUTO,
+                                       .broadcast_bytes = limit};
+        struct shoal_error err;
+        struct stages *stages = NULL;
+        // 100 rows of 16 + 8 + 32 bytes, as estimated
+        const char *sql = "SELECT name, v FROM fact JOIN dim USING (k)";
+        assert_int_equal(stages_plan(conn, sql, &options, &stages, &err), SHOAL_OK);
+        assert_int_equal(count_kind(stages, EXCHANGE_HASH), limit < 5600 ? 2 : 0);
+        stages_free(stages);
+    }
+}
+
 static void group_by_the_join_key_needs_no_second_shuffle(void **state) {
     (void)state;
     struct stages *stages = plan(
@@ -214,6 +229,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(group_by_is_partial_and_final),
         cmocka_unit_test(join_shuffles_or_reads_the_small_side_everywhere),
+        cmocka_unit_test(a_side_wider_than_the_limit_is_not_broadcast),
         cmocka_unit_test(group_by_the_join_key_needs_no_second_shuffle),
         cmocka_unit_test(aggregate_without_partial_form_moves_rows),
         cmocka_unit_test(unknown_relations_are_refused_by_name),

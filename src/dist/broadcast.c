@@ -1,0 +1,94 @@
+// Whether one side of a join goes to every task of the other. A shuffle writes and reads
+// each row of both sides once; a broadcast side is written once, then read and built into
+// a hash table by each task. That is counted in rows. In bytes there is a limit, since a
+// hash table must fit into a part of a worker's memory.
+#include <stdio.h>
+#include <string.h>
+
+#include "dist/planner.h"
+
+#define BROADCAST_ALWAYS 50000   // too few rows to think about
+#define BUILDS_ALWAYS 1000000    // all tasks' hash tables together: a tenth of a second
+#define BROADCAST_MOST 10000000  // rows, whatever their width
+#define FILTERS 0.5              // kept of a side, from where down its keys filter a scan
+#define SCANNED_A_BUILT 8        // rows, for which that pays
+#define TINY_SCANNED_A_BUILT 32  // rows, for which it pays more than common bounds do
+
+double tasks_estimated(const struct planner *planner, const struct fragment *from) {
+    uint32_t workers = planner->options->workers;
+    double tasks = SCAN_TASKS_A_WORKER * (double)(workers ? workers : 2);
+    if (from->cut != NO_CUT) return (double)(planner->cuts[from->cut].bound_count + 1);
+    double partitions = (double)from->rows / from->kept / PARTITION_ROWS;
+    return from->dist == DIST_HASH && partitions > tasks ? partitions : tasks;
+}
+
+static bool filters_scan(struct planner *planner, const struct fragment *side,
+                         const struct fragment *other, double scanned_a_built) {
+    double builds = (double)side->rows * tasks_estimated(planner, other);
+    const struct leaf_draft *leaf = driving_leaf(planner, other->tree);
+    bool scans = leaf != NULL && (leaf->kind == LEAF_SCAN || leaf->kind == LEAF_RANGE);
+    double scanned = (double)other->rows / other->kept;
+    return scans && side->kept <= FILTERS && builds * scanned_a_built <= scanned;
+}
+
+bool broadcast_filters(struct planner *planner, const struct fragment *side,
+                       const struct fragment *other) {
+    return filters_scan(planner, side, other, SCANNED_A_BUILT);
+}
+
+bool broadcast_tiny(struct planner *planner, const struct fragment *side,
+                    const struct fragment *other) {
+    return side->rows <= BROADCAST_ALWAYS ||
+           filters_scan(planner, side, other, TINY_SCANNED_A_BUILT);
+}
+
+// Bytes that a value of the type takes in a hash table; a guess for what has no one
+// width.
+static double width_of(const char *type) {
+    static const struct {
+        const char *type;
+        double width;
+    } widths[] = {{"BOOLEAN", 1},   {"TINYINT", 1}, {"UTINYINT", 1}, {"SMALLINT", 2},
+                  {"USMALLINT", 2}, {"INTEGER", 4}, {"UINTEGER", 4}, {"FLOAT", 4},
+                  {"DATE", 4},      {"BIGINT", 8},  {"UBIGINT", 8},  {"DOUBLE", 8},
+                  {"TIMESTAMP", 8}, {"HUGEINT", 16}};
+    unsigned digits = 0;
+    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
+        if (strcmp(type, widths[i].type) == 0) return widths[i].width;
+    }
+    if (sscanf(type, "DECIMAL(%u", &digits) == 1)
+        return digits <= 4 ? 2 : digits <= 9 ? 4 : digits <= 18 ? 8 : 16;
+    return 32;
+}
+
+#define ROW_BYTES 16      // of a hash table, beside the values
+#define UNKNOWN_WIDTH 16  // of what is computed
+
+static double table_bytes(const struct planner *planner, const struct fragment *side,
+                          json_t *columns) {
+    double width = ROW_BYTES;
+    const char *key;
+    json_t *unused;
+    json_object_foreach(columns, key, unused) {
+        json_t *origin = json_object_get(planner->origins, key);
+        const char *type = json_string_value(json_array_get(origin, 2));
+        width += type == NULL ? UNKNOWN_WIDTH : width_of(type);
+    }
+    return width * (double)side->rows;
+}
+
+bool broadcast_pays(struct planner *planner, const struct fragment *side, json_t *columns,
+                    const struct fragment *other) {
+    const struct plan_options *options = planner->options;
+    uint64_t most = options->broadcast_bytes;
+    if (options->broadcast_rows >= 0)
+        return side->rows <= (uint64_t)options->broadcast_rows;
+    if (options->broadcast_rows == BROADCAST_NEVER || side->rows > BROADCAST_MOST)
+        return false;
+    if (most > 0 && table_bytes(planner, side, columns) > (double)most) return false;
+    double builds = (double)side->rows * tasks_estimated(planner, other);
+    double shuffle = 2.0 * ((double)side->rows + (double)other->rows);
+    return side->rows <= BROADCAST_ALWAYS || builds <= BUILDS_ALWAYS ||
+           (double)side->rows + 3 * builds < shuffle ||
+           broadcast_filters(planner, side, other);
+}
