@@ -49,11 +49,11 @@ shoal_status run_find_bounds(struct run *run, uint32_t stage, struct shoal_error
             }
             samples = grown;
             for (size_t k = 0; k < file->sample.count; k++) {
-                samples[count++] =
-                    (struct sampled){&file->sample.list[k],
-                                     (double)file->rows[0] / (double)file->sample.count};
+                samples[count++] = (struct sampled){
+                    &file->sample.list[k],
+                    (double)file->rows.total / (double)file->sample.count};
             }
-            total += (double)file->rows[0];
+            total += (double)file->rows.total;
         }
     }
     to->bounded = cut(samples, count, total, run->partitions[exchange], &to->bounds);

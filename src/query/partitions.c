@@ -57,17 +57,14 @@ shoal_status run_choose_partitions(struct run *run, struct shoal_error *err) {
     return ok ? SHOAL_OK : shoal_no_memory(err);
 }
 
-// Rows of each partition, over all exchanges that the stage reads by partition.
-static void count_rows(const struct run *run, const struct stage *stage,
-                       uint32_t partitions, uint64_t *rows) {
+// Rows of each partition, about, over all exchanges that the stage reads by partition.
+static void count_rows(const struct run *run, const struct stage *stage, uint64_t *rows) {
     for (size_t l = 0; l < stage->leaf_count; l++) {
         if (stage->leaves[l].kind != LEAF_PARTITION) continue;
         for (size_t s = 0; s + 1 < run->stages->count; s++) {
             if (run->stages->stages[s].exchange != stage->leaves[l].exchange) continue;
-            for (size_t f = 0; f < run->runs[s].file_count; f++) {
-                for (uint32_t p = 0; p < partitions; p++)
-                    rows[p] += run->runs[s].files[f].rows[p];
-            }
+            for (size_t f = 0; f < run->runs[s].file_count; f++)
+                sizes_add_to(&run->runs[s].files[f].rows, rows);
         }
     }
 }
@@ -109,7 +106,7 @@ shoal_status run_coalesce(struct run *run, uint32_t index, struct shoal_error *e
         free(rows);
         return shoal_no_memory(err);
     }
-    count_rows(run, stage, partitions, rows);
+    count_rows(run, stage, rows);
     uint32_t tasks = put_together(rows, partitions, run->slots, state->ends);
     free(rows);
     if (!sched_resize_stage(run->sched, state->in_sched, tasks)) {

@@ -27,11 +27,9 @@ static bool needed(const struct run *run, uint32_t exchange) {
 }
 
 static void drop_files(struct run *run, size_t stage) {
-    uint32_t partitions = run_partitions(run, &run->stages->stages[stage]);
     for (size_t f = 0; f < run->runs[stage].file_count; f++) {
         const struct task_file *file = &run->runs[stage].files[f];
-        if (unlink(file->path) != 0) continue;
-        for (uint32_t p = 0; p < partitions; p++) run->bytes -= file->bytes[p];
+        if (unlink(file->path) == 0) run->bytes -= file->bytes;
     }
 }
 
@@ -90,11 +88,7 @@ static shoal_status accept(struct run *run, uint32_t stage, uint32_t task,
             (state->file_count - at) * sizeof *tasks);
     state->file_count += output->count;
     for (size_t i = 0; i < output->count; i++) {
-        uint64_t rows = 0, bytes = 0;
-        for (uint32_t p = 0; p < output->partitions; p++) {
-            rows += output->files[i].rows[p];
-            bytes += output->files[i].bytes[p];
-        }
+        uint64_t rows = output->files[i].rows.total, bytes = output->files[i].bytes;
         run->progress.rows += rows;
         run->progress.bytes += bytes;
         if (!run->stages->stages[stage].sink) run->bytes += bytes;

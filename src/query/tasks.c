@@ -67,14 +67,6 @@ static bool add_segment(struct task_input *input, size_t *capacity, const char *
     return true;
 }
 
-// Does the file have rows in these partitions?
-static bool has_rows(const struct task_file *file, uint32_t first, uint32_t last) {
-    for (uint32_t p = first; p <= last; p++) {
-        if (file->rows[p] > 0) return true;
-    }
-    return false;
-}
-
 // The segments that task number index of the stage reads through the leaf.
 static bool gather_input(const struct run *run, const struct stage_leaf *leaf,
                          uint32_t index, const struct stage_run *state,
@@ -88,7 +80,8 @@ static bool gather_input(const struct run *run, const struct stage_leaf *leaf,
         if (run->stages->stages[s].exchange != leaf->exchange) continue;
         for (size_t f = 0; f < run->runs[s].file_count; f++, number++) {
             const struct task_file *file = &run->runs[s].files[f];
-            if (leaf->kind == LEAF_PARTITION && !has_rows(file, first, last)) continue;
+            if (leaf->kind == LEAF_PARTITION && !sizes_any(&file->rows, first, last))
+                continue;
             if (leaf->kind == LEAF_SPLIT && number % state->tasks != index) continue;
             if (!add_segment(input, &capacity, file->path, first, last)) return false;
         }
@@ -144,11 +137,8 @@ static void decide_filter(struct run *run, uint32_t index) {
     for (uint32_t s = 0; s < index; s++) {
         if (run->stages->stages[s].exchange != stage->leaves[stage->filter_leaf].exchange)
             continue;
-        uint32_t partitions = run_partitions(run, &run->stages->stages[s]);
-        for (size_t f = 0; f < run->runs[s].file_count; f++) {
-            for (uint32_t p = 0; p < partitions; p++)
-                rows += run->runs[s].files[f].rows[p];
-        }
+        for (size_t f = 0; f < run->runs[s].file_count; f++)
+            rows += run->runs[s].files[f].rows.total;
     }
     state->filter_off = rows > stage->filter_most;
     if (state->filter_off && run->stats != NULL) run->stats[index].filter_rows = rows;

@@ -128,15 +128,14 @@ static shoal_status take_counts(struct block_output *blocks, struct task_output 
     if (output->files == NULL) return shoal_no_memory(err);
     output->partitions = blocks->partitions;
     for (size_t i = 0; i < blocks->count; i++) {
-        struct block_output_file *file = &blocks->files[i];
-        output->files[output->count++] = (struct task_file){.path = file->path,
-                                                            .rows = file->rows,
-                                                            .bytes = file->bytes,
-                                                            .sample = file->sample};
-        file->path = NULL;
-        file->rows = NULL;
-        file->bytes = NULL;
-        file->sample = (struct keys){0};
+        struct block_output_file *from = &blocks->files[i];
+        struct task_file *to = &output->files[output->count++];
+        *to = (struct task_file){.path = from->path, .sample = from->sample};
+        from->path = NULL;
+        from->sample = (struct keys){0};
+        if (!sizes_make(&to->rows, from->rows, blocks->partitions))
+            return shoal_no_memory(err);
+        for (uint32_t p = 0; p < blocks->partitions; p++) to->bytes += from->bytes[p];
     }
     return SHOAL_OK;
 }

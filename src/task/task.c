@@ -34,8 +34,7 @@ void task_free(struct task *task) {
 void task_output_free(struct task_output *output) {
     for (size_t i = 0; i < output->count; i++) {
         free(output->files[i].path);
-        free(output->files[i].rows);
-        free(output->files[i].bytes);
+        sizes_free(&output->files[i].rows);
         keys_free(&output->files[i].sample);
     }
     free(output->files);
@@ -178,18 +177,11 @@ shoal_status task_output_encode(uint64_t id, uint32_t attempt,
                                 struct shoal_error *err) {
     json_t *files = json_array();
     for (size_t f = 0; f < output->count; f++) {
-        // Only the partitions that have rows: most have none when P is large.
-        json_t *parts = json_array();
-        for (uint32_t p = 0; p < output->partitions; p++) {
-            if (output->files[f].rows[p] == 0) continue;
-            json_array_append_new(parts,
-                                  json_pack("[I, I, I]", (json_int_t)p,
-                                            (json_int_t)output->files[f].rows[p],
-                                            (json_int_t)output->files[f].bytes[p]));
-        }
+        const struct task_file *file = &output->files[f];
         json_array_append_new(
-            files, json_pack("{s:s, s:o, s:o}", "path", output->files[f].path, "parts",
-                             parts, "sample", keys_to_json(&output->files[f].sample)));
+            files, json_pack("{s:s, s:o, s:I, s:o}", "path", file->path, "rows",
+                             sizes_to_json(&file->rows), "bytes", (json_int_t)file->bytes,
+                             "sample", keys_to_json(&file->sample)));
     }
     return json_take_text(
         json_pack("{s:I, s:I, s:I, s:f, s:o}", "task", (json_int_t)id, "attempt",
@@ -200,32 +192,13 @@ shoal_status task_output_encode(uint64_t id, uint32_t attempt,
 
 static shoal_status decode_file(const json_t *item, uint32_t partitions,
                                 struct task_file *file, struct shoal_error *err) {
-    json_t *parts = NULL;
     shoal_status status = json_get_string(item, "path", &file->path, err);
     if (status == SHOAL_OK)
-        status = json_get_array(item, "parts", partitions, &parts, err);
+        status = json_get_count(item, "bytes", INT64_MAX, &file->bytes, err);
     if (status == SHOAL_OK)
         status = keys_from_json(json_object_get(item, "sample"), &file->sample, err);
     if (status != SHOAL_OK) return status;
-    file->rows = calloc(partitions, sizeof *file->rows);
-    file->bytes = calloc(partitions, sizeof *file->bytes);
-    if (file->rows == NULL || file->bytes == NULL) {
-        return shoal_no_memory(err);
-    }
-    for (size_t i = 0; i < json_array_size(parts); i++) {
-        const json_t *part = json_array_get(parts, i);
-        json_int_t p = json_integer_value(json_array_get(part, 0));
-        json_int_t rows = json_integer_value(json_array_get(part, 1));
-        json_int_t bytes = json_integer_value(json_array_get(part, 2));
-        if (json_array_size(part) != 3 || p < 0 || p >= (json_int_t)partitions ||
-            rows < 0 || bytes < 0) {
-            return shoal_fail(err, SHOAL_CORRUPT,
-                              "an output's partition is out of range");
-        }
-        file->rows[p] = (uint64_t)rows;
-        file->bytes[p] = (uint64_t)bytes;
-    }
-    return SHOAL_OK;
+    return sizes_from_json(json_object_get(item, "rows"), partitions, &file->rows, err);
 }
 
 shoal_status task_output_decode(const char *json, size_t size, uint64_t *id,

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/keys.h"
+#include "base/sizes.h"
 #include "base/status.h"
 #include "block/block.h"
 
@@ -45,8 +46,8 @@ struct task {
 
 struct task_file {
     char *path;
-    uint64_t *rows;      // [partitions]
-    uint64_t *bytes;     // [partitions]
+    struct sizes rows;   // of its partitions
+    uint64_t bytes;      // of all together
     struct keys sample;  // of BLOCK_SAMPLE
 };
 
