@@ -68,38 +68,23 @@ static shoal_status coalesce_readers(struct run *run, uint32_t stage,
     return status;
 }
 
-// The files of one task stay together, behind those of the tasks before it.
 static shoal_status accept(struct run *run, uint32_t stage, uint32_t task,
                            struct task_output *output, struct shoal_error *err) {
     struct stage_run *state = &run->runs[stage];
-    struct task_file *files =
-        realloc(state->files, (state->file_count + output->count + 1) * sizeof *files);
-    if (files == NULL) return shoal_no_memory(err);
-    state->files = files;
-    uint32_t *tasks = realloc(state->file_tasks,
-                              (state->file_count + output->count + 1) * sizeof *tasks);
-    if (tasks == NULL) return shoal_no_memory(err);
-    state->file_tasks = tasks;
-    size_t at = state->file_count;
-    while (at > 0 && tasks[at - 1] > task) at--;
-    memmove(files + at + output->count, files + at,
-            (state->file_count - at) * sizeof *files);
-    memmove(tasks + at + output->count, tasks + at,
-            (state->file_count - at) * sizeof *tasks);
-    state->file_count += output->count;
+    uint64_t rows = 0, bytes = 0;
     for (size_t i = 0; i < output->count; i++) {
-        uint64_t rows = output->files[i].rows.total, bytes = output->files[i].bytes;
-        run->progress.rows += rows;
-        run->progress.bytes += bytes;
-        if (!run->stages->stages[stage].sink) run->bytes += bytes;
-        if (run->stats != NULL) {
-            run->stats[stage].rows += rows;
-            run->stats[stage].bytes += bytes;
-        }
-        files[at + i] = output->files[i];
-        tasks[at + i] = task;
+        rows += output->files[i].rows.total;
+        bytes += output->files[i].bytes;
     }
-    output->count = 0;  // the files are the stage's now
+    shoal_status kept = run_keep_files(state, task, output, err);
+    if (kept != SHOAL_OK) return kept;
+    run->progress.rows += rows;
+    run->progress.bytes += bytes;
+    if (!run->stages->stages[stage].sink) run->bytes += bytes;
+    if (run->stats != NULL) {
+        run->stats[stage].rows += rows;
+        run->stats[stage].bytes += bytes;
+    }
     uint64_t limit = run->session->options.temp_bytes;
     if (limit > 0 && run->bytes > limit) {
         return shoal_fail(
@@ -340,8 +325,8 @@ static shoal_status commit_files(struct run *run, const struct task_file *files,
     struct sink_part *parts = calloc(count + 1, sizeof *parts);
     if (parts == NULL) return shoal_no_memory(err);
     for (size_t i = 0; i < count; i++) {
-        parts[i] = (struct sink_part){files[i].path, files[i].rows[0]};
-        *rows += files[i].rows[0];
+        parts[i] = (struct sink_part){files[i].path, files[i].rows.total};
+        *rows += files[i].rows.total;
     }
     shoal_status status = sink_commit(run->sink, parts, count, err);
     free(parts);

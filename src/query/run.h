@@ -46,6 +46,12 @@ char *run_task_sql(const struct run *run, size_t stage, uint32_t index, const ch
                    struct task_input *inputs, size_t *input_count);
 uint32_t run_partitions(const struct run *run, const struct stage *stage);
 
+// outputs.c
+// The files of a task that was accepted are the stage's from now on; output->count is 0
+// then.
+shoal_status run_keep_files(struct stage_run *stage, uint32_t task,
+                            struct task_output *output, struct shoal_error *err);
+
 // splits.c
 // Cuts a LEAF_SCAN of the stage into its splits and tasks.
 shoal_status run_cut_scan(struct run *run, const struct stage_leaf *leaf,

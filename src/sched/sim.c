@@ -200,6 +200,9 @@ static bool start(struct sim *sim, const struct sched_action *action) {
     double p = draw_unit(sim);
     double seconds = 0.5 + draw_unit(sim);
     if (draw(sim) % 64 == 0) seconds *= 10;  // a straggler
+    if (options->driver != NULL &&
+        !options->driver->start(options->driver->context, action))
+        return false;
     enum fate fate = p < options->death_rate                           ? FATE_DEATH
                      : p < options->death_rate + options->failure_rate ? FATE_FAIL
                                                                        : FATE_DONE;
@@ -309,7 +312,8 @@ static bool happen(struct sim *sim, const struct event *event) {
     task->done = true;
     sim->stage_done[event->stage]++;
     sim->result->accepted++;
-    return true;
+    const struct sim_driver *driver = sim->options->driver;
+    return driver == NULL || driver->done(driver->context, event->stage, event->task);
 }
 
 static bool prepare(struct sim *sim) {

@@ -13,6 +13,14 @@ struct sim_stage {
     bool wide;
 };
 
+// What else the driver does, at its own cost: called for each attempt that starts and for
+// each task that is done. false: it can't go on.
+struct sim_driver {
+    void *context;
+    bool (*start)(void *context, const struct sched_action *action);
+    bool (*done)(void *context, uint32_t stage, uint32_t task);
+};
+
 struct sim_options {
     uint64_t seed;
     uint32_t workers, slots;
@@ -23,6 +31,7 @@ struct sim_options {
     double late_rate;     // of the attempts lost with a worker: how many still report
     double cancel_at;     // the time to cancel the query at; 0: never
     struct sched_options sched;
+    const struct sim_driver *driver;  // NULL: nothing else
 };
 
 struct sim_result {
@@ -34,7 +43,7 @@ struct sim_result {
     uint64_t trace;  // a hash of all decisions with their times: equal for equal runs
 };
 
-// Returns false when the simulator itself runs out of memory.
+// Returns false when the simulator itself runs out of memory, or options->driver gave up.
 bool sim_run(const struct sim_options *options, struct sim_result *result);
 
 #endif

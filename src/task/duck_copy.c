@@ -59,21 +59,17 @@ shoal_status duck_copy_task(struct duck_conn *conn, const struct task *task,
     uint64_t rows = 0;
     shoal_status status = run_copy(conn, task, &rows, err);
     struct task_file file = {.path = strdup(task->output),
-                             .rows = calloc(1, sizeof *file.rows),
-                             .bytes = calloc(1, sizeof *file.bytes)};
+                             .bytes = count_bytes(task->output)};
     output->files = calloc(1, sizeof *output->files);
-    if (status == SHOAL_OK && (file.path == NULL || file.rows == NULL ||
-                               file.bytes == NULL || output->files == NULL))
-        status = shoal_no_memory(err);
+    bool made = file.path != NULL && output->files != NULL &&
+                sizes_make(&file.rows, &rows, 1);
+    if (status == SHOAL_OK && !made) status = shoal_no_memory(err);
     if (status != SHOAL_OK) {
         free(file.path);
-        free(file.rows);
-        free(file.bytes);
+        sizes_free(&file.rows);
         spool_remove_tree(task->output);
         return status;
     }
-    file.rows[0] = rows;
-    file.bytes[0] = count_bytes(task->output);
     output->files[0] = file;
     output->count = 1;
     output->partitions = 1;
