@@ -48,18 +48,58 @@ void keys_free(struct keys *keys) {
     *keys = (struct keys){0};
 }
 
-size_t keys_at_or_below(const struct keys *keys, const uint8_t *data, size_t size) {
-    size_t low = 0, high = keys->count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        const struct key *key = &keys->list[middle];
-        if (compare(key->data, key->size, data, size) <= 0) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
+// Up to eight bytes as a number of the same order, zeros behind the end.
+static uint64_t number_of(const uint8_t *data, size_t size) {
+    uint64_t number = 0;
+    if (size >= sizeof number) {
+        memcpy(&number, data, sizeof number);
+        return __builtin_bswap64(number);
     }
+    for (size_t i = 0; i < size; i++) number |= (uint64_t)data[i] << (56 - 8 * i);
+    return number;
+}
+
+bool key_index_make(struct key_index *index, const struct keys *keys) {
+    *index = (struct key_index){.keys = keys};
+    index->numbers = calloc(keys->count + 1, sizeof *index->numbers);
+    if (index->numbers == NULL) return false;
+    // They are sorted: what the first and the last begin with, all do.
+    for (size_t i = 0; keys->count > 0; i++) {
+        const struct key *first = &keys->list[0], *last = &keys->list[keys->count - 1];
+        if (i == first->size || i == last->size || first->data[i] != last->data[i]) break;
+        index->common = i + 1;
+    }
+    for (size_t i = 0; i < keys->count; i++) {
+        index->numbers[i] = number_of(keys->list[i].data + index->common,
+                                      keys->list[i].size - index->common);
+    }
+    return true;
+}
+
+size_t key_index_at_or_below(const struct key_index *index, const uint8_t *data,
+                             size_t size) {
+    const struct keys *keys = index->keys;
+    size_t common = index->common, low = 0, count = keys->count;
+    if (count == 0) return 0;
+    int order = memcmp(data, keys->list[0].data, size < common ? size : common);
+    if (order < 0 || (order == 0 && size < common)) return 0;
+    if (order > 0) return count;
+    uint64_t number = number_of(data + common, size - common);
+    while (count > 0) {  // the first that is not below
+        size_t half = count / 2;
+        bool below = index->numbers[low + half] < number;
+        low = below ? low + half + 1 : low;
+        count = below ? count - half - 1 : half;
+    }
+    while (low < keys->count && index->numbers[low] == number &&
+           compare(keys->list[low].data, keys->list[low].size, data, size) <= 0)
+        low++;
     return low;
+}
+
+void key_index_free(struct key_index *index) {
+    free(index->numbers);
+    *index = (struct key_index){0};
 }
 
 json_t *keys_to_json(const struct keys *keys) {

@@ -28,6 +28,7 @@ struct sink {
     size_t columns;
     uint32_t partitions;
     bool keyed;  // the first column says where a row goes, and is not stored
+    struct key_index bounds;
     struct keys sample;
     uint64_t seen;  // rows that the sample is of
     uint64_t random;
@@ -44,6 +45,7 @@ static void sink_close(void *state) {
     if (sink == NULL) return;
     block_writer_close(sink->writer);
     keys_free(&sink->sample);
+    key_index_free(&sink->bounds);
     for (size_t c = 0; sink->stage.columns != NULL && c < sink->columns; c++)
         column_free(&sink->stage.columns[c]);
     free(sink->stage.columns);
@@ -88,7 +90,9 @@ static void *sink_open(const char *path, const struct column *shapes, size_t col
         sink->starts = calloc(sink->partitions + 2, sizeof *sink->starts);
         sink->targets = calloc(sink->partitions, sizeof *sink->targets);
     }
-    if (sink == NULL || sink->starts == NULL || sink->targets == NULL) {
+    bool bounded = sink != NULL && scatter == BLOCK_RANGE;
+    if (sink == NULL || sink->starts == NULL || sink->targets == NULL ||
+        (bounded && !key_index_make(&sink->bounds, output->bounds))) {
         shoal_no_memory(err);
         sink_close(sink);
         return NULL;
@@ -137,7 +141,7 @@ static void place_rows(struct sink *sink, const struct duck_chunk *chunk, size_t
     for (size_t i = 0; i < n; i++) {
         size_t size = 0;
         const uint8_t *key = duck_chunk_bytes(chunk, 0, i, &size);
-        parts[i] = (uint32_t)keys_at_or_below(sink->output->bounds, key, size);
+        parts[i] = (uint32_t)key_index_at_or_below(&sink->bounds, key, size);
     }
 }
 

@@ -61,8 +61,8 @@ shoal_status duck_copy_task(struct duck_conn *conn, const struct task *task,
     struct task_file file = {.path = strdup(task->output),
                              .bytes = count_bytes(task->output)};
     output->files = calloc(1, sizeof *output->files);
-    bool made = file.path != NULL && output->files != NULL &&
-                sizes_make(&file.rows, &rows, 1);
+    bool made =
+        file.path != NULL && output->files != NULL && sizes_make(&file.rows, &rows, 1);
     if (status == SHOAL_OK && !made) status = shoal_no_memory(err);
     if (status != SHOAL_OK) {
         free(file.path);
