@@ -85,12 +85,13 @@ size_t key_index_at_or_below(const struct key_index *index, const uint8_t *data,
     if (order < 0 || (order == 0 && size < common)) return 0;
     if (order > 0) return count;
     uint64_t number = number_of(data + common, size - common);
-    while (count > 0) {  // the first that is not below
+    // The first that is not below. No branch depends on the key: it would be guessed
+    // wrong every other time.
+    for (; count > 1; count -= count / 2) {
         size_t half = count / 2;
-        bool below = index->numbers[low + half] < number;
-        low = below ? low + half + 1 : low;
-        count = below ? count - half - 1 : half;
+        low += half & -(size_t)(index->numbers[low + half - 1] < number);
     }
+    low += index->numbers[low] < number;
     while (low < keys->count && index->numbers[low] == number &&
            compare(keys->list[low].data, keys->list[low].size, data, size) <= 0)
         low++;

@@ -33,8 +33,9 @@ struct sink {
     uint64_t seen;  // rows that the sample is of
     uint64_t random;
     struct stage stage;
-    uint32_t *parts;  // of the rows at hand
-    uint32_t *rows;   // scratch: their numbers sorted by partition, and where each starts
+    uint32_t *parts;         // of the rows at hand
+    struct duck_blob *keys;  // of a chunk's rows, where they are sort keys
+    uint32_t *rows;  // scratch: their numbers sorted by partition, and where each starts
     uint32_t *starts;
     struct column **targets;  // scratch: each partition's columns
     size_t capacity;
@@ -52,6 +53,7 @@ static void sink_close(void *state) {
     free(sink->rows);
     free(sink->starts);
     free(sink->parts);
+    free(sink->keys);
     free(sink->targets);
     free(sink);
 }
@@ -139,9 +141,8 @@ static void place_rows(struct sink *sink, const struct duck_chunk *chunk, size_t
         return;
     }
     for (size_t i = 0; i < n; i++) {
-        size_t size = 0;
-        const uint8_t *key = duck_chunk_bytes(chunk, 0, i, &size);
-        parts[i] = (uint32_t)key_index_at_or_below(&sink->bounds, key, size);
+        const struct duck_blob *key = &sink->keys[i];
+        parts[i] = (uint32_t)key_index_at_or_below(&sink->bounds, key->data, key->size);
     }
 }
 
@@ -161,9 +162,8 @@ static void sort_rows(struct sink *sink, size_t n) {
 #define SAMPLE_KEYS 1000
 #define SAMPLE_BYTES 128
 
-static bool sample_rows(struct sink *sink, const struct duck_chunk *chunk, size_t n) {
+static bool sample_rows(struct sink *sink, size_t n) {
     for (size_t i = 0; i < n; i++) {
-        size_t size = 0;
         uint64_t place = sink->seen++;
         if (place >= SAMPLE_KEYS) {
             sink->random ^= sink->random << 13;
@@ -172,7 +172,8 @@ static bool sample_rows(struct sink *sink, const struct duck_chunk *chunk, size_
             place = sink->random % sink->seen;
             if (place >= SAMPLE_KEYS) continue;
         }
-        const uint8_t *key = duck_chunk_bytes(chunk, 0, i, &size);
+        const uint8_t *key = sink->keys[i].data;
+        size_t size = sink->keys[i].size;
         if (size > SAMPLE_BYTES) size = SAMPLE_BYTES;
         bool ok = place < sink->sample.count ? keys_set(&sink->sample, place, key, size)
                                              : keys_add(&sink->sample, key, size);
@@ -280,8 +281,13 @@ static shoal_status sink_append(void *state, const struct duck_chunk *chunk,
     size_t n = duck_chunk_rows(chunk);
     enum block_scatter scatter = sink->output->scatter;
     if (!reserve_rows(sink, sink->stage.rows + n)) return shoal_no_memory(err);
-    if (scatter == BLOCK_SAMPLE && !sample_rows(sink, chunk, n))
-        return shoal_no_memory(err);
+    if (scatter == BLOCK_SAMPLE || scatter == BLOCK_RANGE) {
+        struct duck_blob *keys = realloc(sink->keys, n * sizeof *keys);
+        if (keys == NULL && n > 0) return shoal_no_memory(err);
+        sink->keys = keys;
+        duck_chunk_blobs(chunk, 0, keys);
+    }
+    if (scatter == BLOCK_SAMPLE && !sample_rows(sink, n)) return shoal_no_memory(err);
     bool long_rows =
         string_bytes(sink, block_writer_shapes(sink->writer), chunk) > LONG_BYTES;
     bool placed = scatter == BLOCK_HASH || scatter == BLOCK_RANGE;

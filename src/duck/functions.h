@@ -13,9 +13,12 @@ struct duck_chunk;  // up to 2,048 rows that DuckDB hands to a sink
 size_t duck_chunk_rows(const struct duck_chunk *chunk);
 // Column c as 64-bit values, for the hash column.
 const uint64_t *duck_chunk_u64(const struct duck_chunk *chunk, size_t c);
-// One row of column c, a BLOB without NULLs; valid while the chunk is.
-const uint8_t *duck_chunk_bytes(const struct duck_chunk *chunk, size_t c, size_t row,
-                                size_t *size);
+// Column c, BLOBs without NULLs, into blobs[rows]; they are valid while the chunk is.
+struct duck_blob {
+    const uint8_t *data;
+    size_t size;
+};
+void duck_chunk_blobs(const struct duck_chunk *chunk, size_t c, struct duck_blob *blobs);
 // Bytes of all rows of column c, which is of strings.
 uint64_t duck_chunk_string_bytes(const struct duck_chunk *chunk, size_t c);
 // Appends the given rows of column c; false when out of memory or past 4 GiB of offsets.

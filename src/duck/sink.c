@@ -16,12 +16,13 @@ const uint64_t *duck_chunk_u64(const struct duck_chunk *chunk, size_t c) {
     return duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk->chunk, c));
 }
 
-const uint8_t *duck_chunk_bytes(const struct duck_chunk *chunk, size_t c, size_t row,
-                                size_t *size) {
+void duck_chunk_blobs(const struct duck_chunk *chunk, size_t c, struct duck_blob *blobs) {
     duckdb_string_t *strings =
         duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk->chunk, c));
-    *size = duckdb_string_t_length(strings[row]);
-    return (const uint8_t *)duckdb_string_t_data(&strings[row]);
+    for (size_t i = 0; i < chunk->rows; i++) {
+        blobs[i] = (struct duck_blob){(const uint8_t *)duckdb_string_t_data(&strings[i]),
+                                      duckdb_string_t_length(strings[i])};
+    }
 }
 
 uint64_t duck_chunk_string_bytes(const struct duck_chunk *chunk, size_t c) {

@@ -7,6 +7,7 @@
 
 #include "query/run.h"
 
+#define SORTED_ROWS 2000000  // of a RangeExchange's: sorting gains little from a cache
 #define PARTITIONS_A_SLOT 4  // at least, to level out uneven ones
 #define PARTITIONS_MOST 1024
 #define TASK_ROWS_LEAST 50000  // fewer rows take less time than starting a task
@@ -46,7 +47,9 @@ shoal_status run_choose_partitions(struct run *run, struct shoal_error *err) {
         if (rows[e] > *most) *most = rows[e];
     }
     for (uint32_t e = 0; ok && e < count; e++) {
-        uint64_t wanted = rows[root_of(parents, e)] / PARTITION_ROWS;
+        bool sorted = stages->exchanges[e].kind == EXCHANGE_RANGE;
+        uint64_t wanted =
+            rows[root_of(parents, e)] / (sorted ? SORTED_ROWS : PARTITION_ROWS);
         uint64_t least = (uint64_t)run->slots * PARTITIONS_A_SLOT;
         if (wanted > PARTITIONS_MOST) wanted = PARTITIONS_MOST;
         if (wanted < least) wanted = least;
