@@ -83,31 +83,58 @@ static bool comparison(struct planner *planner, json_t *conjunct, struct bounds 
     return false;
 }
 
-// The share of the rows of the column's files that are within; below 0: no one knows.
-static double share_within(struct planner *planner, const struct bounds *bounds) {
-    size_t leaf = (size_t)json_integer_value(json_array_get(bounds->origin, 0));
-    const char *name = json_string_value(json_array_get(bounds->origin, 1));
-    if (planner->leaves[leaf].exchange != UINT32_MAX) return -1;
+// The row groups of a column's files, one after the other.
+struct groups {
+    const struct file_set *set;
+    const char *column;
+    size_t file, group;
+    uint64_t rows;  // of the one at hand
+    bool unknown;   // one doesn't say its range
+};
+
+static bool open_groups(struct planner *planner, const json_t *origin,
+                        struct groups *groups) {
+    size_t leaf = (size_t)json_integer_value(json_array_get(origin, 0));
+    if (origin == NULL || planner->leaves[leaf].exchange != UINT32_MAX) return false;
     struct file_set *set = &planner->file_sets[planner->leaves[leaf].file_set];
-    double within = 0, all = 0;
-    if (!read_footers(set)) return -1;
-    for (size_t f = 0; f < set->file_count; f++) {
-        const struct parquet_footer *footer = &set->footers[f];
-        size_t column = footer_column(footer, name);
-        if (column == SIZE_MAX) return -1;
-        for (size_t g = 0; g < footer->group_count; g++) {
-            const struct parquet_range *range = footer_range(footer, g, column);
-            if (footer->rows[g] == 0) continue;
-            if (!range->known) return -1;
-            double min = (double)range->min, max = (double)range->max;
-            double low = bounds->low > min ? bounds->low : min;
-            double high = bounds->high < max ? bounds->high : max;
-            all += (double)footer->rows[g];
-            if (high >= low)
-                within += (double)footer->rows[g] * (high - low + 1) / (max - min + 1);
+    *groups = (struct groups){.set = set,
+                              .column = json_string_value(json_array_get(origin, 1))};
+    return read_footers(set);
+}
+
+// The range of the next that has rows; NULL at the end, or where it is unknown.
+static const struct parquet_range *next_range(struct groups *groups) {
+    for (; groups->file < groups->set->file_count; groups->file++, groups->group = 0) {
+        const struct parquet_footer *footer = &groups->set->footers[groups->file];
+        size_t column = footer_column(footer, groups->column);
+        while (groups->group < footer->group_count) {
+            size_t group = groups->group++;
+            groups->rows = footer->rows[group];
+            if (groups->rows == 0) continue;
+            const struct parquet_range *range =
+                column == SIZE_MAX ? NULL : footer_range(footer, group, column);
+            if (range != NULL && range->known) return range;
+            groups->unknown = true;
+            return NULL;
         }
     }
-    return all > 0 ? within / all : -1;
+    return NULL;
+}
+
+// The share of the rows of the column's files that are within; below 0: no one knows.
+static double share_within(struct planner *planner, const struct bounds *bounds) {
+    struct groups groups;
+    double within = 0, all = 0;
+    if (!open_groups(planner, bounds->origin, &groups)) return -1;
+    for (const struct parquet_range *range; (range = next_range(&groups)) != NULL;) {
+        double min = (double)range->min, max = (double)range->max;
+        double low = bounds->low > min ? bounds->low : min;
+        double high = bounds->high < max ? bounds->high : max;
+        all += (double)groups.rows;
+        if (high >= low)
+            within += (double)groups.rows * (high - low + 1) / (max - min + 1);
+    }
+    return all > 0 && !groups.unknown ? within / all : -1;
 }
 
 static void add_bounds(struct bounds *list, size_t *count, const struct bounds *added) {
@@ -152,26 +179,14 @@ double filter_share(struct planner *planner, json_t *where) {
 // How many values the key can have, by the smallest and largest in all row groups; below
 // 0: no one knows.
 static double values_most(struct planner *planner, const json_t *key) {
-    const json_t *origin = planner_origin(planner, key);
-    if (origin == NULL) return -1;
-    size_t leaf = (size_t)json_integer_value(json_array_get(origin, 0));
-    const char *name = json_string_value(json_array_get(origin, 1));
-    if (planner->leaves[leaf].exchange != UINT32_MAX) return -1;
-    struct file_set *set = &planner->file_sets[planner->leaves[leaf].file_set];
+    struct groups groups;
     double min = 1e300, max = -1e300;
-    if (!read_footers(set)) return -1;
-    for (size_t f = 0; f < set->file_count; f++) {
-        const struct parquet_footer *footer = &set->footers[f];
-        size_t column = footer_column(footer, name);
-        if (column == SIZE_MAX) return -1;
-        for (size_t g = 0; g < footer->group_count; g++) {
-            const struct parquet_range *range = footer_range(footer, g, column);
-            if (footer->rows[g] == 0) continue;
-            if (!range->known) return -1;
-            if ((double)range->min < min) min = (double)range->min;
-            if ((double)range->max > max) max = (double)range->max;
-        }
+    if (!open_groups(planner, planner_origin(planner, key), &groups)) return -1;
+    for (const struct parquet_range *range; (range = next_range(&groups)) != NULL;) {
+        if ((double)range->min < min) min = (double)range->min;
+        if ((double)range->max > max) max = (double)range->max;
     }
+    if (groups.unknown) return -1;
     return max >= min ? max - min + 2 : 1;  // NULL is one more
 }
 
