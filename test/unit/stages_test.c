@@ -109,6 +109,38 @@ static void a_side_wider_than_the_limit_is_not_broadcast(void **state) {
     }
 }
 
+static uint64_t estimated(const char *sql) {
+    struct stages *stages = plan(sql, -1);
+    uint64_t rows = stages->stages[0].estimated_rows;
+    stages_free(stages);
+    return rows;
+}
+
+static void statistics_say_how_many_rows_are_left(void **state) {
+    (void)state;
+    // v is 0 to 49,999, k 0 to 99
+    static const struct {
+        const char *sql;
+        uint64_t rows;
+    } queries[] = {
+        {"SELECT k FROM fact WHERE v < 25000", 25000},
+        {"SELECT k FROM fact WHERE v >= 10000 AND v < 20000", 10000},
+        {"SELECT k FROM fact WHERE 10000 <= v AND 19999 >= v", 10000},
+        {"SELECT k FROM fact WHERE v > 40000 AND k < 50", 5000},
+        {"SELECT k FROM fact WHERE v <= 60000", 50000},
+        {"SELECT count(*) FROM fact GROUP BY k", 101},
+        {"SELECT count(*) FROM fact WHERE v < 25000 GROUP BY k", 101},
+        {"SELECT count(*) FROM fact GROUP BY k % 7", 16667},  // a guess: a third
+    };
+    for (size_t i = 0; i < sizeof queries / sizeof *queries; i++) {
+        uint64_t rows = estimated(queries[i].sql);
+        uint64_t off =
+            rows > queries[i].rows ? rows - queries[i].rows : queries[i].rows - rows;
+        if (off > queries[i].rows / 50 + 2)
+            fail_msg("%s: about %llu rows", queries[i].sql, (unsigned long long)rows);
+    }
+}
+
 static void group_by_the_join_key_needs_no_second_shuffle(void **state) {
     (void)state;
     struct stages *stages = plan(
@@ -230,6 +262,7 @@ int main(void) {
         cmocka_unit_test(group_by_is_partial_and_final),
         cmocka_unit_test(join_shuffles_or_reads_the_small_side_everywhere),
         cmocka_unit_test(a_side_wider_than_the_limit_is_not_broadcast),
+        cmocka_unit_test(statistics_say_how_many_rows_are_left),
         cmocka_unit_test(group_by_the_join_key_needs_no_second_shuffle),
         cmocka_unit_test(aggregate_without_partial_form_moves_rows),
         cmocka_unit_test(unknown_relations_are_refused_by_name),
