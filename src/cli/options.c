@@ -15,6 +15,7 @@ enum option_code {
     OPTION_SORT,
     OPTION_SPLIT,
     OPTION_CLUSTER,
+    OPTION_MERGE,
     OPTION_DB,
     OPTION_INIT,
     OPTION_TEMP_DIR,
@@ -90,6 +91,10 @@ static shoal_status read_one(struct cli_options *options, bool explain, int opti
             status = read_number("cluster-rows", optarg, -1, 1L << 60, &number, err);
             session->cluster_rows = number;
             break;
+        case OPTION_MERGE:
+            status = read_number("merge-segments", optarg, -1, 1L << 60, &number, err);
+            session->merge_segments = number;
+            break;
         case OPTION_SPLIT:
             status = read_number("split-rows", optarg, 1, 1L << 60, &number, err);
             session->split_rows = (uint64_t)number;
@@ -150,6 +155,7 @@ shoal_status cli_options_read(struct cli_options *options, bool explain, int arg
         {"broadcast-rows", required_argument, NULL, OPTION_BROADCAST},
         {"sort-rows", required_argument, NULL, OPTION_SORT},
         {"cluster-rows", required_argument, NULL, OPTION_CLUSTER},
+        {"merge-segments", required_argument, NULL, OPTION_MERGE},
         {"split-rows", required_argument, NULL, OPTION_SPLIT},
         {"db", required_argument, NULL, OPTION_DB},
         {"init", required_argument, NULL, OPTION_INIT},
@@ -167,7 +173,8 @@ shoal_status cli_options_read(struct cli_options *options, bool explain, int arg
     *options = (struct cli_options){.session = {.broadcast_rows = BROADCAST_AUTO,
                                                 .sort_rows = SORT_ROWS,
                                                 .split_rows = SPLIT_ROWS,
-                                                .cluster_rows = CLUSTER_ROWS}};
+                                                .cluster_rows = CLUSTER_ROWS,
+                                                .merge_segments = MERGE_SEGMENTS}};
     opterr = 0;
     optind = 1;
     for (;;) {
@@ -223,6 +230,9 @@ void cli_help(FILE *out) {
         "they\n"
         "                      are clustered on, where statistics show it, instead of\n"
         "                      shuffling; -1: never (1000000)\n"
+        "  --merge-segments N  a shuffle that would read more than N small pieces of "
+        "block\n"
+        "                      files merges them first; -1: never (1000000)\n"
         "  --split-rows N      a task reads at least N rows of a file (100000)\n"
         "  --memory SIZE       of this process and all workers together (80% of the\n"
         "                      machine's); what does not fit is spilled\n"

@@ -41,6 +41,7 @@ enum leaf_kind {
     LEAF_SCAN_ALL,   // the whole scan, in each task
     LEAF_PARTITION,  // task i reads partition i of a HASH or RANGE exchange: drives
     LEAF_SPLIT,      // task i reads every n-th block file: drives
+    LEAF_MERGE,      // task i reads partition i / slices, of every n-th file: drives
     LEAF_ALL,        // each task reads all of the exchange
     LEAF_ORDERED,    // the same, in the order of its producer's tasks
 };
@@ -48,7 +49,7 @@ enum leaf_kind {
 // Does a leaf of this kind cut its stage into tasks?
 static inline bool leaf_drives(enum leaf_kind kind) {
     return kind == LEAF_SCAN || kind == LEAF_RANGE || kind == LEAF_PARTITION ||
-           kind == LEAF_SPLIT;
+           kind == LEAF_SPLIT || kind == LEAF_MERGE;
 }
 
 struct scan_file {
@@ -81,7 +82,8 @@ void scan_ranges_free(struct scan_range *ranges, size_t count);
 struct stage_leaf {
     enum leaf_kind kind;
     char *placeholder;  // the table name in the stage's SQL text
-    uint32_t exchange;  // for PARTITION, SPLIT, ALL
+    uint32_t exchange;  // for PARTITION, SPLIT, MERGE, ALL
+    uint32_t slices;    // of a LEAF_MERGE: n
     char *scan_call;  // for scans: the table function call as SQL, e.g. read_parquet('x')
     struct schema schema;  // bound once for all files
     struct scan_file *files;
@@ -120,6 +122,7 @@ struct exchange {
     uint32_t bounds_from;  // RANGE: the exchange whose producers sampled the keys
     char *keys;            // for EXPLAIN; may be NULL
     struct schema schema;
+    uint32_t groups;  // first of two levels: so many partitions; 0: as its readers need
 };
 
 struct stages {
@@ -163,6 +166,11 @@ void stages_free(struct stages *stages);
 
 // The stage whose rows are the query's: the one that writes them to files, else the last.
 const struct stage *stages_last(const struct stages *stages);
+// A HASH exchange in two levels (levels.c): what feeds it scatters into `groups`, which a
+// stage of groups * slices tasks scatters again.
+shoal_status stages_add_level(struct stages *stages, uint32_t exchange, uint32_t groups,
+                              uint32_t slices, struct shoal_error *err);
+
 bool stage_reads(const struct stage *stage, uint32_t exchange);
 // sql, one of the stage's, with each placeholder i replaced by leaf_sql[i].
 char *stage_substitute(const struct stage *stage, const char *sql, char *const *leaf_sql);

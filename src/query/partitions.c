@@ -31,14 +31,16 @@ static void find_groups(const struct stages *stages, uint32_t *parents) {
     }
 }
 
-shoal_status run_choose_partitions(struct run *run, struct shoal_error *err) {
-    const struct stages *stages = run->stages;
-    uint32_t given = run->session->options.partitions;
+shoal_status partitions_choose(const struct session_options *options,
+                               const struct stages *stages, uint32_t **out,
+                               struct shoal_error *err) {
+    uint32_t given = options->partitions;
     size_t count = stages->exchange_count;
+    uint64_t least = (uint64_t)options->workers * options->threads * PARTITIONS_A_SLOT;
     uint32_t *parents = calloc(count + 1, sizeof *parents);
     uint64_t *rows = calloc(count + 1, sizeof *rows);
-    run->partitions = calloc(count + 1, sizeof *run->partitions);
-    bool ok = parents != NULL && rows != NULL && run->partitions != NULL;
+    uint32_t *partitions = *out = calloc(count + 1, sizeof *partitions);
+    bool ok = parents != NULL && rows != NULL && partitions != NULL;
     if (ok) find_groups(stages, parents);
     for (size_t s = 0; ok && s + 1 < stages->count; s++)
         rows[stages->stages[s].exchange] += stages->stages[s].estimated_rows;
@@ -50,10 +52,10 @@ shoal_status run_choose_partitions(struct run *run, struct shoal_error *err) {
         bool sorted = stages->exchanges[e].kind == EXCHANGE_RANGE;
         uint64_t wanted =
             rows[root_of(parents, e)] / (sorted ? SORTED_ROWS : PARTITION_ROWS);
-        uint64_t least = (uint64_t)run->slots * PARTITIONS_A_SLOT;
         if (wanted > PARTITIONS_MOST) wanted = PARTITIONS_MOST;
         if (wanted < least) wanted = least;
-        run->partitions[e] = given ? given : (uint32_t)wanted;
+        partitions[e] = given ? given : (uint32_t)wanted;
+        if (stages->exchanges[e].groups > 0) partitions[e] = stages->exchanges[e].groups;
     }
     free(parents);
     free(rows);

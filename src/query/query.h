@@ -13,6 +13,7 @@
 enum result_format { FORMAT_TABLE, FORMAT_CSV, FORMAT_JSON };
 
 #define SPLIT_ROWS 100000  // fewer are read before a task has begun
+#define MERGE_SEGMENTS 1000000
 
 struct session_options {
     uint32_t workers;     // 0: embedded
@@ -22,6 +23,8 @@ struct session_options {
     uint64_t sort_rows;      // ORDER BY from this many estimated rows on: in parts
     int64_t cluster_rows;    // cut clustered inputs of as many rows by key; -1: never
     uint64_t split_rows;     // a scan's task reads at least as many
+    int64_t merge_segments;  // a hash exchange of more small segments takes two levels;
+                             // -1: never
     uint64_t memory_bytes;   // of all processes together; 0: 80% of the machine's
     uint64_t temp_bytes;     // of spill, and of a query's block files; 0: no limit
     const char *db;          // attached read-only; may be NULL

@@ -396,7 +396,8 @@ static shoal_status prepare(struct run *run, struct shoal_error *err) {
         return shoal_no_memory(err);
     }
     run->runs[run->stages->count - 1].tasks = 1;
-    shoal_status status = run_choose_partitions(run, err);
+    shoal_status status =
+        partitions_choose(&session->options, run->stages, &run->partitions, err);
     if (status == SHOAL_OK) status = run_plan_tasks(run, err);
     if (status != SHOAL_OK || run->stages->count == 1) return status;
     status = session_start_workers(session, err);

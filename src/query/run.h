@@ -59,9 +59,6 @@ shoal_status run_cut_scan(struct run *run, const struct stage_leaf *leaf,
                           struct shoal_error *err);
 
 // partitions.c
-// Chooses run->partitions: from estimates, one number for all exchanges that some stage
-// reads side by side.
-shoal_status run_choose_partitions(struct run *run, struct shoal_error *err);
 // All inputs of the stage are there: small partitions are put together in one task.
 shoal_status run_coalesce(struct run *run, uint32_t stage, struct shoal_error *err);
 // The partitions that a task reads, both included.

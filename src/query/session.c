@@ -141,6 +141,9 @@ static shoal_status plan(struct session *session, const char *sql, bool sink,
     if (status == SHOAL_OK) {
         status = stages_plan(session->conn, sql, &options, stages, err);
     }
+    if (status == SHOAL_OK) {
+        status = levels_add(&session->options, *stages, err);
+    }
     if (status == SHOAL_UNSUPPORTED && nested_pivot(err)) {
         return shoal_fail(err, SHOAL_UNSUPPORTED, "a nested PIVOT without an IN list");
     }

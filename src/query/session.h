@@ -38,6 +38,27 @@ void session_stop_workers(struct session *session);
 // session.c: the rows of one statement, distributed if it can be.
 shoal_status session_rows(struct session *session, const char *sql,
                           struct duck_result **result, struct shoal_error *err);
+// partitions.c: how many partitions each exchange has, by estimate; the caller frees
+// them. Exchanges that some stage reads side by side have the same number.
+shoal_status partitions_choose(const struct session_options *options,
+                               const struct stages *stages, uint32_t **partitions,
+                               struct shoal_error *err);
+// splits.c: into how many tasks the scan is cut, about.
+uint64_t session_scan_tasks(const struct session_options *options,
+                            const struct stage *stage, const struct stage_leaf *leaf);
+
+// levels.c
+struct levels {
+    uint32_t groups, slices;  // 0: one level is enough
+};
+// For block files of so many partitions, and so many bytes together; at most `most`
+// segments are left alone.
+struct levels levels_choose(uint64_t files, uint32_t partitions, uint64_t bytes,
+                            uint64_t most);
+// Puts a level before each exchange that needs one.
+shoal_status levels_add(const struct session_options *options, struct stages *stages,
+                        struct shoal_error *err);
+
 // worker_state.c: remembers a statement that just ran here if workers must repeat it, and
 // ends those that run.
 void worker_state_keep(struct session *session, const char *sql);

@@ -16,9 +16,8 @@
 #define GROUPS_SPLIT_ROWS 2000000
 
 // Rows that a task reads of a scan that has so many.
-static uint64_t split_size(const struct run *run, const struct stage *stage,
-                           uint64_t rows) {
-    const struct session_options *options = &run->session->options;
+static uint64_t split_size(const struct session_options *options,
+                           const struct stage *stage, uint64_t rows) {
     uint64_t size = rows / (SCAN_TASKS_A_WORKER * options->workers) + 1;
     if (size > SPLIT_ROWS_MAX) size = SPLIT_ROWS_MAX;
     if (stage->groups && stage->estimated_rows >= GROUPS_MANY) {
@@ -26,6 +25,18 @@ static uint64_t split_size(const struct run *run, const struct stage *stage,
         if (size > most) size = most;
     }
     return size < options->split_rows ? options->split_rows : size;
+}
+
+static uint64_t count_rows(const struct stage_leaf *leaf) {
+    uint64_t rows = 0;
+    for (size_t i = 0; i < leaf->file_count; i++) rows += leaf->files[i].rows;
+    return rows;
+}
+
+uint64_t session_scan_tasks(const struct session_options *options,
+                            const struct stage *stage, const struct stage_leaf *leaf) {
+    uint64_t rows = count_rows(leaf);
+    return rows / split_size(options, stage, rows) + 1;
 }
 
 // How one file is cut: parts that end before ends[i]; NULL: by rows.
@@ -99,9 +110,8 @@ static shoal_status add_parts(const struct stage_leaf *leaf, const struct scan_f
 shoal_status run_cut_scan(struct run *run, const struct stage_leaf *leaf,
                           const struct stage *of, struct stage_run *stage,
                           struct shoal_error *err) {
-    uint64_t rows = 0;
-    for (size_t i = 0; i < leaf->file_count; i++) rows += leaf->files[i].rows;
-    uint64_t size = split_size(run, of, rows);
+    uint64_t rows = count_rows(leaf);
+    uint64_t size = split_size(&run->session->options, of, rows);
     // Each file gives at most its parts, one of them begun in the task before.
     size_t most = leaf->file_count + 1 + (size_t)(rows / size);
     if (leaf->file_count == 0 || most > UINT32_MAX / 8) {

@@ -24,6 +24,8 @@ shoal_status run_plan_tasks(struct run *run, struct shoal_error *err) {
             status = run_cut_scan(run, leaf, stage, to, err);
         } else if (leaf->kind == LEAF_RANGE) {
             to->tasks = (uint32_t)leaf->range_count;
+        } else if (leaf->kind == LEAF_MERGE) {
+            to->tasks = run->partitions[leaf->exchange] * leaf->slices;
         } else {
             to->tasks = leaf->kind == LEAF_PARTITION ? run->partitions[leaf->exchange]
                                                      : run->session->options.workers;
@@ -74,14 +76,17 @@ static bool gather_input(const struct run *run, const struct stage_leaf *leaf,
     size_t capacity = 0;
     size_t number = 0;
     uint32_t first = 0, last = BLOCK_LAST;
+    bool merges = leaf->kind == LEAF_MERGE;
+    bool some = merges || leaf->kind == LEAF_PARTITION;  // of the partitions
+    if (merges) first = last = index / leaf->slices;
     if (leaf->kind == LEAF_PARTITION) run_task_partitions(state, index, &first, &last);
-    input->ordered = leaf->kind == LEAF_ORDERED;
+    input->ordered = merges || leaf->kind == LEAF_ORDERED;
     for (size_t s = 0; s + 1 < run->stages->count; s++) {
         if (run->stages->stages[s].exchange != leaf->exchange) continue;
         for (size_t f = 0; f < run->runs[s].file_count; f++, number++) {
             const struct task_file *file = &run->runs[s].files[f];
-            if (leaf->kind == LEAF_PARTITION && !sizes_any(&file->rows, first, last))
-                continue;
+            if (some && !sizes_any(&file->rows, first, last)) continue;
+            if (merges && number % leaf->slices != index % leaf->slices) continue;
             if (leaf->kind == LEAF_SPLIT && number % state->tasks != index) continue;
             if (!add_segment(input, &capacity, file->path, first, last)) return false;
         }
