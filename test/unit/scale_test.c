@@ -1,6 +1,6 @@
-// The driver at size: a shuffle of 20,000 map tasks into 20,000 partitions, with the real
-// scheduler on a virtual cluster and the real books of what the map tasks wrote. It runs
-// in a process of its own, whose memory is the driver's.
+// The driver at size: a shuffle of 20,000 map tasks into 20,000 partitions, in one level
+// and in two, with the real scheduler on a virtual cluster and the real books of what
+// tasks wrote. Each runs in a process of its own, whose memory is the driver's.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,9 +23,10 @@
 
 struct driver {
     struct run run;
-    uint64_t *rows;  // scratch: of one output
-    uint64_t *sums;  // of each partition
+    uint32_t groups, slices;  // of a first level; 0: there is none
+    uint64_t *rows;           // scratch: of one output
     uint64_t random, messages, message_bytes;
+    uint64_t segments;  // of the inputs that messages name
 };
 
 static bool said(const struct shoal_error *err) {
@@ -33,26 +34,38 @@ static bool said(const struct shoal_error *err) {
     return false;
 }
 
-// Each partition gets 64 to 191 rows of a map task, one in 16 none.
-static bool make_output(struct driver *driver, uint32_t task,
-                        struct task_output *output) {
-    char path[128];
+// A task's rows: 64 to 191 in each partition of [first, last], in one of 16 none.
+static void draw_rows(struct driver *driver, uint32_t first, uint32_t last) {
     uint64_t random = driver->random;
-    for (uint32_t p = 0; p < TASKS; p++) {
+    memset(driver->rows, 0, TASKS * sizeof *driver->rows);
+    for (uint32_t p = first; p <= last; p++) {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
         driver->rows[p] = random % 16 == 0 ? 0 : 64 + (random >> 32) % 128;
     }
     driver->random = random;
-    (void)snprintf(path, sizeof path, "/var/tmp/shoal/spool-12345/q1/s0.t%u.a0.w%u", task,
-                   task % 1000);
-    *output = (struct task_output){.count = 1, .partitions = TASKS};
+}
+
+static bool make_output(struct driver *driver, uint32_t stage, uint32_t task,
+                        struct task_output *output) {
+    const struct stage *of = &driver->run.stages->stages[stage];
+    uint32_t partitions = run_partitions(&driver->run, of), first = 0;
+    uint32_t last = partitions - 1;
+    if (of->leaf_count > 0) {  // of one group
+        uint64_t group = task / driver->slices;
+        first = (uint32_t)(group * TASKS / driver->groups);
+        last = (uint32_t)(((group + 1) * TASKS - 1) / driver->groups);
+    }
+    draw_rows(driver, first, last);
+    struct text path = {0};
+    text_printf(&path, "%s/s%u.t%u.a0.w%u", driver->run.folder, stage, task, task % 1000);
+    *output = (struct task_output){.count = 1, .partitions = partitions};
     output->files = calloc(1, sizeof *output->files);
     if (output->files == NULL) return false;
-    output->files[0].path = strdup(path);
+    output->files[0].path = text_take(&path);
     return output->files[0].path != NULL &&
-           sizes_make(&output->files[0].rows, driver->rows, TASKS);
+           sizes_make(&output->files[0].rows, driver->rows, partitions);
 }
 
 // Over the wire and back.
@@ -77,15 +90,21 @@ static bool on_done(void *context, uint32_t stage, uint32_t task) {
     struct task_output output = {0};
     struct shoal_error err;
     state->done++;
-    if (stage > 0) return true;
-    bool ok = make_output(driver, task, &output);
+    if (driver->run.stages->stages[stage].scatter != BLOCK_HASH) return true;
+    bool ok = make_output(driver, stage, task, &output);
     if (ok && task % MESSAGE_EVERY == 0) ok = send(driver, &output);
     ok = ok && (run_keep_files(state, task, &output, &err) == SHOAL_OK || said(&err));
     task_output_free(&output);
-    if (!ok || state->done < state->tasks) return ok;
-    for (size_t f = 0; f < state->file_count; f++)
-        sizes_add_to(&state->files[f].rows, driver->sums);
-    return true;
+    return ok;
+}
+
+// How many files a task should read.
+static bool is_likely(const struct driver *driver, const struct task *task) {
+    size_t count = task->inputs[0].count;
+    bool first = driver->run.stages->stages[task->stage].scatter == BLOCK_HASH;
+    if (driver->groups == 0) return count > TASKS / 2 && count < TASKS;
+    return first ? count > 0 && count <= TASKS / driver->slices + 1
+                 : count > driver->slices / 2 && count <= driver->slices * 2;
 }
 
 static bool on_start(void *context, const struct sched_action *action) {
@@ -99,84 +118,106 @@ static bool on_start(void *context, const struct sched_action *action) {
     if (status != SHOAL_OK) return said(&err);
     driver->messages++;
     driver->message_bytes += strlen(json);
-    bool ok = action->stage == 0 ||
-              (task->inputs[0].count > TASKS / 2 && task->inputs[0].count < TASKS);
+    bool ok = task->input_count == 0 || is_likely(driver, task);
+    for (size_t i = 0; i < task->input_count; i++)
+        driver->segments += task->inputs[i].count;
     free(json);
     task_free(task);
     return ok;
 }
 
-// Within what 20,000 outputs of about 120 rows may be off.
-static bool sums_are_right(const struct driver *driver) {
-    double expected = 127.5 * 15 / 16 * TASKS;
-    for (uint32_t p = 0; p < TASKS; p++) {
-        double off = (double)driver->sums[p] / expected;
-        if (off < 0.9 || off > 1.1) return false;
-    }
-    return true;
+// Maps that feed exchange 0, and what reads it.
+static struct stages *make_stages(void) {
+    static const struct stage_leaf leaf = {.kind = LEAF_PARTITION};
+    struct stages *stages = calloc(1, sizeof *stages);
+    struct stage *list = calloc(3, sizeof *list);
+    struct exchange *exchanges = calloc(2, sizeof *exchanges);
+    assert_true(stages != NULL && list != NULL && exchanges != NULL);
+    list[0] = (struct stage){.sql = strdup("SELECT 1"), .scatter = BLOCK_HASH};
+    list[1] = (struct stage){.sql = strdup("SELECT * FROM __leaf_0__"),
+                             .leaves = calloc(1, sizeof leaf),
+                             .leaf_count = 1,
+                             .exchange = 1};
+    list[2] = (struct stage){.sql = strdup("SELECT 1"), .exchange = UINT32_MAX};
+    assert_non_null(list[1].leaves);
+    list[1].leaves[0] = leaf;
+    list[1].leaves[0].placeholder = strdup("__leaf_0__");
+    exchanges[0].kind = EXCHANGE_HASH;
+    exchanges[1] = (struct exchange){.id = 1, .kind = EXCHANGE_GATHER};
+    assert_true(schema_add(&exchanges[0].schema, "c0", "BIGINT"));
+    *stages = (struct stages){
+        .stages = list, .count = 3, .exchanges = exchanges, .exchange_count = 2};
+    return stages;
 }
 
-// In the child: 0 when all went well.
-static int drive(void) {
-    char sql[] = "SELECT 1", leaf_sql[] = "SELECT * FROM __leaf_0_0__";
-    char placeholder[] = "__leaf_0_0__", folder[] = "/var/tmp/shoal/spool-12345/q1";
-    char name[] = "c0", type[] = "BIGINT";
-    struct schema_column column = {name, type};
-    struct stage_leaf leaf = {.kind = LEAF_PARTITION, .placeholder = placeholder};
-    struct stage list[] = {
-        {.sql = sql, .scatter = BLOCK_HASH},
-        {.sql = leaf_sql, .leaves = &leaf, .leaf_count = 1, .exchange = 1},
-        {.sql = sql, .exchange = UINT32_MAX}};
-    struct exchange exchanges[] = {{.schema = {&column, 1}}, {.id = 1}};
-    struct stages stages = {
-        .stages = list, .count = 3, .exchanges = exchanges, .exchange_count = 2};
-    struct stage_run runs[3] = {{.tasks = TASKS}, {.tasks = TASKS, .first_task = TASKS}};
-    uint32_t partitions[] = {TASKS, 1};
-    struct driver driver = {.run = {.stages = &stages,
-                                    .runs = runs,
-                                    .partitions = partitions,
-                                    .folder = folder},
-                            .rows = calloc(TASKS, sizeof(uint64_t)),
-                            .sums = calloc(TASKS, sizeof(uint64_t)),
-                            .random = 11};
-    const struct sim_stage shuffle[] = {{.tasks = TASKS},
-                                        {.tasks = TASKS, .deps = {0}, .ndeps = 1}};
-    const struct sim_driver calls = {&driver, on_start, on_done};
+static bool simulate(struct driver *driver) {
+    uint32_t merges = driver->groups * driver->slices;
+    const struct sim_stage one[] = {{.tasks = TASKS},
+                                    {.tasks = TASKS, .deps = {0}, .ndeps = 1}};
+    const struct sim_stage two[] = {{.tasks = TASKS},
+                                    {.tasks = merges, .deps = {0}, .ndeps = 1},
+                                    {.tasks = TASKS, .deps = {1}, .ndeps = 1}};
+    const struct sim_driver calls = {driver, on_start, on_done};
     const struct sim_options options = {.seed = 6,
                                         .workers = 1000,
                                         .slots = 4,
-                                        .stages = shuffle,
-                                        .stages_size = 2,
+                                        .stages = merges == 0 ? one : two,
+                                        .stages_size = merges == 0 ? 2 : 3,
                                         .death_rate = 0.001,
                                         .failure_rate = 0.001,
                                         .late_rate = 0.5,
                                         .driver = &calls};
     struct sim_result result;
     double start = clock_seconds();
-    bool ok = driver.rows != NULL && driver.sums != NULL && sim_run(&options, &result);
-    double seconds = clock_seconds() - start;
-    ok = ok && result.end == SCHED_SUCCEEDED && result.violation[0] == '\0' &&
-         result.accepted == 2 * TASKS && sums_are_right(&driver);
-    if (ok) {
-        printf("%u x %u: %.1f s, %llu decisions, a message has %llu bytes\n", TASKS,
-               TASKS, seconds, (unsigned long long)result.decisions,
-               (unsigned long long)(driver.message_bytes / driver.messages));
+    for (uint32_t s = 0; s < options.stages_size; s++)
+        driver->run.runs[s].tasks = options.stages[s].tasks;
+    bool ok = sim_run(&options, &result);
+    printf("%u x %u in %u levels: %.1f s, %llu decisions, a task reads %llu files\n",
+           TASKS, TASKS, options.stages_size - 1, clock_seconds() - start,
+           (unsigned long long)result.decisions,
+           (unsigned long long)(driver->segments * MESSAGE_EVERY / (TASKS + merges)));
+    return ok && result.end == SCHED_SUCCEEDED && result.violation[0] == '\0' &&
+           result.accepted == 2 * TASKS + merges;
+}
+
+// In the child: 0 when all went well.
+static int drive(bool two_levels) {
+    char folder[] = "/var/tmp/shoal/spool-12345/q1";
+    struct stage_run runs[4] = {0};
+    uint32_t partitions[] = {TASKS, 1, 0};
+    struct shoal_error err;
+    struct stages *stages = make_stages();
+    struct driver driver = {.run = {.stages = stages,
+                                    .runs = runs,
+                                    .partitions = partitions,
+                                    .folder = folder},
+                            .rows = calloc(TASKS, sizeof(uint64_t)),
+                            .random = 11};
+    bool ok = driver.rows != NULL;
+    if (two_levels) {
+        struct levels levels = levels_choose(TASKS, TASKS, 0, MERGE_SEGMENTS);
+        driver.groups = partitions[2] = levels.groups;
+        driver.slices = levels.slices;
+        ok = ok && levels.groups > 0 &&
+             stages_add_level(stages, 0, levels.groups, levels.slices, &err) == SHOAL_OK;
     }
-    struct task_output files = {.files = runs[0].files, .count = runs[0].file_count};
-    task_output_free(&files);
-    free(runs[0].file_tasks);
+    ok = ok && simulate(&driver);
+    for (size_t s = 0; s < stages->count; s++) {
+        struct task_output files = {.files = runs[s].files, .count = runs[s].file_count};
+        task_output_free(&files);
+        free(runs[s].file_tasks);
+    }
+    stages_free(stages);
     free(driver.rows);
-    free(driver.sums);
     return ok ? 0 : 1;
 }
 
-static void a_large_shuffle_fits_a_small_driver(void **state) {
-    (void)state;
+static void run_in_child(bool two_levels) {
     fflush(stdout);
     pid_t child = fork();
     assert_true(child >= 0);
     if (child == 0) {
-        int code = drive();
+        int code = drive(two_levels);
         fflush(stdout);
         _exit(code);
     }
@@ -189,9 +230,20 @@ static void a_large_shuffle_fits_a_small_driver(void **state) {
     assert_true(usage.ru_maxrss * 1024 < MEMORY_MOST);
 }
 
+static void a_large_shuffle_fits_a_small_driver(void **state) {
+    (void)state;
+    run_in_child(false);
+}
+
+static void two_levels_are_few_segments(void **state) {
+    (void)state;
+    run_in_child(true);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_large_shuffle_fits_a_small_driver),
+        cmocka_unit_test(two_levels_are_few_segments),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
