@@ -69,7 +69,7 @@ void block_writer_close(struct block_writer *writer);
 
 // ---- reader
 struct block_file {
-    int fd;
+    int fd;  // -1: too many are open, it is opened for each chunk
     char *path;
     uint64_t size;
     uint32_t partitions;

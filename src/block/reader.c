@@ -1,8 +1,10 @@
 // The reader. Every size that a file says is checked against the file before it is used,
 // and every byte that reaches DuckDB is under a checksum: a file that changed is an error
 // with its path and place, never a wrong answer.
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/io.h"
@@ -95,6 +97,30 @@ static shoal_status check_index(struct block_file *file,
     return status;
 }
 
+// A task may read more files than a process may have open: some stay open, up to half of
+// the limit, the others are opened again for each chunk.
+static atomic_size_t files_open;
+
+static void limit_open(struct block_file *file) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) limit.rlim_cur = 256;
+    if (atomic_fetch_add(&files_open, 1) < limit.rlim_cur / 2) return;
+    atomic_fetch_sub(&files_open, 1);
+    close(file->fd);
+    file->fd = -1;
+}
+
+static shoal_status read_at(const struct block_file *file,
+                            const struct block_index_entry *entry, void *data,
+                            struct shoal_error *err) {
+    int fd = file->fd;
+    shoal_status status = fd < 0 ? io_open(file->path, &fd, err) : SHOAL_OK;
+    if (status == SHOAL_OK)
+        status = io_read_at(fd, file->path, data, entry->size, entry->offset, err);
+    if (file->fd < 0 && fd >= 0) close(fd);
+    return status;
+}
+
 shoal_status block_file_open(struct block_file *file, const char *path,
                              const struct column *shapes, size_t columns,
                              struct shoal_error *err) {
@@ -126,12 +152,21 @@ shoal_status block_file_open(struct block_file *file, const char *path,
             status = check_index(file, &footer, shapes, columns, err);
         }
     }
-    if (status != SHOAL_OK) block_file_close(file);
+    if (status == SHOAL_OK) {
+        limit_open(file);
+        return SHOAL_OK;
+    }
+    if (file->fd >= 0) close(file->fd);
+    file->fd = -1;
+    block_file_close(file);
     return status;
 }
 
 void block_file_close(struct block_file *file) {
-    if (file->fd >= 0) close(file->fd);
+    if (file->fd >= 0) {
+        close(file->fd);
+        atomic_fetch_sub(&files_open, 1);
+    }
     free(file->path);
     free(file->index);
     *file = (struct block_file){.fd = -1};
@@ -249,8 +284,7 @@ shoal_status block_chunk_read(struct block_chunk *chunk, const struct block_file
                               file->path);
         }
     }
-    shoal_status status =
-        io_read_at(file->fd, file->path, chunk->data, entry->size, entry->offset, err);
+    shoal_status status = read_at(file, entry, chunk->data, err);
     if (status != SHOAL_OK) return status;
     struct block_chunk_header header;
     memcpy(&header, chunk->data, sizeof header);

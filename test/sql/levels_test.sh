@@ -45,5 +45,10 @@ check "never" merged no --partitions 512 --merge-segments -1
 ran() { merged yes --partitions 50 --merge-segments 0 && grep -q "$1" "$work/plan"; }
 check "groups and slices" ran 'Merge exchange 4: 8 groups, [0-9]* slices'
 check "the partitions stay" ran 'ran: 50 tasks'
+few_files() { # what reads 300 files and more may have 200 open
+    ulimit -Sn 200
+    merged no --partitions 300 --merge-segments -1
+}
+check "more files than may be open" few_files
 check "no number" fails 2 "--merge-segments few" sql --merge-segments few "SELECT 1"
 finish
