@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "task/segments.h"
 
 #define MANY (1u << 24)  // bounds every count in a message
 
@@ -44,16 +45,9 @@ void task_output_free(struct task_output *output) {
 shoal_status task_encode(const struct task *task, char **json, struct shoal_error *err) {
     json_t *inputs = json_array();
     for (size_t i = 0; i < task->input_count; i++) {
-        json_t *segments = json_array();
-        for (size_t s = 0; s < task->inputs[i].count; s++) {
-            const struct task_segment *segment = &task->inputs[i].segments[s];
-            json_array_append_new(segments, json_pack("[s, I, I]", segment->path,
-                                                      (json_int_t)segment->first,
-                                                      (json_int_t)segment->last));
-        }
         json_array_append_new(inputs,
                               json_pack("{s:b, s:o}", "ordered", task->inputs[i].ordered,
-                                        "segments", segments));
+                                        "segments", segments_to_json(&task->inputs[i])));
     }
     return json_take_text(
         json_pack("{s:I, s:I, s:I, s:s, s:o, s:s, s:I, s:i, s:b, s:o, s:s?, s:s?}",
@@ -64,36 +58,6 @@ shoal_status task_encode(const struct task *task, char **json, struct shoal_erro
                   keys_to_json(&task->bounds), "copy_options", task->copy_options,
                   "copy_file", task->copy_file),
         json, err);
-}
-
-static shoal_status decode_input(const json_t *input_json, struct task_input *input,
-                                 struct shoal_error *err) {
-    const json_t *segments = json_object_get(input_json, "segments");
-    size_t count = json_array_size(segments);
-    if (!json_is_array(segments) || count > MANY) {
-        return shoal_fail(err, SHOAL_CORRUPT, "a task's input is not a list of segments");
-    }
-    input->ordered = json_is_true(json_object_get(input_json, "ordered"));
-    input->segments = calloc(count + 1, sizeof *input->segments);
-    if (input->segments == NULL) return shoal_no_memory(err);
-    for (size_t s = 0; s < count; s++) {
-        const json_t *item = json_array_get(segments, s);
-        const char *path = json_string_value(json_array_get(item, 0));
-        json_int_t first = json_integer_value(json_array_get(item, 1));
-        json_int_t last = json_integer_value(json_array_get(item, 2));
-        if (path == NULL || first < 0 || last < first || last > UINT32_MAX) {
-            return shoal_fail(err, SHOAL_CORRUPT,
-                              "a task's segment has no path or partitions");
-        }
-        input->segments[s].path = strdup(path);
-        input->segments[s].first = (uint32_t)first;
-        input->segments[s].last = (uint32_t)last;
-        if (input->segments[s].path == NULL) {
-            return shoal_no_memory(err);
-        }
-        input->count++;
-    }
-    return SHOAL_OK;
 }
 
 // A text that may be absent or null.
@@ -161,7 +125,10 @@ shoal_status task_decode(const char *json, size_t size, struct task **out,
     }
     for (size_t i = 0; status == SHOAL_OK && i < json_array_size(inputs); i++) {
         task->input_count++;
-        status = decode_input(json_array_get(inputs, i), &task->inputs[i], err);
+        const json_t *input = json_array_get(inputs, i);
+        task->inputs[i].ordered = json_is_true(json_object_get(input, "ordered"));
+        status =
+            segments_from_json(json_object_get(input, "segments"), &task->inputs[i], err);
     }
     json_decref(root);
     if (status == SHOAL_OK) {

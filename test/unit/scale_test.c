@@ -187,7 +187,9 @@ static int drive(bool two_levels) {
     uint32_t partitions[] = {TASKS, 1, 0};
     struct shoal_error err;
     struct stages *stages = make_stages();
-    struct driver driver = {.run = {.stages = stages,
+    struct session session = {.options = {.workers = 1000, .threads = 4}};
+    struct driver driver = {.run = {.session = &session,
+                                    .stages = stages,
                                     .runs = runs,
                                     .partitions = partitions,
                                     .folder = folder},

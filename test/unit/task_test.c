@@ -1,0 +1,115 @@
+// A task's message: what it reads comes back, and what is no message is refused.
+#include "task/task.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "support/harness.h"
+
+static char *encode(struct task_segment *segments, size_t count) {
+    char sql[] = "SELECT 1", output[] = "/out";
+    struct task_input inputs[] = {{segments, count, true}, {0}};
+    struct task task = {.id = 9,
+                        .sql = sql,
+                        .inputs = inputs,
+                        .input_count = 2,
+                        .output = output,
+                        .partitions = 3};
+    struct shoal_error err;
+    char *json = NULL;
+    if (task_encode(&task, &json, &err) != SHOAL_OK) fail_msg("%s", err.message);
+    return json;
+}
+
+static void round_trip(struct task_segment *segments, size_t count) {
+    struct shoal_error err;
+    struct task *task = NULL;
+    char *json = encode(segments, count);
+    if (task_decode(json, strlen(json), &task, &err) != SHOAL_OK)
+        fail_msg("%s in %s", err.message, json);
+    assert_int_equal(task->input_count, 2);
+    assert_true(task->inputs[0].ordered);
+    assert_int_equal(task->inputs[0].count, count);
+    assert_int_equal(task->inputs[1].count, 0);
+    for (size_t s = 0; s < count; s++) {
+        const struct task_segment *segment = &task->inputs[0].segments[s];
+        assert_string_equal(segment->path, segments[s].path);
+        assert_int_equal(segment->first, segments[s].first);
+        assert_int_equal(segment->last, segments[s].last);
+    }
+    free(json);
+    task_free(task);
+}
+
+static void segments_come_back(void **state) {
+    (void)state;
+    char a[] = "/tmp/s0.t1/data_0.", b[] = "/tmp/s0.t1/data_0.x",
+         c[] = "/tmp/s0.t2:3,4@/7", d[] = "/other", e[] = "12", f[] = "/tmp/\xc3\xa4",
+         g[] = "/tmp/\xc3\xb6", h[] = "/tmp/\"\n\\";
+    struct task_segment list[] = {{a, 7, 7},          {b, 7, 7},          {b, 0, 7},
+                                  {c, 0, BLOCK_LAST}, {d, 0, BLOCK_LAST}, {e, 1, 1},
+                                  {f, 1, 1},          {g, 1, 1},          {h, 1, 1},
+                                  {h, 1, 1},          {a, 0, BLOCK_LAST}, {e, 0, 0}};
+    for (size_t count = 0; count <= sizeof list / sizeof *list; count++)
+        round_trip(list, count);
+}
+
+static void many_take_little(void **state) {
+    (void)state;
+    enum { COUNT = 20000 };
+    static struct task_segment segments[COUNT];
+    for (size_t s = 0; s < COUNT; s++) {
+        char path[128];
+        (void)snprintf(path, sizeof path,
+                       "/var/tmp/shoal-12345/q1/s0.t%zu.a0.w%zu/data_0.", s,
+                       s * 7 % 1000);
+        segments[s] = (struct task_segment){strdup(path), 3, 3};
+    }
+    round_trip(segments, COUNT);
+    char *json = encode(segments, COUNT);
+    assert_true(strlen(json) < 700000);
+    free(json);
+    for (size_t s = 0; s < COUNT; s++) free(segments[s].path);
+}
+
+static void refused(const char *segments) {
+    char json[512];
+    struct shoal_error err;
+    struct task *task = NULL;
+    (void)snprintf(json, sizeof json,
+                   "{\"task\": 1, \"attempt\": 0, \"stage\": 0, \"sql\": \"\", "
+                   "\"output\": \"\", \"partitions\": 1, \"scatter\": 0, \"bounds\": [], "
+                   "\"inputs\": [{\"segments\": %s}]}",
+                   segments);
+    if (task_decode(json, strlen(json), &task, &err) != SHOAL_CORRUPT)
+        fail_msg("%s was taken", segments);
+    if (strstr(err.message, "segment") == NULL) fail_msg("%s", err.message);
+}
+
+static void what_is_no_segment_is_refused(void **state) {
+    (void)state;
+    refused("7");
+    refused("[]");
+    refused("\"x\"");
+    refused("\"0,1:a\"");       // of no partition
+    refused("\"1-0@0,1:a\"");   // the last before the first
+    refused("\"0-0@0,2:a\"");   // shorter than it says
+    refused("\"0-0@1,1:a\"");   // more than the path before has
+    refused("\"0-0@0,0:\"");    // no path
+    refused("\"0-0@0,1:a0\"");  // and half of one more
+    refused("\"0-0@0,1:a2,1:b\"");
+    refused("\"0-99999999999@0,1:a\"");
+    refused("\"0-0@0,9999:a\"");
+    refused("\"-0@0,1:a\"");
+    refused("\"0-0,0,1:a\"");
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(segments_come_back),
+        cmocka_unit_test(many_take_little),
+        cmocka_unit_test(what_is_no_segment_is_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
