@@ -342,7 +342,7 @@ static shoal_status run_sink(struct run *run, struct duck_result **result,
     uint64_t rows = 0;
     shoal_status status = SHOAL_OK;
     if (stage->sink) {
-        const struct stage_run *state = &run->runs[stage->id];
+        const struct stage_run *state = &run->runs[stage - run->stages->stages];
         status = commit_files(run, state->files, state->file_count, &rows, err);
     } else {
         status = write_here(run, &here, err);
