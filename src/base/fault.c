@@ -15,13 +15,14 @@ static struct {
     char call[8];
     int fault;
     unsigned at;
-    bool on;  // and every later one
+    bool on;           // and every later one
+    const char *path;  // with this in it; NULL: any
     atomic_uint count;
 } plan;
 
 static int inject(const char *call, const char *path) {
-    (void)path;
     if (strcmp(call, plan.call) != 0) return 0;
+    if (plan.path != NULL && strstr(path, plan.path) == NULL) return 0;
     unsigned number = atomic_fetch_add(&plan.count, 1) + 1;
     if (plan.on ? number < plan.at : number != plan.at) return 0;
     if (plan.fault == KILL) raise(SIGKILL);
@@ -40,8 +41,14 @@ shoal_status fault_from_environment(struct shoal_error *err) {
     const char *text = getenv("SHOAL_FAULT");
     char name[8] = "";
     if (text == NULL || *text == '\0') return SHOAL_OK;
-    plan.on = text[strlen(text) - 1] == '+';
-    bool ok = sscanf(text, "%7[a-z]:%7[A-Z]:%u", plan.call, name, &plan.at) == 3;
+    int end = 0;
+    bool ok = sscanf(text, "%7[a-z]:%7[A-Z]:%u%n", plan.call, name, &plan.at, &end) == 3;
+    if (ok) {
+        plan.on = text[end] == '+';
+        end += plan.on;
+        if (text[end] == ':') plan.path = text + end + 1;
+        ok = text[end] == '\0' || text[end] == ':';
+    }
     bool known = false;
     for (size_t i = 0; ok && i < sizeof faults / sizeof *faults; i++) {
         if (strcmp(name, faults[i].name) != 0) continue;
@@ -49,7 +56,8 @@ shoal_status fault_from_environment(struct shoal_error *err) {
         known = true;
     }
     if (!known) {
-        return shoal_fail(err, SHOAL_USAGE, "SHOAL_FAULT=%s is not CALL:FAULT:N", text);
+        return shoal_fail(err, SHOAL_USAGE,
+                          "SHOAL_FAULT=%s is not CALL:FAULT:N, as in base/fault.h", text);
     }
     io_fault = inject;
     return SHOAL_OK;

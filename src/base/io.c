@@ -74,29 +74,28 @@ shoal_status io_write(int fd, const char *path, const void *data, size_t size,
 
 #define PIECES_MOST 1024  // IOV_MAX of Linux
 
-shoal_status io_write_pieces(int fd, const char *path, struct iovec *pieces, size_t count,
-                             struct shoal_error *err) {
-    while (count > 0) {
+shoal_status io_write_pieces(int fd, const char *path, const struct iovec *pieces,
+                             size_t count, struct shoal_error *err) {
+    shoal_status status = SHOAL_OK;
+    for (size_t at = 0; status == SHOAL_OK && at < count;) {
         if (io_fault != NULL) {  // a test wants to see each write
-            shoal_status status =
-                io_write(fd, path, pieces->iov_base, pieces->iov_len, err);
-            if (status != SHOAL_OK) return status;
-            pieces++;
-            count--;
+            status = io_write(fd, path, pieces[at].iov_base, pieces[at].iov_len, err);
+            at++;
             continue;
         }
-        ssize_t wrote =
-            writev(fd, pieces, (int)(count < PIECES_MOST ? count : PIECES_MOST));
+        size_t most = count - at < PIECES_MOST ? count - at : PIECES_MOST;
+        ssize_t wrote = writev(fd, pieces + at, (int)most);
         if (wrote < 0 && errno == EINTR) continue;
         if (wrote < 0) return fail("write", path, err);
         size_t left = (size_t)wrote;
-        for (; count > 0 && left >= pieces->iov_len; count--) left -= pieces++->iov_len;
-        if (count > 0 && left > 0) {
-            pieces->iov_base = (char *)pieces->iov_base + left;
-            pieces->iov_len -= left;
+        for (; at < count && left >= pieces[at].iov_len; at++) left -= pieces[at].iov_len;
+        if (left > 0) {
+            status = io_write(fd, path, (const char *)pieces[at].iov_base + left,
+                              pieces[at].iov_len - left, err);
+            at++;
         }
     }
-    return SHOAL_OK;
+    return status;
 }
 
 shoal_status io_read_at(int fd, const char *path, void *data, size_t size,

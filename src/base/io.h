@@ -20,9 +20,9 @@ shoal_status io_create(const char *path, int *fd, struct shoal_error *err);  // 
 shoal_status io_open(const char *path, int *fd, struct shoal_error *err);    // to read
 shoal_status io_write(int fd, const char *path, const void *data, size_t size,
                       struct shoal_error *err);
-// All of the pieces, in order; the list is used up.
-shoal_status io_write_pieces(int fd, const char *path, struct iovec *pieces, size_t count,
-                             struct shoal_error *err);
+// All of the pieces, in order.
+shoal_status io_write_pieces(int fd, const char *path, const struct iovec *pieces,
+                             size_t count, struct shoal_error *err);
 // Reads exactly size bytes at offset; a short file is SHOAL_CORRUPT.
 shoal_status io_read_at(int fd, const char *path, void *data, size_t size,
                         uint64_t offset, struct shoal_error *err);
