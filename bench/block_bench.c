@@ -133,7 +133,7 @@ static void run(const char *folder, size_t bytes, uint32_t partitions, bool stri
     size_t rounds = bytes / (input.row_bytes * ROWS);
     size_t values = rounds * ROWS * (input.columns - 1);
     size_t moved = rounds * ROWS * input.row_bytes;
-    if (block_bind_output(path, partitions, BLOCK_HASH, NULL, &err) != SHOAL_OK)
+    if (block_bind_output(path, NULL, partitions, BLOCK_HASH, NULL, &err) != SHOAL_OK)
         die(&err);
     void *sink = block_sink.open(path, input.shapes, input.columns, &err);
     if (sink == NULL) die(&err);

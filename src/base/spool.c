@@ -4,11 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/text.h"
@@ -98,7 +100,7 @@ shoal_status spool_open_as(struct spool *spool, const char *parent, const char *
     return status;
 }
 
-shoal_status spool_open(struct spool *spool, const char *parent,
+shoal_status spool_open(struct spool *spool, const char *parent, const char *option,
                         struct shoal_error *err) {
     if (parent == NULL) parent = getenv("TMPDIR");
     if (parent == NULL || *parent == '\0') parent = "/tmp";
@@ -106,7 +108,7 @@ shoal_status spool_open(struct spool *spool, const char *parent,
     if (status == SHOAL_IO && spool->path == NULL) {
         size_t length = strlen(err->message);
         (void)snprintf(err->message + length, sizeof err->message - length,
-                       "; choose another with --temp-dir");
+                       "; choose another with %s", option);
     }
     return status;
 }
@@ -116,4 +118,12 @@ void spool_close(struct spool *spool) {
     if (spool->lock >= 0) close(spool->lock);
     free(spool->path);
     *spool = (struct spool){.lock = -1};
+}
+
+bool spool_space(const char *folder, struct spool_space *space) {
+    struct statfs system;
+    if (access(folder, W_OK | X_OK) != 0 || statfs(folder, &system) != 0) return false;
+    space->in_memory = (uint32_t)system.f_type == TMPFS_MAGIC;
+    space->free = (uint64_t)system.f_bavail * (uint64_t)system.f_bsize;
+    return true;
 }

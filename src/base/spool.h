@@ -4,6 +4,9 @@
 #ifndef SHOAL_BASE_SPOOL_H
 #define SHOAL_BASE_SPOOL_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "base/status.h"
 
 struct spool {
@@ -11,13 +14,22 @@ struct spool {
     int lock;
 };
 
-// Makes <parent>/shoal-XXXXXX. parent NULL: $TMPDIR, else /tmp.
-shoal_status spool_open(struct spool *spool, const char *parent, struct shoal_error *err);
+// Makes <parent>/shoal-XXXXXX. parent NULL: $TMPDIR, else /tmp. option is the one that
+// chooses another, for the error.
+shoal_status spool_open(struct spool *spool, const char *parent, const char *option,
+                        struct shoal_error *err);
 // Makes <parent>/<prefix>XXXXXX; only those of the same prefix are swept.
 shoal_status spool_open_as(struct spool *spool, const char *parent, const char *prefix,
                            struct shoal_error *err);
 void spool_close(struct spool *spool);
 // Removes a folder and what is in it; what can't be removed stays.
 void spool_remove_tree(const char *path);
+
+struct spool_space {
+    bool in_memory;  // a tmpfs
+    uint64_t free;   // bytes
+};
+// False when this process can't make files in the folder.
+bool spool_space(const char *folder, struct spool_space *space);
 
 #endif

@@ -29,11 +29,12 @@ struct block_segment {
 
 struct block_output_file {
     char *path;
-    uint64_t *rows;         // [partitions]
-    uint64_t *bytes;        // [partitions]
-    uint64_t *fingerprint;  // [partitions]: the sum of the rows' remixed hashes; 0 if not
-                            // hashed
-    struct keys sample;     // BLOCK_SAMPLE: of the rows' sort keys, in no order
+    uint64_t *rows;        // [partitions]
+    uint64_t *bytes;       // [partitions]
+    uint64_t memory;       // bytes that it takes there; 0: it is on disk
+    struct keys sample;    // BLOCK_SAMPLE: of sort keys, in no order
+    uint64_t sample_rows;  // that the sample is of: more than the file has, if its writer
+                           // went on in another
 };
 
 // What the first column of a SELECT is; it is never stored.
@@ -66,12 +67,18 @@ void block_release_inputs(const char *key);
 // "shoal_input('key', index, CAST(NULL AS STRUCT(...)))"; free() it; NULL: out of memory.
 char *block_input_sql(const char *key, size_t index, const struct schema *schema);
 
+// Where an output's blocks go before they go to its own path, on disk.
+struct block_memory {
+    const char *path;  // the beginning of the files' names; NULL: to disk at once
+    uint64_t bytes;    // that all files there take together, at most
+};
+
 // path is the COPY target. bounds (for BLOCK_RANGE, else NULL) are sorted and at most
 // partitions - 1; they must live until block_take_output. Partition i gets the keys with
 // i bounds at or below them.
-shoal_status block_bind_output(const char *path, uint32_t partitions,
-                               enum block_scatter scatter, const struct keys *bounds,
-                               struct shoal_error *err);
+shoal_status block_bind_output(const char *path, const struct block_memory *memory,
+                               uint32_t partitions, enum block_scatter scatter,
+                               const struct keys *bounds, struct shoal_error *err);
 // Ends the registration and gives the files. After a failed COPY call it too, and unlink
 // what it lists: some files may have no rows counted.
 void block_take_output(const char *path, struct block_output *output);

@@ -48,12 +48,14 @@ struct block_footer {
     uint64_t magic;
 };
 
-// ---- writer: one file, one thread at a time. Buffers rows by partition; a partition's
-// rows become a chunk when they are many enough, or all do when the whole is too large.
+// ---- writer: one thread at a time. Buffers rows by partition; a partition's rows become
+// a chunk when they are many enough, or all do when the whole is too large. Its files are
+// listed in the output.
 struct block_writer;
+struct output;
 
-shoal_status block_writer_open(const char *path, const struct column *shapes,
-                               size_t columns, uint32_t partitions,
+shoal_status block_writer_open(struct output *output, const char *path,
+                               const struct column *shapes, size_t columns,
                                struct block_writer **writer, struct shoal_error *err);
 // The partition's columns, to append rows to. After appending call block_writer_added,
 // and block_writer_settle, which writes what has become large, once all that was appended
@@ -62,9 +64,9 @@ struct column *block_writer_columns(struct block_writer *writer, uint32_t partit
 const struct column *block_writer_shapes(const struct block_writer *writer);
 void block_writer_added(struct block_writer *writer, uint32_t partition, size_t rows);
 shoal_status block_writer_settle(struct block_writer *writer, struct shoal_error *err);
-shoal_status block_writer_finish(struct block_writer *writer,
-                                 struct block_output_file *stats,
-                                 struct shoal_error *err);
+// The sample, of so many rows, becomes the output's.
+shoal_status block_writer_finish(struct block_writer *writer, struct keys *sample,
+                                 uint64_t sample_rows, struct shoal_error *err);
 void block_writer_close(struct block_writer *writer);
 
 // ---- reader

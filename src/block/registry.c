@@ -84,13 +84,26 @@ char *block_input_sql(const char *key, size_t index, const struct schema *schema
     return text_take(&sql);
 }
 
-shoal_status block_bind_output(const char *path, uint32_t partitions,
-                               enum block_scatter scatter, const struct keys *bounds,
-                               struct shoal_error *err) {
+static void output_free(struct output *output) {
+    if (output == NULL) return;
+    free(output->path);
+    free(output->memory_path);
+    free(output);
+}
+
+shoal_status block_bind_output(const char *path, const struct block_memory *memory,
+                               uint32_t partitions, enum block_scatter scatter,
+                               const struct keys *bounds, struct shoal_error *err) {
+    bool in_memory = memory != NULL && memory->path != NULL && memory->bytes > 0;
     struct output *output = calloc(1, sizeof *output);
     if (output != NULL) output->path = strdup(path);
-    if (output == NULL || output->path == NULL) {
-        free(output);
+    if (output != NULL && in_memory) {
+        output->memory_path = strdup(memory->path);
+        output->memory_left = memory->bytes;
+    }
+    if (output == NULL || output->path == NULL ||
+        (in_memory && output->memory_path == NULL)) {
+        output_free(output);
         return shoal_no_memory(err);
     }
     output->partitions = partitions;
@@ -112,8 +125,7 @@ void block_take_output(const char *path, struct block_output *files) {
         if (strcmp(output->path, path) != 0) continue;
         *at = output->next;
         *files = output->files;
-        free(output->path);
-        free(output);
+        output_free(output);
         break;
     }
     pthread_mutex_unlock(&mutex);
@@ -123,7 +135,6 @@ static void file_free(struct block_output_file *file) {
     free(file->path);
     free(file->rows);
     free(file->bytes);
-    free(file->fingerprint);
     keys_free(&file->sample);
 }
 
@@ -161,10 +172,8 @@ bool registry_add_file(struct output *output, const char *path, size_t *place,
         *file = (struct block_output_file){
             .path = strdup(path),
             .rows = calloc(output->partitions, sizeof(uint64_t)),
-            .bytes = calloc(output->partitions, sizeof(uint64_t)),
-            .fingerprint = calloc(output->partitions, sizeof(uint64_t))};
-        ok = file->path != NULL && file->rows != NULL && file->bytes != NULL &&
-             file->fingerprint != NULL;
+            .bytes = calloc(output->partitions, sizeof(uint64_t))};
+        ok = file->path != NULL && file->rows != NULL && file->bytes != NULL;
         if (ok) {
             *place = files->count++;
             grown[*place] = *file;  // the arrays do not move, only the list does
@@ -176,9 +185,10 @@ bool registry_add_file(struct output *output, const char *path, size_t *place,
     return ok;
 }
 
-void registry_set_sample(struct output *output, size_t place, const struct keys *sample) {
+void registry_set_file(struct output *output, size_t place,
+                       const struct block_output_file *file) {
     pthread_mutex_lock(&mutex);  // the list may be growing
-    output->files.files[place].sample = *sample;
+    output->files.files[place] = *file;
     pthread_mutex_unlock(&mutex);
 }
 

@@ -27,19 +27,22 @@ struct output {
     enum block_scatter scatter;
     const struct keys *bounds;
     struct block_output files;
+    char *memory_path;             // NULL: all goes to disk
+    _Atomic uint64_t memory_left;  // of the grant, for all writers
     struct output *next;
 };
 
 // The output of which path is the target or a file below it; it lives until
 // block_take_output. NULL: none.
 struct output *registry_output(const char *path);
-// Lists a file in its output from the moment that it exists, so that a failed task finds
-// what to unlink. Its counts come when it is finished: the arrays of *file stay where
-// they are. False when out of memory.
+// Lists a file in its output before it exists, so that a failed task finds what to
+// unlink. Its counts come when it is finished: the arrays of *file stay where they are.
+// False when out of memory.
 bool registry_add_file(struct output *output, const char *path, size_t *place,
                        struct block_output_file *file);
-// Gives the file at `place` its sample, which it then owns.
-void registry_set_sample(struct output *output, size_t place, const struct keys *sample);
+// What is at `place` is now as *file says; what that points to is the output's.
+void registry_set_file(struct output *output, size_t place,
+                       const struct block_output_file *file);
 
 // A copy of a registered input, or NULL with the error set; free with input_free.
 struct input *registry_input(const char *key, size_t index, struct shoal_error *err);

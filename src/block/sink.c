@@ -22,9 +22,7 @@ struct stage {
 
 struct sink {
     struct block_writer *writer;
-    struct output *output;          // lives until block_take_output, after the COPY
-    struct block_output_file file;  // filled at the end
-    size_t place;                   // of the file in the output
+    struct output *output;  // lives until block_take_output, after the COPY
     size_t columns;
     uint32_t partitions;
     bool keyed;  // the first column says where a row goes, and is not stored
@@ -99,17 +97,12 @@ static void *sink_open(const char *path, const struct column *shapes, size_t col
         sink_close(sink);
         return NULL;
     }
-    if (block_writer_open(path, shapes + sink->keyed, sink->columns, sink->partitions,
+    if (block_writer_open(output, path, shapes + sink->keyed, sink->columns,
                           &sink->writer, err) != SHOAL_OK) {
         sink_close(sink);
         return NULL;
     }
     if (sink->partitions >= STAGE_PARTITIONS && !open_stage(sink, shapes + sink->keyed)) {
-        shoal_no_memory(err);
-        sink_close(sink);
-        return NULL;
-    }
-    if (!registry_add_file(output, path, &sink->place, &sink->file)) {
         shoal_no_memory(err);
         sink_close(sink);
         return NULL;
@@ -134,9 +127,7 @@ static void place_rows(struct sink *sink, const struct duck_chunk *chunk, size_t
     if (sink->output->scatter == BLOCK_HASH) {
         const uint64_t *hashes = duck_chunk_u64(chunk, 0);
         for (size_t i = 0; i < n; i++) {
-            uint64_t remixed = block_remix(hashes[i]);
-            parts[i] = block_partition(remixed, sink->partitions);
-            sink->file.fingerprint[parts[i]] += remixed;
+            parts[i] = block_partition(block_remix(hashes[i]), sink->partitions);
         }
         return;
     }
@@ -309,13 +300,9 @@ static shoal_status sink_append(void *state, const struct duck_chunk *chunk,
 static shoal_status sink_finish(void *state, struct shoal_error *err) {
     struct sink *sink = state;
     shoal_status status = scatter_stage(sink, err);
-    if (status == SHOAL_OK) {
-        status = block_writer_finish(sink->writer, &sink->file, err);
-    }
-    if (status != SHOAL_OK || sink->sample.count == 0) return status;
-    registry_set_sample(sink->output, sink->place, &sink->sample);
-    sink->sample = (struct keys){0};
-    return SHOAL_OK;
+    return status == SHOAL_OK
+               ? block_writer_finish(sink->writer, &sink->sample, sink->seen, err)
+               : status;
 }
 
 const struct duck_sink block_sink = {.name = "shoal",

@@ -2,13 +2,8 @@
 // the largest go out first, so that skew makes large chunks, not many small ones.
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "base/io.h"
-#include "block/format.h"
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
+#include "block/target.h"
 
 #define CHUNK_BYTES (1u << 18)    // a partition's rows become a chunk at this size
 #define WRITER_BYTES (32u << 20)  // all partitions together, at most
@@ -21,19 +16,13 @@ struct partition {
 };
 
 struct block_writer {
-    int fd;
-    char *path;
-    uint64_t position;
+    struct target target;
     struct column *shapes;
     size_t columns;
     uint32_t partitions;
     struct partition *parts;
     size_t bytes;
-    bool full;  // a partition has a chunk's bytes
-    struct block_index_entry *index;
-    size_t chunks;
-    size_t capacity;
-    XXH3_state_t *hash;
+    bool full;      // a partition has a chunk's bytes
     uint8_t *head;  // of the chunk that is being written: header and directory
     size_t head_size;
     struct iovec *pieces;
@@ -67,34 +56,27 @@ static shoal_status no_memory(struct shoal_error *err) {
     return shoal_fail(err, SHOAL_NOMEM, "out of memory while writing a block");
 }
 
-shoal_status block_writer_open(const char *path, const struct column *shapes,
-                               size_t columns, uint32_t partitions,
+shoal_status block_writer_open(struct output *output, const char *path,
+                               const struct column *shapes, size_t columns,
                                struct block_writer **out, struct shoal_error *err) {
     *out = NULL;
     struct block_writer *writer = calloc(1, sizeof *writer);
     if (writer == NULL) return no_memory(err);
-    writer->fd = -1;
-    writer->path = strdup(path);
+    shoal_status status =
+        target_init(&writer->target, output, path, shapes, columns, err);
     writer->shapes = calloc(columns + 1, sizeof *writer->shapes);
-    writer->parts = calloc(partitions, sizeof *writer->parts);
-    shoal_status status = SHOAL_OK;
-    writer->hash = XXH3_createState();
-    if (writer->path == NULL || writer->shapes == NULL || writer->parts == NULL ||
-        writer->hash == NULL) {
+    writer->parts = calloc(output->partitions, sizeof *writer->parts);
+    if (status == SHOAL_OK && (writer->shapes == NULL || writer->parts == NULL))
         status = no_memory(err);
-    }
     for (size_t c = 0; status == SHOAL_OK && c < columns; c++) {
         writer->columns++;
         if (!column_copy_shape(&writer->shapes[c], &shapes[c])) status = no_memory(err);
-    }
-    if (status == SHOAL_OK) {
-        writer->partitions = partitions;
-        status = io_create(path, &writer->fd, err);
     }
     if (status != SHOAL_OK) {
         block_writer_close(writer);
         return status;
     }
+    writer->partitions = output->partitions;
     *out = writer;
     return SHOAL_OK;
 }
@@ -215,24 +197,6 @@ static bool reserve_scratch(struct block_writer *writer, uint64_t head, size_t b
            writer->packed_size >= packed;
 }
 
-static shoal_status add_entry(struct block_writer *writer, uint32_t partition,
-                              uint64_t size, struct shoal_error *err) {
-    if (writer->chunks == writer->capacity) {
-        size_t capacity = writer->capacity ? writer->capacity * 2 : 64;
-        struct block_index_entry *index =
-            realloc(writer->index, capacity * sizeof *index);
-        if (index == NULL) return no_memory(err);
-        writer->index = index;
-        writer->capacity = capacity;
-    }
-    writer->index[writer->chunks] =
-        (struct block_index_entry){.offset = writer->position,
-                                   .size = size,
-                                   .rows = writer->parts[partition].rows,
-                                   .partition = partition};
-    return SHOAL_OK;
-}
-
 static shoal_status flush(struct block_writer *writer, uint32_t partition,
                           struct shoal_error *err) {
     struct partition *part = &writer->parts[partition];
@@ -259,26 +223,11 @@ static shoal_status flush(struct block_writer *writer, uint32_t partition,
             (uint64_t *)(void *)(writer->head + sizeof(struct block_chunk_header))};
     put_bytes(&pieces, writer->head, head);
     for (size_t c = 0; c < writer->columns; c++) put_column(&pieces, &part->columns[c]);
-    struct block_chunk_header header = {.magic = BLOCK_CHUNK_MAGIC,
-                                        .partition = partition,
-                                        .rows = part->rows,
-                                        .size = pieces.at,
-                                        .buffers = buffers};
-    XXH3_64bits_reset(writer->hash);
-    XXH3_64bits_update(writer->hash, writer->head + sizeof header, head - sizeof header);
-    for (size_t i = 1; i < pieces.count; i++) {
-        XXH3_64bits_update(writer->hash, pieces.list[i].iov_base, pieces.list[i].iov_len);
-    }
-    header.checksum = XXH3_64bits_digest(writer->hash);
-    memcpy(writer->head, &header, sizeof header);
-    shoal_status status = add_entry(writer, partition, pieces.at, err);
-    if (status == SHOAL_OK) {
-        status =
-            io_write_pieces(writer->fd, writer->path, pieces.list, pieces.count, err);
-    }
+    struct block_chunk_header header = {
+        .partition = partition, .rows = part->rows, .buffers = buffers};
+    shoal_status status =
+        target_append(&writer->target, header, pieces.list, pieces.count, err);
     if (status != SHOAL_OK) return status;
-    writer->chunks++;
-    writer->position += pieces.at;
     writer->bytes -= part->bytes;
     part->rows = 0;
     part->bytes = 0;
@@ -311,49 +260,19 @@ shoal_status block_writer_settle(struct block_writer *writer, struct shoal_error
     return SHOAL_OK;
 }
 
-shoal_status block_writer_finish(struct block_writer *writer,
-                                 struct block_output_file *stats,
-                                 struct shoal_error *err) {
+shoal_status block_writer_finish(struct block_writer *writer, struct keys *sample,
+                                 uint64_t sample_rows, struct shoal_error *err) {
     shoal_status status = SHOAL_OK;
-    uint32_t *codes = NULL;
-    size_t code_count = 0;
     for (uint32_t p = 0; status == SHOAL_OK && p < writer->partitions; p++) {
         status = flush(writer, p, err);
     }
-    if (status == SHOAL_OK) {
-        status =
-            block_shape_codes(writer->shapes, writer->columns, &codes, &code_count, err);
-    }
-    if (status != SHOAL_OK) return status;
-    size_t index_size = writer->chunks * sizeof *writer->index;
-    size_t shape_size = code_count * sizeof *codes;
-    XXH3_64bits_reset(writer->hash);
-    if (index_size) XXH3_64bits_update(writer->hash, writer->index, index_size);
-    if (shape_size) XXH3_64bits_update(writer->hash, codes, shape_size);
-    struct block_footer footer = {.index_offset = writer->position,
-                                  .index_count = writer->chunks,
-                                  .shape_size = shape_size,
-                                  .partitions = writer->partitions,
-                                  .columns = (uint32_t)writer->columns,
-                                  .checksum = XXH3_64bits_digest(writer->hash),
-                                  .magic = BLOCK_FOOTER_MAGIC};
-    status = io_write(writer->fd, writer->path, writer->index, index_size, err);
-    if (status == SHOAL_OK)
-        status = io_write(writer->fd, writer->path, codes, shape_size, err);
-    if (status == SHOAL_OK) {
-        status = io_write(writer->fd, writer->path, &footer, sizeof footer, err);
-    }
-    free(codes);
-    for (size_t i = 0; status == SHOAL_OK && i < writer->chunks; i++) {
-        stats->rows[writer->index[i].partition] += writer->index[i].rows;
-        stats->bytes[writer->index[i].partition] += writer->index[i].size;
-    }
-    return status;
+    return status == SHOAL_OK ? target_finish(&writer->target, sample, sample_rows, err)
+                              : status;
 }
 
 void block_writer_close(struct block_writer *writer) {
     if (writer == NULL) return;
-    if (writer->fd >= 0) close(writer->fd);
+    target_free(&writer->target);
     for (uint32_t p = 0; p < writer->partitions; p++) {
         struct partition *part = &writer->parts[p];
         for (size_t c = 0; part->columns != NULL && c < writer->columns; c++) {
@@ -364,11 +283,8 @@ void block_writer_close(struct block_writer *writer) {
     for (size_t c = 0; c < writer->columns; c++) column_free(&writer->shapes[c]);
     free(writer->shapes);
     free(writer->parts);
-    free(writer->index);
-    XXH3_freeState(writer->hash);
     free(writer->head);
     free(writer->pieces);
     free(writer->packed);
-    free(writer->path);
     free(writer);
 }

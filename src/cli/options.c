@@ -20,6 +20,7 @@ enum option_code {
     OPTION_INIT,
     OPTION_TEMP_DIR,
     OPTION_MEMORY,
+    OPTION_MEMORY_DIR,
     OPTION_TEMP_LIMIT,
     OPTION_FORMAT,
     OPTION_ANALYZE,
@@ -111,6 +112,9 @@ static shoal_status read_one(struct cli_options *options, bool explain, int opti
         case OPTION_MEMORY:
             status = read_memory("memory", optarg, &session->memory_bytes, err);
             break;
+        case OPTION_MEMORY_DIR:
+            session->memory_dir = optarg;
+            break;
         case OPTION_TEMP_LIMIT:
             status = read_memory("temp-limit", optarg, &session->temp_bytes, err);
             break;
@@ -160,6 +164,7 @@ shoal_status cli_options_read(struct cli_options *options, bool explain, int arg
         {"db", required_argument, NULL, OPTION_DB},
         {"init", required_argument, NULL, OPTION_INIT},
         {"memory", required_argument, NULL, OPTION_MEMORY},
+        {"memory-dir", required_argument, NULL, OPTION_MEMORY_DIR},
         {"temp-limit", required_argument, NULL, OPTION_TEMP_LIMIT},
         {"temp-dir", required_argument, NULL, OPTION_TEMP_DIR},
         {"format", required_argument, NULL, OPTION_FORMAT},
@@ -236,8 +241,13 @@ void cli_help(FILE *out) {
         "  --split-rows N      a task reads at least N rows of a file (100000)\n"
         "  --memory SIZE       of this process and all workers together (80% of the\n"
         "                      machine's); what does not fit is spilled\n"
-        "  --temp-dir DIR      for block files and spill ($TMPDIR, or /tmp)\n"
-        "  --temp-limit SIZE   of what is spilled, and of a query's block files (none)\n"
+        "  --memory-dir DIR    a tmpfs, for block files while a part of --memory has "
+        "room\n"
+        "                      for them; none: all go to the disk (/dev/shm, if it is "
+        "one)\n"
+        "  --temp-dir DIR      for other block files and spill ($TMPDIR, or /tmp)\n"
+        "  --temp-limit SIZE   of what is spilled, and of a query's block files on disk\n"
+        "                      (none)\n"
         "What it reads\n"
         "  files by name       FROM 'logs/*.parquet'\n"
         "  --db FILE           a DuckDB database, attached read-only\n"

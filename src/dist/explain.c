@@ -16,6 +16,8 @@ static void write_stats(const struct stage_stats *stats, struct text *out) {
     text_printf(out, ", %llu rows", (unsigned long long)stats->rows);
     if (stats->bytes > 0) {
         text_printf(out, ", %llu bytes", (unsigned long long)stats->bytes);
+        if (stats->disk_bytes > 0)
+            text_printf(out, " (%llu on disk)", (unsigned long long)stats->disk_bytes);
     }
     text_printf(out, ", %.3f task seconds\n", stats->seconds);
     if (stats->filter_rows > 0) {
@@ -100,11 +102,12 @@ shoal_status stages_explain_json(const struct stages *stages,
         if (stats != NULL) {
             json_object_set_new(
                 item, "ran",
-                json_pack("{s:I, s:I, s:I, s:I, s:f}", "tasks",
+                json_pack("{s:I, s:I, s:I, s:I, s:I, s:f}", "tasks",
                           (json_int_t)stats[i].tasks, "partitions",
                           (json_int_t)stats[i].partitions, "rows",
                           (json_int_t)stats[i].rows, "bytes", (json_int_t)stats[i].bytes,
-                          "seconds", stats[i].seconds));
+                          "bytes_on_disk", (json_int_t)stats[i].disk_bytes, "seconds",
+                          stats[i].seconds));
             if (stage->unfiltered_sql != NULL) {
                 json_object_set_new(json_object_get(item, "ran"), "runtime_filter",
                                     json_boolean(stats[i].filter_rows == 0));

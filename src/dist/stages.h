@@ -185,6 +185,7 @@ char *stage_empty_sql(const struct schema *schema);
 // What a stage took, for EXPLAIN ANALYZE.
 struct stage_stats {
     uint64_t tasks, rows, bytes;
+    uint64_t disk_bytes;   // of those bytes; the others never left memory
     uint32_t partitions;   // that its tasks read, each some; 0: one each, or none
     double seconds;        // summed over its tasks
     uint64_t filter_rows;  // that made its runtime filter not worth using; else 0

@@ -51,9 +51,9 @@ shoal_status run_find_bounds(struct run *run, uint32_t stage, struct shoal_error
             for (size_t k = 0; k < file->sample.count; k++) {
                 samples[count++] = (struct sampled){
                     &file->sample.list[k],
-                    (double)file->rows.total / (double)file->sample.count};
+                    (double)file->sample_rows / (double)file->sample.count};
             }
-            total += (double)file->rows.total;
+            total += (double)file->sample_rows;
         }
     }
     to->bounded = cut(samples, count, total, run->partitions[exchange], &to->bounds);

@@ -26,10 +26,11 @@ struct session_options {
     int64_t merge_segments;  // a hash exchange of more small segments takes two levels;
                              // -1: never
     uint64_t memory_bytes;   // of all processes together; 0: 80% of the machine's
-    uint64_t temp_bytes;     // of spill, and of a query's block files; 0: no limit
-    const char *db;          // attached read-only; may be NULL
-    const char *init_sql;    // run first, here and in workers; may be NULL
-    const char *temp_dir;    // block files and spill; NULL: $TMPDIR or /tmp
+    uint64_t temp_bytes;   // of spill, and of a query's block files on disk; 0: no limit
+    const char *db;        // attached read-only; may be NULL
+    const char *init_sql;  // run first, here and in workers; may be NULL
+    const char *temp_dir;  // block files and spill; NULL: $TMPDIR or /tmp
+    const char *memory_dir;  // block files while they fit; NULL: /dev/shm; "none"
     const char *program;     // this program, for workers
     bool progress;           // draw on stderr
     const volatile sig_atomic_t *cancelled;

@@ -29,7 +29,9 @@ static bool needed(const struct run *run, uint32_t exchange) {
 static void drop_files(struct run *run, size_t stage) {
     for (size_t f = 0; f < run->runs[stage].file_count; f++) {
         const struct task_file *file = &run->runs[stage].files[f];
-        if (unlink(file->path) == 0) run->bytes -= file->bytes;
+        if (unlink(file->path) != 0) continue;
+        memory_tier_return(&run->memory, file);
+        if (file->memory == 0) run->disk_bytes -= file->bytes;
     }
 }
 
@@ -71,27 +73,30 @@ static shoal_status coalesce_readers(struct run *run, uint32_t stage,
 static shoal_status accept(struct run *run, uint32_t stage, uint32_t task,
                            struct task_output *output, struct shoal_error *err) {
     struct stage_run *state = &run->runs[stage];
-    uint64_t rows = 0, bytes = 0;
+    uint64_t rows = 0, bytes = 0, on_disk = 0;
     for (size_t i = 0; i < output->count; i++) {
-        rows += output->files[i].rows.total;
-        bytes += output->files[i].bytes;
+        const struct task_file *file = &output->files[i];
+        rows += file->rows.total;
+        bytes += file->bytes;
+        if (file->memory == 0 && !run->stages->stages[stage].sink) on_disk += file->bytes;
     }
     shoal_status kept = run_keep_files(state, task, output, err);
     if (kept != SHOAL_OK) return kept;
     run->progress.rows += rows;
     run->progress.bytes += bytes;
-    if (!run->stages->stages[stage].sink) run->bytes += bytes;
+    run->disk_bytes += on_disk;
     if (run->stats != NULL) {
         run->stats[stage].rows += rows;
         run->stats[stage].bytes += bytes;
+        run->stats[stage].disk_bytes += on_disk;
     }
     uint64_t limit = run->session->options.temp_bytes;
-    if (limit > 0 && run->bytes > limit) {
+    if (limit > 0 && run->disk_bytes > limit) {
         return shoal_fail(
             err, SHOAL_IO,
-            "the query's block files take %llu bytes, more than --temp-limit: "
+            "the query's block files take %llu bytes on disk, more than --temp-limit: "
             "raise it, or filter earlier",
-            (unsigned long long)run->bytes);
+            (unsigned long long)run->disk_bytes);
     }
     if (++state->done == state->tasks) {
         drop_inputs(run, stage);
@@ -149,6 +154,7 @@ static shoal_status take_event(struct run *run, struct engine_event *event,
         case ENGINE_DOWN:
             forget_up(run->session, event->worker);
             fprintf(stderr, "shoal: %s\n", event->error.message);
+            memory_tier_lose(&run->memory, event->worker);
             sched_worker_down(run->sched, event->worker, now);
             break;
         case ENGINE_DONE:
@@ -159,13 +165,15 @@ static shoal_status take_event(struct run *run, struct engine_event *event,
                                   "a worker's output has %u partitions",
                                   event->output.partitions);
             }
-            if (ours &&
-                sched_task_done(run->sched, in_sched, task, event->attempt, now)) {
-                status = accept(run, stage, task, &event->output, err);
-            }
+            ours =
+                ours && sched_task_done(run->sched, in_sched, task, event->attempt, now);
+            memory_tier_settle(&run->memory, event->task, event->attempt, &event->output,
+                               ours);
+            if (ours) status = accept(run, stage, task, &event->output, err);
             task_output_free(&event->output);
             break;
         case ENGINE_FAILED:
+            memory_tier_settle(&run->memory, event->task, event->attempt, NULL, false);
             if (ours)
                 sched_task_failed(run->sched, in_sched, task, event->attempt,
                                   &event->error, now);
@@ -240,6 +248,7 @@ static shoal_status run_driver_stages(struct run *run, struct shoal_error *err) 
         if (status == SHOAL_OK) {
             status = duck_run_task(session->conn, threads, task, &output, err);
         }
+        if (task != NULL) memory_tier_settle(&run->memory, task->id, 0, &output, true);
         if (status == SHOAL_OK) status = accept(run, s, 0, &output, err);
         task_output_free(&output);
         task_free(task);
@@ -362,7 +371,7 @@ static shoal_status run_sink(struct run *run, struct duck_result **result,
 shoal_status session_start_workers(struct session *session, struct shoal_error *err) {
     if (session->engine != NULL) return SHOAL_OK;
     const struct session_options *options = &session->options;
-    shoal_status status = spool_open(&session->spool, options->temp_dir, err);
+    shoal_status status = session_open_spools(session, err);
     if (status != SHOAL_OK) return status;
     struct engine_options engine = {
         .workers = options->workers,
@@ -374,7 +383,7 @@ shoal_status session_start_workers(struct session *session, struct shoal_error *
                    .temp_dir = session->spool.path,
                    .init_sql = session->worker_sql.data}};
     status = engine_local_open(&engine, &session->engine, err);
-    if (status != SHOAL_OK) spool_close(&session->spool);
+    if (status != SHOAL_OK) session_close_spools(session);
     return status;
 }
 
@@ -382,7 +391,7 @@ void session_stop_workers(struct session *session) {
     if (session->engine != NULL) session->engine->ops->close(session->engine);
     session->engine = NULL;
     session->up_count = 0;
-    spool_close(&session->spool);
+    session_close_spools(session);
 }
 
 static shoal_status prepare(struct run *run, struct shoal_error *err) {
@@ -408,6 +417,14 @@ static shoal_status prepare(struct run *run, struct shoal_error *err) {
     if (mkdir(run->folder, 0700) != 0) {
         return shoal_fail(err, SHOAL_IO, "cannot make the folder %s: %s", run->folder,
                           strerror(errno));
+    }
+    if (session->memory.path != NULL) {
+        uint64_t space = 0;
+        memory_tier_parent(session->memory.path, &space);
+        status = memory_tier_open(
+            &run->memory, session->memory.path, session->next_query,
+            session->block_bytes < space ? session->block_bytes : space, err);
+        if (status != SHOAL_OK) return status;
     }
     for (size_t i = 0; i < session->up_count; i++) {
         sched_worker_up(run->sched, session->up[i], session->options.threads,
@@ -444,6 +461,7 @@ shoal_status run_stages(struct session *session, const struct stages *stages,
     if (status != SHOAL_OK) session_stop_workers(session);
     if (run.folder != NULL) spool_remove_tree(run.folder);
     if (run.sink != NULL) sink_close(&sink);
+    memory_tier_close(&run.memory);
     for (size_t s = 0; run.runs != NULL && s < stages->count; s++) {
         struct task_output files = {.files = run.runs[s].files,
                                     .count = run.runs[s].file_count};

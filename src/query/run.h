@@ -2,6 +2,7 @@
 #ifndef SHOAL_QUERY_RUN_H
 #define SHOAL_QUERY_RUN_H
 
+#include "query/memory_tier.h"
 #include "query/session.h"
 #include "query/sink.h"
 
@@ -27,8 +28,9 @@ struct run {
     struct sched *sched;
     uint32_t *of_sched;  // the scheduler's number of a stage -> the stage
     struct progress progress;
-    uint64_t bytes;  // of block files, so far
+    uint64_t disk_bytes;  // of block files that are there
     char *folder;
+    struct memory_tier memory;
     uint32_t slots;
     uint32_t *partitions;     // of each exchange
     const struct copy *copy;  // of a query whose rows go to files; else NULL

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "block/block.h"
 #include "plan/limits.h"
+#include "query/memory_tier.h"
 #include "query/session.h"
 
 static shoal_status run_init(struct session *session, struct shoal_error *err) {
@@ -48,9 +49,11 @@ static shoal_status prepare_session(struct session *session, struct shoal_error 
 }
 
 #define WORKER_BYTES_LEAST (128u << 20)
+#define BLOCKS_SHARE 5  // of all memory a fifth
 
-// Of all memory, this process gets half of what a worker gets: it plans, and runs the
-// last stage. Embedded it gets all.
+// Block files get their share of all memory if the others have enough then. Of the rest,
+// this process gets half of what a worker gets: it plans, and runs the last stage.
+// Embedded it gets all.
 static shoal_status divide_memory(struct session *session, uint64_t *driver,
                                   struct shoal_error *err) {
     const struct session_options *options = &session->options;
@@ -58,14 +61,41 @@ static shoal_status divide_memory(struct session *session, uint64_t *driver,
         options->memory_bytes ? options->memory_bytes : memory_of_machine() / 5 * 4;
     *driver = options->memory_bytes;  // DuckDB's own default is the same 80%
     if (options->workers == 0) return SHOAL_OK;
-    uint64_t part = all / (2 * (uint64_t)options->workers + 1);
+    uint64_t least = (uint64_t)WORKER_BYTES_LEAST * (options->workers + 1);
+    uint64_t blocks = all > least ? all - least : 0;
+    uint64_t space = 0;
+    if (blocks > all / BLOCKS_SHARE) blocks = all / BLOCKS_SHARE;
+    if (memory_tier_parent(options->memory_dir, &space) == NULL) blocks = 0;
+    session->block_bytes = blocks < space ? blocks : space;
+    uint64_t part = (all - session->block_bytes) / (2 * (uint64_t)options->workers + 1);
     *driver = part;
     session->worker_bytes = 2 * part;
     if (options->memory_bytes == 0 || 2 * part >= WORKER_BYTES_LEAST) return SHOAL_OK;
-    uint64_t least = (uint64_t)WORKER_BYTES_LEAST * (options->workers + 1);
     return shoal_fail(err, SHOAL_USAGE,
                       "--memory: %u workers and this process need %llu MiB at least",
                       options->workers, (unsigned long long)(least >> 20));
+}
+
+shoal_status session_open_spools(struct session *session, struct shoal_error *err) {
+    const struct session_options *options = &session->options;
+    uint64_t space = 0;
+    const char *parent = memory_tier_parent(options->memory_dir, &space);
+    shoal_status status =
+        spool_open(&session->spool, options->temp_dir, "--temp-dir", err);
+    if (status != SHOAL_OK || parent == NULL) return status;
+    if (options->memory_dir != NULL) {
+        status = spool_open(&session->memory, parent, "--memory-dir", err);
+        if (status != SHOAL_OK) session_close_spools(session);
+    } else if (session->block_bytes > 0) {
+        struct shoal_error ignored;  // then blocks go to disk
+        (void)spool_open(&session->memory, parent, "--memory-dir", &ignored);
+    }
+    return status;
+}
+
+void session_close_spools(struct session *session) {
+    spool_close(&session->spool);
+    spool_close(&session->memory);
 }
 
 shoal_status session_open(const struct session_options *options, struct session **out,
@@ -74,7 +104,7 @@ shoal_status session_open(const struct session_options *options, struct session 
     struct session *session = calloc(1, sizeof *session);
     if (session == NULL) return shoal_no_memory(err);
     session->options = *options;
-    session->spool.lock = -1;
+    session->spool.lock = session->memory.lock = -1;
     bool distributed = options->workers > 0;
     if (distributed && options->threads == 0) session->options.threads = 1;
     // With workers the driver plans and runs the last stage, with as many threads as they

@@ -17,9 +17,11 @@ struct session {
     struct duck_conn *conn;
     struct engine *engine;  // NULL until a query needs it, and again after a failure
     uint64_t worker_bytes;  // of memory, each
+    uint64_t block_bytes;   // of memory, for block files
     uint32_t *up;           // numbers of the workers that are up
     size_t up_count;
-    struct spool spool;      // open while there is an engine
+    struct spool spool;   // open while there is an engine
+    struct spool memory;  // the same, of block files in memory; none if block_bytes is 0
     struct text worker_sql;  // what brings a new worker to this session's state
     uint64_t next_task;
     uint32_t next_query;
@@ -34,6 +36,9 @@ shoal_status run_stages(struct session *session, const struct stages *stages,
 // Returns at once: they come up while something else is done. Nothing when they run.
 shoal_status session_start_workers(struct session *session, struct shoal_error *err);
 void session_stop_workers(struct session *session);
+// session.c: the folders of block files, on disk and, if there is one, in memory.
+shoal_status session_open_spools(struct session *session, struct shoal_error *err);
+void session_close_spools(struct session *session);
 
 // session.c: the rows of one statement, distributed if it can be.
 shoal_status session_rows(struct session *session, const char *sql,

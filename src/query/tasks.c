@@ -188,6 +188,12 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
                 status = shoal_no_memory(err);
         }
     }
+    if (status == SHOAL_OK && !stage->sink && stage->exchange != UINT32_MAX) {
+        uint32_t workers = run->session->options.workers;
+        bool narrow = !stage->wide && !stage->in_driver;
+        status = memory_tier_grant(&run->memory, task, action->worker,
+                                   narrow ? run->slots : workers, err);
+    }
     if (status != SHOAL_OK) {
         task_free(task);
         return status;

@@ -130,7 +130,10 @@ static shoal_status take_counts(struct block_output *blocks, struct task_output 
     for (size_t i = 0; i < blocks->count; i++) {
         struct block_output_file *from = &blocks->files[i];
         struct task_file *to = &output->files[output->count++];
-        *to = (struct task_file){.path = from->path, .sample = from->sample};
+        *to = (struct task_file){.path = from->path,
+                                 .memory = from->memory,
+                                 .sample = from->sample,
+                                 .sample_rows = from->sample_rows};
         from->path = NULL;
         from->sample = (struct keys){0};
         if (!sizes_make(&to->rows, from->rows, blocks->partitions))
@@ -145,8 +148,9 @@ static shoal_status write_blocks(struct duck_conn *conn, uint32_t threads,
                                  struct shoal_error *err) {
     struct text sql = {0};
     struct block_output blocks = {0};
-    shoal_status status = block_bind_output(task->output, task->partitions, task->scatter,
-                                            &task->bounds, err);
+    struct block_memory memory = {task->memory_output, task->memory_bytes};
+    shoal_status status = block_bind_output(task->output, &memory, task->partitions,
+                                            task->scatter, &task->bounds, err);
     if (status != SHOAL_OK) return status;
     text_printf(&sql, "COPY (%s) TO ", task->sql);
     text_append_literal(&sql, task->output);

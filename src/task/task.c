@@ -29,6 +29,7 @@ void task_free(struct task *task) {
     free(task->output);
     free(task->copy_options);
     free(task->copy_file);
+    free(task->memory_output);
     free(task);
 }
 
@@ -50,13 +51,15 @@ shoal_status task_encode(const struct task *task, char **json, struct shoal_erro
                                         "segments", segments_to_json(&task->inputs[i])));
     }
     return json_take_text(
-        json_pack("{s:I, s:I, s:I, s:s, s:o, s:s, s:I, s:i, s:b, s:o, s:s?, s:s?}",
-                  "task", (json_int_t)task->id, "attempt", (json_int_t)task->attempt,
-                  "stage", (json_int_t)task->stage, "sql", task->sql, "inputs", inputs,
-                  "output", task->output, "partitions", (json_int_t)task->partitions,
-                  "scatter", (int)task->scatter, "ordered", task->ordered, "bounds",
-                  keys_to_json(&task->bounds), "copy_options", task->copy_options,
-                  "copy_file", task->copy_file),
+        json_pack(
+            "{s:I, s:I, s:I, s:s, s:o, s:s, s:s?, s:I, s:I, s:i, s:b, s:o, s:s?, s:s?}",
+            "task", (json_int_t)task->id, "attempt", (json_int_t)task->attempt, "stage",
+            (json_int_t)task->stage, "sql", task->sql, "inputs", inputs, "output",
+            task->output, "memory_output", task->memory_output, "memory_bytes",
+            (json_int_t)task->memory_bytes, "partitions", (json_int_t)task->partitions,
+            "scatter", (int)task->scatter, "ordered", task->ordered, "bounds",
+            keys_to_json(&task->bounds), "copy_options", task->copy_options, "copy_file",
+            task->copy_file),
         json, err);
 }
 
@@ -77,6 +80,15 @@ static shoal_status get_copy(const json_t *root, struct task *task,
     if (status == SHOAL_OK)
         status = get_optional(root, "copy_file", &task->copy_file, err);
     return status;
+}
+
+static shoal_status decode_memory(const json_t *root, struct task *task,
+                                  struct shoal_error *err) {
+    if (!json_is_string(json_object_get(root, "memory_output"))) return SHOAL_OK;
+    shoal_status status =
+        json_get_string(root, "memory_output", &task->memory_output, err);
+    if (status != SHOAL_OK) return status;
+    return json_get_count(root, "memory_bytes", INT64_MAX, &task->memory_bytes, err);
 }
 
 shoal_status task_decode(const char *json, size_t size, struct task **out,
@@ -107,6 +119,7 @@ shoal_status task_decode(const char *json, size_t size, struct task **out,
     }
     if (status == SHOAL_OK) status = json_get_string(root, "sql", &task->sql, err);
     if (status == SHOAL_OK) status = json_get_string(root, "output", &task->output, err);
+    if (status == SHOAL_OK) status = decode_memory(root, task, err);
     if (status == SHOAL_OK) status = json_get_array(root, "inputs", MANY, &inputs, err);
     if (status == SHOAL_OK && partitions == 0) {
         status = shoal_fail(err, SHOAL_CORRUPT, "a task has no output partition");
@@ -146,9 +159,11 @@ shoal_status task_output_encode(uint64_t id, uint32_t attempt,
     for (size_t f = 0; f < output->count; f++) {
         const struct task_file *file = &output->files[f];
         json_array_append_new(
-            files, json_pack("{s:s, s:o, s:I, s:o}", "path", file->path, "rows",
+            files, json_pack("{s:s, s:o, s:I, s:I, s:o, s:I}", "path", file->path, "rows",
                              sizes_to_json(&file->rows), "bytes", (json_int_t)file->bytes,
-                             "sample", keys_to_json(&file->sample)));
+                             "memory", (json_int_t)file->memory, "sample",
+                             keys_to_json(&file->sample), "sample_rows",
+                             (json_int_t)file->sample_rows));
     }
     return json_take_text(
         json_pack("{s:I, s:I, s:I, s:f, s:o}", "task", (json_int_t)id, "attempt",
@@ -164,6 +179,10 @@ static shoal_status decode_file(const json_t *item, uint32_t partitions,
         status = json_get_count(item, "bytes", INT64_MAX, &file->bytes, err);
     if (status == SHOAL_OK)
         status = keys_from_json(json_object_get(item, "sample"), &file->sample, err);
+    if (status == SHOAL_OK)
+        status = json_get_count(item, "memory", INT64_MAX, &file->memory, err);
+    if (status == SHOAL_OK)
+        status = json_get_count(item, "sample_rows", INT64_MAX, &file->sample_rows, err);
     if (status != SHOAL_OK) return status;
     return sizes_from_json(json_object_get(item, "rows"), partitions, &file->rows, err);
 }

@@ -34,8 +34,11 @@ struct task {
     char *sql;
     struct task_input *inputs;
     size_t input_count;
-    char *output;         // path of the output: a file, or a folder of one file a thread
-    uint32_t partitions;  // 1: not partitioned
+    char *output;  // path of the output: a file, or a folder of one file a thread
+    char
+        *memory_output;  // where its files' names begin while they fit in memory; or NULL
+    uint64_t memory_bytes;       // that they may take there
+    uint32_t partitions;         // 1: not partitioned
     enum block_scatter scatter;  // what the SELECT's first column is
     struct keys bounds;          // of BLOCK_RANGE
     bool ordered;                // the output is one file, in the SELECT's order
@@ -48,7 +51,9 @@ struct task_file {
     char *path;
     struct sizes rows;   // of its partitions
     uint64_t bytes;      // of all together
+    uint64_t memory;     // bytes that it takes there; 0: it is on disk
     struct keys sample;  // of BLOCK_SAMPLE
+    uint64_t sample_rows;
 };
 
 struct task_output {

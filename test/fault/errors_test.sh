@@ -10,7 +10,7 @@ COPY (SELECT i AS k, CASE i WHEN 1234 THEN 'seven' ELSE '7' END AS s
 head -c 5000 "$work/t.parquet" >"$work/cut.parquet"
 mkdir "$work/empty"
 
-for where in "" "--workers 2 --temp-dir $spool"; do
+for where in "" "--workers 2 ${spools[*]}"; do
     read -ra options <<<"$where"
     check "syntax error $where" fails 1 'LINE 1' sql "SELEC 1" "${options[@]}"
     check "the line of the statement $where" fails 1 "LINE 2:   nocol" \
@@ -29,7 +29,7 @@ for where in "" "--workers 2 --temp-dir $spool"; do
 done
 check "the line of a value" fails 1 "LINE 2:   'a'::INT" sql $'SELECT 1,\n  \'a\'::INT'
 check "the stage's SQL is named" fails 1 'in stage 0, task' \
-    sql "SELECT sum(s::INTEGER) FROM '$work/bad.parquet'" --workers 2 --temp-dir "$spool"
+    sql "SELECT sum(s::INTEGER) FROM '$work/bad.parquet'" --workers 2 "${spools[@]}"
 check "workers 0" fails 2 '--workers 0' sql "SELECT 1" --workers 0
 check "no number" fails 2 '--threads two' sql "SELECT 1" --threads two
 check "unknown option" fails 2 '--frobnicate' sql "SELECT 1" --frobnicate
@@ -41,13 +41,15 @@ check "no spool" fails 3 '/proc/nowhere' \
     sql "SELECT count(*) FROM '$work/t.parquet' GROUP BY k" --workers 2 --temp-dir /proc/nowhere
 check "an output that can't be written" fails 3 '/proc/out' sql "SELECT 1" -o /proc/out
 
-# Faults put into the workers' file calls: a full spool, a bad disk, a task that kills
-# whoever runs it. One bad moment is survived, by a retry.
+# Faults put into the workers' file calls, with and without blocks in memory: a full
+# spool, a bad disk, a task that kills whoever runs it. One bad moment is survived.
 faulty() {
-    local fault=$1
+    local fault=$1 tier
     shift
-    SHOAL_FAULT=$fault fails "$@" sql "SELECT k, count(*) FROM '$work/t.parquet' GROUP BY k" \
-        --workers 2 --temp-dir "$spool" && nothing_left
+    for tier in "$memory" none; do
+        SHOAL_FAULT=$fault fails "$@" sql "SELECT k, count(*) FROM '$work/t.parquet' GROUP BY k" \
+            --workers 2 "${spools[@]}" --memory-dir "$tier" && nothing_left || return 1
+    done
 }
 check "a full spool" faulty write:ENOSPC:1+ 3 'No space left on device; free space there'
 check "a corrupt block" faulty write:FLIP:2 3 "a chunk's checksum differs"
@@ -56,18 +58,19 @@ check "a task that kills workers" faulty write:KILL:1 4 'killed 3 workers'
 check "a malformed fault" faulty nonsense 2 'SHOAL_FAULT=nonsense'
 survives() {
     SHOAL_FAULT=write:ENOSPC:2 "$SHOAL" sql "SELECT k % 7 AS k, count(*) FROM '$work/t.parquet'
-        GROUP BY 1 ORDER BY 1" --format csv --workers 2 --temp-dir "$spool" >"$work/survived"
+        GROUP BY 1 ORDER BY 1" --format csv --workers 2 "${spools[@]}" --memory-dir "$1" >"$work/survived"
     "$SHOAL" sql "SELECT k % 7 AS k, count(*) FROM '$work/t.parquet' GROUP BY 1 ORDER BY 1" \
         --format csv | cmp - "$work/survived" && nothing_left
 }
-check "a write that fails once" survives
+check "a write that fails once" survives none
+check "a write to memory that fails once" survives "$memory"
 
 # A worker that is killed is replaced, and the answer is still right.
 killed_worker() {
     cat >"$work/slow.sql" <<SQL
 SELECT count(*) FROM '$work/t.parquet' a JOIN '$work/t.parquet' b ON a.k % 2000 = b.k % 2000;
 SQL
-    "$SHOAL" sql -f "$work/slow.sql" --format csv --workers 2 --temp-dir "$spool" \
+    "$SHOAL" sql -f "$work/slow.sql" --format csv --workers 2 "${spools[@]}" \
         >"$work/killed" 2>"$work/err" &
     local driver=$! worker="" tries=0
     while [ -z "$worker" ] && [ "$tries" -lt 500 ]; do
@@ -84,7 +87,7 @@ check "a killed worker" killed_worker
 # Ctrl-C ends a distributed and an embedded query within a second, with code 130.
 cancelled() {
     "$SHOAL" sql "SELECT count(*) FROM '$work/t.parquet' a, '$work/t.parquet' b
-        WHERE (a.k * 7919 + b.k) % 1000003 = 3" --temp-dir "$spool" "$@" >/dev/null 2>"$work/err" &
+        WHERE (a.k * 7919 + b.k) % 1000003 = 3" "${spools[@]}" "$@" >/dev/null 2>"$work/err" &
     local driver=$! got=0 start end
     sleep 0.7
     start=$(date +%s%N)
@@ -104,18 +107,18 @@ check "no worker is left" no_workers
 # What a killed driver left is removed by the next run.
 killed_driver() {
     "$SHOAL" sql "SELECT count(*) FROM '$work/t.parquet' a, '$work/t.parquet' b
-        WHERE (a.k * 7919 + b.k) % 1000003 = 3" --workers 2 --temp-dir "$spool" 2>/dev/null &
+        WHERE (a.k * 7919 + b.k) % 1000003 = 3" --workers 2 "${spools[@]}" 2>/dev/null &
     local driver=$!
     local tries=0
-    while [ -z "$(ls -A "$spool")" ] && [ "$tries" -lt 500 ]; do
+    while [ -z "$(ls -A "$memory")" ] && [ "$tries" -lt 500 ]; do
         tries=$((tries + 1))
         sleep 0.01
     done
     kill -9 "$driver"
     wait "$driver" || true
-    [ -n "$(ls -A "$spool")" ] || return 1
-    "$SHOAL" sql "SELECT count(*) FROM '$work/t.parquet'" --workers 2 --temp-dir "$spool" >/dev/null
-    "$SHOAL" sql "SELECT k FROM '$work/t.parquet' LIMIT 1" --workers 2 --temp-dir "$spool" >/dev/null
+    [ -n "$(ls -A "$spool")" ] && [ -n "$(ls -A "$memory")" ] || return 1
+    "$SHOAL" sql "SELECT count(*) FROM '$work/t.parquet'" --workers 2 "${spools[@]}" >/dev/null
+    "$SHOAL" sql "SELECT k FROM '$work/t.parquet' LIMIT 1" --workers 2 "${spools[@]}" >/dev/null
     nothing_left
 }
 check "a killed driver's spool is swept" killed_driver

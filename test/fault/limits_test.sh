@@ -72,7 +72,7 @@ with open(f"{work}/broken.csv", "w", encoding="utf-8") as out:
 PY
 "$SHOAL" sql -f "$work/make.sql"
 
-distributed=(--workers 2 --temp-dir "$spool")
+distributed=(--workers 2 "${spools[@]}")
 
 # answers NAME: the same rows both ways, in time.
 answers() {

@@ -8,7 +8,7 @@ source "$(dirname "$0")/../support/lib.sh"
 like_embedded() {
     local query=$1
     "$SHOAL" sql "$query" --format csv >"$work/expected" || return 1
-    "$SHOAL" sql "$query" --format csv --workers 2 --temp-dir "$spool" >"$work/actual" || return 1
+    "$SHOAL" sql "$query" --format csv --workers 2 "${spools[@]}" >"$work/actual" || return 1
     diff "$work/expected" "$work/actual" && nothing_left || return 1
     "$SHOAL" explain "$query" --workers 2 >"$work/plan"
     grep -q HashExchange "$work/plan"
@@ -34,7 +34,7 @@ check "many small files" like_embedded \
     "SELECT s, count(*), sum(k), sum(part) FROM '$work/small/*/*.parquet' GROUP BY s ORDER BY s"
 few_tasks() {
     "$SHOAL" explain --analyze "SELECT s, count(*) FROM '$work/small/*/*.parquet' GROUP BY s" \
-        --workers 2 --temp-dir "$spool" >"$work/plan"
+        --workers 2 "${spools[@]}" >"$work/plan"
     [ "$(sed -n 's/^  ran: \([0-9]*\) tasks.*/\1/p' "$work/plan" | head -n 1)" -le 8 ]
 }
 check "small files share tasks" few_tasks
@@ -50,9 +50,9 @@ check "only files without rows" like_embedded \
 cut() {
     local query="SELECT g, count(*), sum(i), min(i), max(i) FROM '$work/$1.parquet' GROUP BY g ORDER BY g"
     like_embedded "$query" || return 1
-    "$SHOAL" explain --analyze "$query" --workers 2 --split-rows 1000 --temp-dir "$spool" >"$work/plan"
+    "$SHOAL" explain --analyze "$query" --workers 2 --split-rows 1000 "${spools[@]}" >"$work/plan"
     [ "$(sed -n 's/^  ran: \([0-9]*\) tasks\?,.*/\1/p' "$work/plan" | head -n 1)" -eq "$2" ] || return 1
-    "$SHOAL" sql "$query" --format csv --workers 2 --split-rows 1000 --temp-dir "$spool" |
+    "$SHOAL" sql "$query" --format csv --workers 2 --split-rows 1000 "${spools[@]}" |
         diff "$work/expected" -
 }
 check "a file is cut between its row groups" cut groups 4

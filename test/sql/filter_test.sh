@@ -17,7 +17,7 @@ SQL
 
 # filtered YES|NO QUERY: the same answer as embedded, with or without a runtime filter.
 filtered() {
-    local options=(--init "$work/init.sql" --workers 2 --temp-dir "$spool" --cluster-rows -1)
+    local options=(--init "$work/init.sql" --workers 2 "${spools[@]}" --cluster-rows -1)
     "$SHOAL" sql --init "$work/init.sql" --format csv "$2" >"$work/expected" || return 1
     "$SHOAL" sql "${options[@]}" --format csv "$2" >"$work/actual" || return 1
     diff "$work/expected" "$work/actual" && nothing_left || return 1

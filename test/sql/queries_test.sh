@@ -31,7 +31,7 @@ done
 
 # ran OPTIONS...: tasks and partitions of the second stage of a GROUP BY.
 ran() {
-    "$SHOAL" explain --analyze --init "$work/init.sql" --workers 2 --temp-dir "$spool" "$@" |
+    "$SHOAL" explain --analyze --init "$work/init.sql" --workers 2 "${spools[@]}" "$@" |
         sed -n '/^Stage 1/,/ran:/s/^  ran: \(.*\), .* rows.*/\1/p'
 }
 chosen() { # QUERY OPTIONS... EXPECTED

@@ -16,7 +16,7 @@ both() {
     printf '%s;\n' "$@" >"$work/queries.sql"
     "$SHOAL" sql --init "$work/init.sql" -f "$work/queries.sql" --format csv >"$work/expected" &&
         "$SHOAL" sql --init "$work/init.sql" -f "$work/queries.sql" --format csv --workers 2 \
-            --threads 4 --partitions 16 --temp-dir "$spool" >"$work/actual" &&
+            --threads 4 --partitions 16 "${spools[@]}" >"$work/actual" &&
         diff "$work/expected" "$work/actual" && nothing_left
 }
 hours="SELECT hour(t) AS h, min(t::VARCHAR), count(*) FROM '$work/t.parquet' GROUP BY h ORDER BY h"
@@ -54,7 +54,7 @@ views_beside_db() {
         ORDER BY ALL" --db "$db" --init "$work/init.sql" --format csv >"$work/expected" || return 1
     "$SHOAL" sql "SELECT name, sum(t.k) FROM t JOIN names n ON t.k % 10 = n.k GROUP BY ALL
         ORDER BY ALL" --db "$db" --init "$work/init.sql" --format csv --workers 2 \
-        --temp-dir "$spool" | diff "$work/expected" -
+        "${spools[@]}" | diff "$work/expected" -
 }
 check "views beside --db" views_beside_db
 check "--db is read-only" bash -c "! '$SHOAL' sql 'DROP TABLE names' --db '$work/some.db' 2>/dev/null"

@@ -7,7 +7,9 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 work=$(mktemp -d)
 spool=$work/spool
 mkdir "$spool"
-trap 'rm -rf "$work"' EXIT
+memory=$(mktemp -d /dev/shm/shoal-test-XXXXXX 2>/dev/null || mktemp -d)
+spools=(--temp-dir "$spool" --memory-dir "$memory")
+trap 'rm -rf "$work" "$memory"' EXIT
 failures=0
 checks=0
 
@@ -67,21 +69,21 @@ same() {
     if [ ! -f "$work/expected.$(basename "$file")" ]; then
         "$SHOAL" sql --init "$init" -f "$file" --format json >"$work/expected.$(basename "$file")"
     fi
-    "$SHOAL" sql --init "$init" -f "$file" --format json --temp-dir "$spool" "$@" \
+    "$SHOAL" sql --init "$init" -f "$file" --format json "${spools[@]}" "$@" \
         >"$work/actual" || return 1
     python3 "$root/test/support/same_answer.py" "$work/expected.$(basename "$file")" \
         "$work/actual" "$order"
 }
 
 nothing_left() {
-    [ -z "$(ls -A "$spool")" ] || {
-        ls -A "$spool"
+    [ -z "$(ls -A "$spool")$(ls -A "$memory")" ] || {
+        ls -A "$spool" "$memory"
         return 1
     }
 }
 
 # fails CODE TEXT ARGS...: the program ends with this code and a part of the message,
-# and leaves nothing in the spool.
+# and leaves nothing in the spools.
 fails() {
     local code=$1 text=$2 got=0
     shift 2

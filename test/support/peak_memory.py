@@ -1,6 +1,9 @@
 """Run a command; print the most anonymous memory that it and each child of its had, in MiB.
 
-    peak_memory.py COMMAND...     "driver 21" and a line for each child; its exit code
+    peak_memory.py FOLDER COMMAND...
+
+Prints "driver 21", a line for each child, and "blocks 12": the most that the files in
+FOLDER took. Exits with the command's code.
 """
 
 import pathlib
@@ -21,18 +24,33 @@ def anonymous(process: pathlib.Path) -> tuple[int, int] | None:
     return (int(parent[1]), int(memory[1])) if parent and memory else None
 
 
+def files(folder: pathlib.Path) -> int:
+    """KiB that the files below a folder take."""
+    blocks = 0
+    for path in folder.rglob("*"):
+        try:
+            blocks += path.lstat().st_blocks if path.is_file() else 0
+        except OSError:
+            continue
+    return blocks // 2
+
+
 def main() -> int:
-    process = subprocess.Popen(sys.argv[1:], stdout=sys.stderr)
+    folder = pathlib.Path(sys.argv[1])
+    process = subprocess.Popen(sys.argv[2:], stdout=sys.stderr)
     peaks: dict[int, int] = {}
+    most = 0
     while process.poll() is None:
-        for folder in pathlib.Path("/proc").glob("[0-9]*"):
-            seen = anonymous(folder)
-            pid = int(folder.name)
+        most = max(most, files(folder))
+        for entry in pathlib.Path("/proc").glob("[0-9]*"):
+            seen = anonymous(entry)
+            pid = int(entry.name)
             if seen and process.pid in (pid, seen[0]):
                 peaks[pid] = max(peaks.get(pid, 0), seen[1])
         time.sleep(0.01)
     for pid, kib in sorted(peaks.items()):
         print("driver" if pid == process.pid else "worker", kib // 1024)
+    print("blocks", most // 1024)
     return process.returncode
 
 

@@ -17,12 +17,14 @@
 static struct duck *duck;
 static struct duck_conn *conn;
 static char folder[] = "/tmp/shoal_block_XXXXXX";
+static char memory[] = "/tmp/shoal_memory_XXXXXX";
+static uint64_t grant;  // of what is written; 0: to disk at once
 
 static int set_up(void **state) {
     (void)state;
     struct shoal_error err;
     struct duck_options options = {.threads = 2};
-    if (mkdtemp(folder) == NULL) return -1;
+    if (mkdtemp(folder) == NULL || mkdtemp(memory) == NULL) return -1;
     if (duck_open(&duck, &options, &err) != SHOAL_OK) return -1;
     if (duck_connect(duck, &conn, &err) != SHOAL_OK) return -1;
     return block_register(conn, &err) == SHOAL_OK ? 0 : -1;
@@ -32,7 +34,7 @@ static int tear_down(void **state) {
     (void)state;
     duck_disconnect(conn);
     duck_close(duck);
-    return rmdir(folder);
+    return rmdir(folder) == 0 ? rmdir(memory) : -1;
 }
 
 static void run(const char *sql) {
@@ -54,15 +56,20 @@ static shoal_status write_blocks(const char *select, uint32_t partitions,
                                  struct block_output *output, struct shoal_error *err) {
     static int number;
     struct text target = {0};
+    struct text names = {0};
     struct text sql = {0};
-    text_printf(&target, "%s/t%d", folder, number++);
-    assert_int_equal(block_bind_output(target.data, partitions, scatter, NULL, err),
-                     SHOAL_OK);
+    text_printf(&target, "%s/t%d", folder, number);
+    text_printf(&names, "%s/t%d", memory, number++);
+    struct block_memory tier = {names.data, grant};
+    assert_int_equal(
+        block_bind_output(target.data, &tier, partitions, scatter, NULL, err), SHOAL_OK);
     text_printf(&sql, "COPY (%s) TO '%s' (FORMAT shoal%s)", select, target.data,
                 per_thread ? ", PER_THREAD_OUTPUT true" : "");
     shoal_status status = duck_run(conn, sql.data, err);
     block_take_output(target.data, output);
+    rmdir(target.data);  // DuckDB made it for its threads; all files may be in memory
     text_free(&sql);
+    text_free(&names);
     text_free(&target);
     return status;
 }
@@ -72,7 +79,10 @@ static void remove_blocks(struct block_output *output) {
         unlink(output->files[i].path);
         char *slash = strrchr(output->files[i].path, '/');
         *slash = '\0';
-        if (strcmp(output->files[i].path, folder) != 0) rmdir(output->files[i].path);
+        if (strncmp(output->files[i].path, folder, sizeof folder - 1) == 0 &&
+            strcmp(output->files[i].path, folder) != 0) {
+            rmdir(output->files[i].path);
+        }
     }
     block_output_free(output);
 }
@@ -116,6 +126,10 @@ static void round_trip(const char *create, uint32_t partitions, bool per_thread)
     text_free(&sql);
     free(source);
     block_release_inputs("all");
+
+    uint64_t in_memory = 0;
+    for (size_t f = 0; f < output.count; f++) in_memory += output.files[f].memory;
+    assert_true(in_memory <= grant);
 
     // The partitions are disjoint, complete and counted.
     uint64_t total = 0;
@@ -199,6 +213,61 @@ static void sizes_from_nothing_to_many_chunks(void **state) {
         40, false);
 }
 
+// What the grant has no room for goes to a second file, whoever gets there first.
+static void blocks_fill_memory_first(void **state) {
+    (void)state;
+    static const char select[] =
+        "SELECT hash(i), i, 'row ' || i AS s FROM range(200000) r(i)";
+    static const uint64_t grants[] = {1, 5000, 100000, 1000000, 1u << 30};
+    struct shoal_error err;
+    struct block_output output;
+    for (size_t g = 0; g < sizeof grants / sizeof *grants; g++) {
+        grant = grants[g];
+        for (uint32_t partitions = 1; partitions < 50; partitions += 47) {
+            round_trip(
+                "CREATE TABLE v AS SELECT i, 'row ' || i AS s FROM range(300000) r(i)",
+                partitions, partitions > 1);
+        }
+        assert_int_equal(write_blocks(select, 4, BLOCK_HASH, false, &output, &err),
+                         SHOAL_OK);
+        uint64_t there = 0, rows = 0;
+        for (size_t f = 0; f < output.count; f++) {
+            struct stat stat_of;
+            assert_int_equal(stat(output.files[f].path, &stat_of), 0);
+            bool in_memory = output.files[f].memory > 0;
+            assert_int_equal(
+                strncmp(output.files[f].path, memory, sizeof memory - 1) == 0, in_memory);
+            if (in_memory) there += (uint64_t)stat_of.st_size;
+            for (uint32_t p = 0; p < 4; p++) rows += output.files[f].rows[p];
+        }
+        assert_int_equal(rows, 200000);
+        assert_int_equal(output.count, grant > 100000 && grant < 1u << 30 ? 2 : 1);
+        assert_true(there <= grant && (there > 0) == (grant > 100000));
+        remove_blocks(&output);
+    }
+    grant = 0;
+}
+
+// A sample is of all rows of its writer, in whichever files they are.
+static void a_sample_knows_its_rows(void **state) {
+    (void)state;
+    struct shoal_error err;
+    struct block_output output;
+    grant = 1000000;
+    assert_int_equal(
+        write_blocks(
+            "SELECT create_sort_key(i, 'ASC NULLS LAST'), i, 'row ' || i AS s FROM "
+            "range(200000) r(i)",
+            1, BLOCK_SAMPLE, false, &output, &err),
+        SHOAL_OK);
+    grant = 0;
+    assert_int_equal(output.count, 2);
+    assert_int_equal(output.files[0].sample.count, 0);
+    assert_int_equal(output.files[1].sample.count, 1000);
+    assert_int_equal(output.files[1].sample_rows, 200000);
+    remove_blocks(&output);
+}
+
 static void expect_error(const char *sql, const char *part) {
     struct shoal_error err;
     assert_int_equal(duck_run(conn, sql, &err), SHOAL_CORRUPT);
@@ -269,6 +338,34 @@ static void a_full_disk_names_the_file(void **state) {
     }
 }
 
+static int fail_in_memory(const char *call, const char *path) {
+    bool reads = strcmp(call, "read") == 0 ||
+                 (strcmp(call, "open") == 0 && access(path, F_OK) == 0);
+    if (reads || strncmp(path, memory, sizeof memory - 1) != 0) return 0;
+    return calls_before_fault-- <= 0 ? ENOSPC : 0;
+}
+
+// Memory that is full before the grant is used: at the open, within a chunk, in the
+// footer, of a file or of the last one. What was written there is on disk then.
+static void full_memory_moves_to_disk(void **state) {
+    (void)state;
+    for (int some = 0; some < 2; some++) {
+        int calls = 0;
+        for (bool full = true; full; calls++) {
+            grant = some ? 200000 : 1u << 30;
+            calls_before_fault = calls;
+            io_fault = fail_in_memory;
+            round_trip(
+                "CREATE TABLE v AS SELECT i, 'row ' || i AS s FROM range(30000) r(i)", 5,
+                false);
+            io_fault = NULL;
+            full = calls_before_fault < 0;
+        }
+        assert_true(calls > 10);
+    }
+    grant = 0;
+}
+
 static void an_unknown_key_is_an_error(void **state) {
     (void)state;
     struct shoal_error err;
@@ -283,8 +380,11 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_type_comes_back),
         cmocka_unit_test(sizes_from_nothing_to_many_chunks),
+        cmocka_unit_test(blocks_fill_memory_first),
+        cmocka_unit_test(a_sample_knows_its_rows),
         cmocka_unit_test(damage_is_found),
         cmocka_unit_test(a_full_disk_names_the_file),
+        cmocka_unit_test(full_memory_moves_to_disk),
         cmocka_unit_test(an_unknown_key_is_an_error),
     };
     return cmocka_run_group_tests_name("block", tests, set_up, tear_down);

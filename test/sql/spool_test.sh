@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Blocks in memory, on disk and in both give the same answers; what was planned for memory
+# goes to disk when there is none left; nothing stays behind.
+# shellcheck source=test/support/lib.sh
+source "$(dirname "$0")/../support/lib.sh"
+
+"$SHOAL" sql "
+COPY (SELECT CASE WHEN i % 11 = 5 THEN NULL ELSE (i * i) % 37 END AS k, i AS v,
+    's' || i % 5 AS s, DATE '2020-01-01' + (i % 400)::INTEGER AS d, i / 7 AS f,
+    CASE WHEN i % 3 > 0 THEN [i % 4, NULL] END AS l, {'a': i % 3, 'b': ['x' || i % 2]} AS st
+    FROM range(250000) r(i)) TO '$work/facts.parquet';
+COPY (SELECT CASE WHEN i = 20 THEN NULL ELSE i * 2 END AS k, 'n' || i AS name
+    FROM range(30) r(i)) TO '$work/dims.parquet'"
+printf "CREATE VIEW facts AS FROM '%s/facts.parquet';\nCREATE VIEW dims AS FROM '%s/dims.parquet';\n" \
+    "$work" "$work" >"$work/init.sql"
+
+# 385 MiB leave one for blocks: 512 KiB for each of two tasks.
+tiers=("--memory-dir none" "--memory 385MiB" "--memory 385MiB --threads 2" "")
+for tier in "${tiers[@]}"; do
+    read -ra options <<<"$tier"
+    check "queries with ${tier:-plenty}" same "$root/test/sql/queries.sql" "$work/init.sql" \
+        unordered --workers 2 --partitions 7 --broadcast-rows -1 "${options[@]}"
+done
+check "nothing is left" nothing_left
+
+# bytes JSON: of all blocks, and of those on disk.
+shuffle="SELECT v % 200000 AS g, count(*), max(s || v) FROM facts GROUP BY g"
+bytes() {
+    "$SHOAL" explain --analyze "$shuffle" --init "$work/init.sql" --workers 2 --format json \
+        "${spools[@]}" "$@" >"$work/plan.json"
+    python3 - "$work/plan.json" <<'PYTHON'
+import json
+import sys
+
+ran = [stage["ran"] for stage in json.load(open(sys.argv[1]))["stages"]]
+print(sum(stage["bytes"] for stage in ran), sum(stage["bytes_on_disk"] for stage in ran))
+PYTHON
+}
+placed() { # CONDITION OPTIONS...: of the two numbers
+    local condition=$1 all disk
+    shift
+    read -r all disk < <(bytes "$@")
+    [ "$all" -gt 2000000 ] && awk "BEGIN { all = $all; disk = $disk; exit !($condition) }" && return
+    echo "$disk of $all bytes are on disk"
+    return 1
+}
+check "all in memory" placed "disk == 0"
+check "all on disk" placed "disk == all" --memory-dir none
+check "a grant each in memory" placed "disk > all / 2 && all - disk > 500000 && all - disk < 1048576" \
+    --memory 385MiB
+"$SHOAL" explain --analyze "$shuffle" --init "$work/init.sql" --workers 2 "${spools[@]}" \
+    --memory-dir none >"$work/plan"
+check "text says it" grep -q 'ran: .* bytes ([0-9]* on disk), ' "$work/plan"
+
+# A memory that is full before its grant is used: it fails from the N-th call on.
+full() {
+    local n
+    printf '%s ORDER BY ALL' "$shuffle" >"$work/shuffle.sql"
+    for n in 1 2 9; do
+        SHOAL_FAULT=write:ENOSPC:$n+:$memory same "$work/shuffle.sql" "$work/init.sql" ordered \
+            --workers 2 && nothing_left || return 1
+    done
+    SHOAL_FAULT=write:ENOSPC:1+:$memory placed "disk == all"
+}
+check "a full memory" full
+check "a full memory and a full disk" env SHOAL_FAULT=write:ENOSPC:1+ bash -c "
+    ! '$SHOAL' sql \"FROM '$work/facts.parquet' ORDER BY v\" --workers 2 ${spools[*]} >'$work/out' 2>&1 &&
+    grep -q 'free space there' '$work/out'"
+check "no such folder" fails 3 "choose another with --memory-dir" sql "$shuffle" --init "$work/init.sql" \
+    --workers 2 "${spools[@]}" --memory-dir /proc/nowhere
+check "nothing is left in the end" nothing_left
+finish
