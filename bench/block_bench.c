@@ -122,7 +122,8 @@ static void report(const char *what, size_t bytes, size_t values, struct times t
     fflush(stdout);
 }
 
-static void run(const char *folder, size_t bytes, uint32_t partitions, bool strings) {
+static void run(const char *folder, size_t bytes, uint32_t partitions, bool strings,
+                bool compress) {
     struct shoal_error err;
     struct rows input;
     struct block_output files;
@@ -133,7 +134,8 @@ static void run(const char *folder, size_t bytes, uint32_t partitions, bool stri
     size_t rounds = bytes / (input.row_bytes * ROWS);
     size_t values = rounds * ROWS * (input.columns - 1);
     size_t moved = rounds * ROWS * input.row_bytes;
-    if (block_bind_output(path, NULL, partitions, BLOCK_HASH, NULL, &err) != SHOAL_OK)
+    struct block_storage storage = {.compress = compress};
+    if (block_bind_output(path, &storage, partitions, BLOCK_HASH, NULL, &err) != SHOAL_OK)
         die(&err);
     void *sink = block_sink.open(path, input.shapes, input.columns, &err);
     if (sink == NULL) die(&err);
@@ -146,7 +148,9 @@ static void run(const char *folder, size_t bytes, uint32_t partitions, bool stri
     struct times took = since(start);
     block_sink.close(sink);
     block_take_output(path, &files);
-    const char *kind = strings ? "strings of 20 bytes" : "4 columns of 8 bytes";
+    const char *kind = compress  ? "strings of 20 bytes, LZ4"
+                       : strings ? "strings of 20 bytes"
+                                 : "4 columns of 8 bytes";
     (void)snprintf(what, sizeof what, "scatter %s, %u parts", kind, partitions);
     report(what, moved, values, took);
 
@@ -198,12 +202,13 @@ int main(int argc, char **argv) {
     for (int strings = 0; strings < 2; strings++) {
         if (only >= 0 && only / 10000 != strings) continue;
         if (only >= 0) {
-            run(folder, bytes, (uint32_t)(only % 10000), strings);
+            run(folder, bytes, (uint32_t)(only % 10000), strings, false);
             continue;
         }
-        run(folder, bytes, 16, strings);
-        run(folder, bytes, 128, strings);
-        run(folder, bytes, 1024, strings);
+        run(folder, bytes, 16, strings, false);
+        run(folder, bytes, 128, strings, false);
+        run(folder, bytes, 1024, strings, false);
     }
+    if (only < 0) run(folder, bytes, 128, true, true);
     return 0;
 }

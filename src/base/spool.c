@@ -120,10 +120,27 @@ void spool_close(struct spool *spool) {
     *spool = (struct spool){.lock = -1};
 }
 
+// Those that linux/magic.h does not have.
+#define LUSTRE_MAGIC 0x0bd00bd0u
+#define GPFS_MAGIC 0x47504653u
+#define BEEGFS_MAGIC 0x19830326u
+
+static bool is_remote(uint32_t type) {
+    static const uint32_t types[] = {NFS_SUPER_MAGIC,  SMB_SUPER_MAGIC,  CIFS_SUPER_MAGIC,
+                                     SMB2_SUPER_MAGIC, CEPH_SUPER_MAGIC, V9FS_MAGIC,
+                                     FUSE_SUPER_MAGIC, AFS_SUPER_MAGIC,  LUSTRE_MAGIC,
+                                     GPFS_MAGIC,       BEEGFS_MAGIC};
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        if (types[i] == type) return true;
+    }
+    return false;
+}
+
 bool spool_space(const char *folder, struct spool_space *space) {
     struct statfs system;
     if (access(folder, W_OK | X_OK) != 0 || statfs(folder, &system) != 0) return false;
     space->in_memory = (uint32_t)system.f_type == TMPFS_MAGIC;
+    space->remote = is_remote((uint32_t)system.f_type);
     space->free = (uint64_t)system.f_bavail * (uint64_t)system.f_bsize;
     return true;
 }

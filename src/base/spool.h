@@ -27,6 +27,7 @@ void spool_remove_tree(const char *path);
 
 struct spool_space {
     bool in_memory;  // a tmpfs
+    bool remote;     // a network file system, or one that a program serves
     uint64_t free;   // bytes
 };
 // False when this process can't make files in the folder.

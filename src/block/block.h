@@ -67,16 +67,18 @@ void block_release_inputs(const char *key);
 // "shoal_input('key', index, CAST(NULL AS STRUCT(...)))"; free() it; NULL: out of memory.
 char *block_input_sql(const char *key, size_t index, const struct schema *schema);
 
-// Where an output's blocks go before they go to its own path, on disk.
-struct block_memory {
-    const char *path;  // the beginning of the files' names; NULL: to disk at once
-    uint64_t bytes;    // that all files there take together, at most
+// How an output's blocks are stored: in memory while they fit, then at its own path, on
+// disk.
+struct block_storage {
+    const char *memory_path;  // the beginning of the files' names; NULL: to disk at once
+    uint64_t memory_bytes;    // that all files there take together, at most
+    bool compress;            // what goes to disk
 };
 
 // path is the COPY target. bounds (for BLOCK_RANGE, else NULL) are sorted and at most
 // partitions - 1; they must live until block_take_output. Partition i gets the keys with
 // i bounds at or below them.
-shoal_status block_bind_output(const char *path, const struct block_memory *memory,
+shoal_status block_bind_output(const char *path, const struct block_storage *storage,
                                uint32_t partitions, enum block_scatter scatter,
                                const struct keys *bounds, struct shoal_error *err);
 // Ends the registration and gives the files. After a failed COPY call it too, and unlink

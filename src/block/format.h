@@ -5,9 +5,11 @@
 // A chunk holds rows of one partition: a header, a directory of (offset, size) for each
 // buffer in preorder (validity, offsets, data, then children, for each column), and the
 // buffers, each 64-byte aligned in the file. A FIXED column has no offsets: in their
-// place the directory says how its data is packed (base, width; see base/pack.h). The
-// header's checksum (xxh3, 64 bits) covers all that follows it; the footer's covers index
-// and shapes. Numbers are little-endian, as every machine that shoal runs on is. Files
+// place the directory says how its data is packed (base, width; see base/pack.h). What
+// follows the header may be compressed, as one LZ4 block and zeros up to the alignment;
+// the directory then speaks of the chunk as it was before. The header's checksum (xxh3,
+// 64 bits) covers the whole chunk as it is in the file; the footer's covers index and
+// shapes. Numbers are little-endian, as every machine that shoal runs on is. Files
 // are written once, in order, and never change.
 #ifndef SHOAL_BLOCK_FORMAT_H
 #define SHOAL_BLOCK_FORMAT_H
@@ -26,14 +28,17 @@ struct block_chunk_header {
     uint64_t rows;
     uint64_t size;  // of the whole chunk, header included, a multiple of BLOCK_ALIGN
     uint64_t buffers;
-    uint64_t checksum;  // of everything behind this header
-    uint64_t reserved[3];
+    uint64_t checksum;  // of the chunk, with 0 in this place
+    uint64_t unpacked;  // its size before it was compressed
+    uint64_t packed;    // bytes of LZ4; 0: it is not compressed
+    uint64_t reserved;
 };
 
 struct block_index_entry {
     uint64_t offset;
     uint64_t size;
     uint64_t rows;
+    uint64_t unpacked;
     uint32_t partition;
     uint32_t reserved;
 };
@@ -89,6 +94,8 @@ void block_file_close(struct block_file *file);
 struct block_chunk {
     uint8_t *data;  // BLOCK_ALIGN-aligned
     size_t capacity;
+    uint8_t *packed;  // the same before it was decompressed
+    size_t packed_capacity;
     struct column *columns;
     size_t column_count;
     uint64_t rows;
@@ -104,6 +111,10 @@ void block_chunk_free(struct block_chunk *chunk);
 // Preorder codes of a list of columns, written to and compared with the file's.
 shoal_status block_shape_codes(const struct column *shapes, size_t columns,
                                uint32_t **codes, size_t *count, struct shoal_error *err);
+
+static inline uint64_t block_align(uint64_t size) {
+    return (size + BLOCK_ALIGN - 1) / BLOCK_ALIGN * BLOCK_ALIGN;
+}
 
 // Rows are remixed so that a partition's hash tables, which index by
 // hash()'s own low bits, spread evenly.

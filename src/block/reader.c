@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "block/compress.h"
 #include "block/format.h"
 
 #define XXH_INLINE_ALL
@@ -89,7 +90,10 @@ static shoal_status check_index(struct block_file *file,
         if (entry->partition >= footer->partitions ||
             entry->offset > footer->index_offset ||
             entry->size > footer->index_offset - entry->offset ||
-            entry->size < sizeof(struct block_chunk_header)) {
+            entry->size < sizeof(struct block_chunk_header) ||
+            entry->unpacked < entry->size ||
+            (entry->unpacked > entry->size &&
+             entry->unpacked > decompress_most(entry->size))) {
             status = corrupt(file->path, footer->index_offset,
                              "an index entry is out of range", err);
         }
@@ -188,6 +192,7 @@ void block_chunk_free(struct block_chunk *chunk) {
     for (size_t c = 0; c < chunk->column_count; c++) column_free(&chunk->columns[c]);
     free(chunk->columns);
     free(chunk->data);
+    free(chunk->packed);
     *chunk = (struct block_chunk){0};
 }
 
@@ -204,8 +209,8 @@ static bool take_buffer(struct parse *parse, struct column_buffer *buffer) {
     uint64_t offset = parse->directory[parse->slot * 2];
     uint64_t size = parse->directory[parse->slot * 2 + 1];
     parse->slot++;
-    if (offset < parse->head || offset > parse->header->size ||
-        size > parse->header->size - offset || offset % BLOCK_ALIGN != 0) {
+    if (offset < parse->head || offset > parse->header->unpacked ||
+        size > parse->header->unpacked - offset || offset % BLOCK_ALIGN != 0) {
         return false;
     }
     *buffer = (struct column_buffer){.data = (uint8_t *)(uintptr_t)parse->chunk + offset,
@@ -271,33 +276,65 @@ static bool take_column(struct parse *parse, struct column *column, uint64_t row
     return true;
 }
 
-shoal_status block_chunk_read(struct block_chunk *chunk, const struct block_file *file,
-                              const struct block_index_entry *entry,
-                              struct shoal_error *err) {
-    if (entry->size > chunk->capacity) {
-        free(chunk->data);
-        chunk->capacity = (entry->size + BLOCK_ALIGN - 1) / BLOCK_ALIGN * BLOCK_ALIGN;
-        chunk->data = aligned_alloc(BLOCK_ALIGN, chunk->capacity);
-        if (chunk->data == NULL) {
-            chunk->capacity = 0;
-            return shoal_fail(err, SHOAL_NOMEM, "out of memory while reading %s",
-                              file->path);
-        }
+// Room for size bytes, aligned.
+static bool reserve(uint8_t **data, size_t *capacity, uint64_t size) {
+    if (size <= *capacity) return true;
+    free(*data);
+    *capacity = block_align(size);
+    *data = aligned_alloc(BLOCK_ALIGN, *capacity);
+    if (*data == NULL) *capacity = 0;
+    return *data != NULL;
+}
+
+static bool good_checksum(struct block_chunk_header header, const uint8_t *bytes) {
+    uint64_t expected = header.checksum;
+    XXH3_state_t hash;
+    header.checksum = 0;
+    XXH3_64bits_reset(&hash);
+    XXH3_64bits_update(&hash, &header, sizeof header);
+    XXH3_64bits_update(&hash, bytes + sizeof header, header.size - sizeof header);
+    return XXH3_64bits_digest(&hash) == expected;
+}
+
+// The chunk's bytes, checked and not compressed, in chunk->data.
+static shoal_status read_bytes(struct block_chunk *chunk, const struct block_file *file,
+                               const struct block_index_entry *entry,
+                               struct block_chunk_header *header,
+                               struct shoal_error *err) {
+    bool packed = entry->unpacked > entry->size;
+    if (!reserve(&chunk->data, &chunk->capacity, entry->unpacked) ||
+        (packed && !reserve(&chunk->packed, &chunk->packed_capacity, entry->size))) {
+        return shoal_fail(err, SHOAL_NOMEM, "out of memory while reading %s", file->path);
     }
-    shoal_status status = read_at(file, entry, chunk->data, err);
+    uint8_t *bytes = packed ? chunk->packed : chunk->data;
+    shoal_status status = read_at(file, entry, bytes, err);
     if (status != SHOAL_OK) return status;
-    struct block_chunk_header header;
-    memcpy(&header, chunk->data, sizeof header);
-    if (header.magic != BLOCK_CHUNK_MAGIC || header.size != entry->size ||
-        header.rows != entry->rows || header.partition != entry->partition) {
+    memcpy(header, bytes, sizeof *header);
+    if (header->magic != BLOCK_CHUNK_MAGIC || header->size != entry->size ||
+        header->rows != entry->rows || header->partition != entry->partition ||
+        header->unpacked != entry->unpacked || (header->packed > 0) != packed) {
         return corrupt(file->path, entry->offset,
                        "a chunk's header differs from the index", err);
     }
-    if (XXH3_64bits(chunk->data + sizeof header, entry->size - sizeof header) !=
-        header.checksum) {
+    if (!good_checksum(*header, bytes)) {
         return corrupt(file->path, entry->offset, "a chunk's checksum differs", err);
     }
-    if (header.buffers > (entry->size - sizeof header) / (2 * sizeof(uint64_t))) {
+    if (packed &&
+        (header->packed > entry->size - sizeof *header ||
+         !decompress(bytes + sizeof *header, header->packed, chunk->data + sizeof *header,
+                     entry->unpacked - sizeof *header))) {
+        return corrupt(file->path, entry->offset, "a chunk can't be decompressed", err);
+    }
+    return SHOAL_OK;
+}
+
+shoal_status block_chunk_read(struct block_chunk *chunk, const struct block_file *file,
+                              const struct block_index_entry *entry,
+                              struct shoal_error *err) {
+    struct block_chunk_header header;
+    shoal_status status = read_bytes(chunk, file, entry, &header, err);
+    if (status != SHOAL_OK) return status;
+    if (header.buffers > (header.unpacked - sizeof header) / (2 * sizeof(uint64_t))) {
         return corrupt(file->path, entry->offset, "a chunk's directory is too long", err);
     }
     struct parse parse = {

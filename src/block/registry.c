@@ -91,15 +91,16 @@ static void output_free(struct output *output) {
     free(output);
 }
 
-shoal_status block_bind_output(const char *path, const struct block_memory *memory,
+shoal_status block_bind_output(const char *path, const struct block_storage *storage,
                                uint32_t partitions, enum block_scatter scatter,
                                const struct keys *bounds, struct shoal_error *err) {
-    bool in_memory = memory != NULL && memory->path != NULL && memory->bytes > 0;
+    bool in_memory =
+        storage != NULL && storage->memory_path != NULL && storage->memory_bytes > 0;
     struct output *output = calloc(1, sizeof *output);
     if (output != NULL) output->path = strdup(path);
     if (output != NULL && in_memory) {
-        output->memory_path = strdup(memory->path);
-        output->memory_left = memory->bytes;
+        output->memory_path = strdup(storage->memory_path);
+        output->memory_left = storage->memory_bytes;
     }
     if (output == NULL || output->path == NULL ||
         (in_memory && output->memory_path == NULL)) {
@@ -109,6 +110,7 @@ shoal_status block_bind_output(const char *path, const struct block_memory *memo
     output->partitions = partitions;
     output->scatter = scatter;
     output->bounds = bounds;
+    output->compress = storage != NULL && storage->compress;
     output->files.partitions = partitions;
     pthread_mutex_lock(&mutex);
     output->next = outputs;

@@ -29,6 +29,7 @@ struct output {
     struct block_output files;
     char *memory_path;             // NULL: all goes to disk
     _Atomic uint64_t memory_left;  // of the grant, for all writers
+    bool compress;
     struct output *next;
 };
 

@@ -178,41 +178,65 @@ static bool reserve_entry(struct target *target) {
     return true;
 }
 
-static void finish_header(struct block_chunk_header *header, const struct iovec *pieces,
-                          size_t count) {
+static void seal(struct block_chunk_header *header, const struct iovec *pieces,
+                 size_t count) {
     XXH3_state_t hash;
+    header->checksum = 0;
+    memcpy(pieces[0].iov_base, header, sizeof *header);
     XXH3_64bits_reset(&hash);
-    header->magic = BLOCK_CHUNK_MAGIC;
-    header->size = 0;
-    for (size_t i = 0; i < count; i++) {
-        size_t skip = i == 0 ? sizeof *header : 0;
-        header->size += pieces[i].iov_len;
-        XXH3_64bits_update(&hash, (const char *)pieces[i].iov_base + skip,
-                           pieces[i].iov_len - skip);
-    }
+    for (size_t i = 0; i < count; i++)
+        XXH3_64bits_update(&hash, pieces[i].iov_base, pieces[i].iov_len);
     header->checksum = XXH3_64bits_digest(&hash);
     memcpy(pieces[0].iov_base, header, sizeof *header);
+}
+
+// Writes the chunk to the file that is open, compressed if that is wanted and helps.
+static shoal_status write_chunk(struct target *target, struct block_chunk_header *header,
+                                const struct iovec *pieces, size_t count,
+                                struct shoal_error *err) {
+    uint8_t head[sizeof *header];
+    uint8_t zeros[BLOCK_ALIGN] = {0};
+    struct iovec packed[3];
+    bool compress = target->output->compress && !target->in_memory;
+    header->packed =
+        compress ? compress_pieces(&target->compressor, pieces, count, sizeof *header)
+                 : 0;
+    uint64_t size = sizeof *header + header->packed;
+    if (header->packed > 0 && block_align(size) < header->unpacked) {
+        header->size = block_align(size);
+        packed[0] = (struct iovec){head, sizeof head};
+        packed[1] = (struct iovec){target->compressor.packed, header->packed};
+        packed[2] = (struct iovec){zeros, header->size - size};
+        pieces = packed;
+        count = 3;
+    } else {
+        header->packed = 0;
+        header->size = header->unpacked;
+    }
+    seal(header, pieces, count);
+    return io_write_pieces(target->fd, target->file.path, pieces, count, err);
 }
 
 shoal_status target_append(struct target *target, struct block_chunk_header header,
                            const struct iovec *pieces, size_t count,
                            struct shoal_error *err) {
-    finish_header(&header, pieces, count);
+    header.magic = BLOCK_CHUNK_MAGIC;
+    for (size_t i = 0; i < count; i++) header.unpacked += pieces[i].iov_len;
     shoal_status status =
-        make_room(target, header.size + sizeof(struct block_index_entry), err);
+        make_room(target, header.unpacked + sizeof(struct block_index_entry), err);
     if (status != SHOAL_OK) return status;
     if (!reserve_entry(target)) return shoal_no_memory(err);
-    status = io_write_pieces(target->fd, target->file.path, pieces, count, err);
+    status = write_chunk(target, &header, pieces, count, err);
     if (status != SHOAL_OK && target->in_memory) {
         status = move_to_disk(target, err);
-        if (status == SHOAL_OK)
-            status = io_write_pieces(target->fd, target->file.path, pieces, count, err);
+        if (status == SHOAL_OK) status = write_chunk(target, &header, pieces, count, err);
     }
     if (status != SHOAL_OK) return status;
     target->index[target->chunks++] =
         (struct block_index_entry){.offset = target->position,
                                    .size = header.size,
                                    .rows = header.rows,
+                                   .unpacked = header.unpacked,
                                    .partition = header.partition};
     target->position += header.size;
     return SHOAL_OK;
@@ -241,5 +265,6 @@ void target_free(struct target *target) {
     free(target->memory_path);
     free(target->index);
     free(target->shapes);
+    compressor_free(&target->compressor);
     *target = (struct target){.fd = -1};
 }

@@ -4,6 +4,7 @@
 #define SHOAL_BLOCK_TARGET_H
 
 #include "base/io.h"
+#include "block/compress.h"
 #include "block/format.h"
 #include "block/registry.h"
 
@@ -22,6 +23,7 @@ struct target {
     uint32_t *shapes;  // codes of the columns
     size_t shape_size;
     uint32_t columns;
+    struct compressor compressor;
 };
 
 // path is the one that DuckDB gave to this writer: the output's, or one below it. No file

@@ -40,10 +40,6 @@ uint64_t block_limit_writers(uint64_t bytes) {
     return bytes;
 }
 
-static uint64_t align(uint64_t size) {
-    return (size + BLOCK_ALIGN - 1) / BLOCK_ALIGN * BLOCK_ALIGN;
-}
-
 static size_t count_buffers(const struct column *column) {
     size_t count = 3;
     for (uint32_t i = 0; i < column->child_count; i++) {
@@ -128,7 +124,7 @@ static void put_entry(struct pieces *pieces, uint64_t first, uint64_t second) {
 static void put_buffer(struct pieces *pieces, const uint8_t *data, size_t size) {
     put_entry(pieces, pieces->at, size);
     put_bytes(pieces, data, size);
-    put_bytes(pieces, padding, align(pieces->at) - pieces->at);
+    put_bytes(pieces, padding, block_align(pieces->at) - pieces->at);
 }
 
 static const uint8_t *validity_of(const struct column *column) {
@@ -143,7 +139,7 @@ static void put_packed(struct pieces *pieces, const struct column *column) {
     pack_write(column->data.data, column->width, validity_of(column), column->rows,
                *packing, pieces->packed);
     put_buffer(pieces, pieces->packed, size);
-    pieces->packed += align(size);
+    pieces->packed += block_align(size);
 }
 
 static void put_column(struct pieces *pieces, const struct column *column) {
@@ -169,7 +165,7 @@ static size_t choose_packing(struct column *column) {
     if (column->layout == COLUMN_FIXED) {
         column->packing = pack_choose(column->data.data, column->width,
                                       validity_of(column), column->rows);
-        bytes = align(column->rows * column->packing.width);
+        bytes = block_align(column->rows * column->packing.width);
     }
     for (uint32_t i = 0; i < column->child_count; i++)
         bytes += choose_packing(&column->children[i]);
@@ -213,7 +209,7 @@ static shoal_status flush(struct block_writer *writer, uint32_t partition,
         }
     }
     size_t directory = buffers * 2 * sizeof(uint64_t);
-    uint64_t head = align(sizeof(struct block_chunk_header) + directory);
+    uint64_t head = block_align(sizeof(struct block_chunk_header) + directory);
     if (!reserve_scratch(writer, head, buffers, packed)) return no_memory(err);
     memset(writer->head, 0, head);
     struct pieces pieces = {

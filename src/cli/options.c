@@ -22,6 +22,7 @@ enum option_code {
     OPTION_MEMORY,
     OPTION_MEMORY_DIR,
     OPTION_TEMP_LIMIT,
+    OPTION_COMPRESSION,
     OPTION_FORMAT,
     OPTION_ANALYZE,
     OPTION_QUIET,
@@ -60,6 +61,19 @@ static shoal_status read_format(const char *text, bool explain,
                           explain ? "text or json" : "table, csv or json");
     }
     return SHOAL_OK;
+}
+
+static shoal_status read_compression(const char *text,
+                                     enum spool_compression *compression,
+                                     struct shoal_error *err) {
+    static const char *const names[] = {"auto", "on", "off"};
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(text, names[i]) != 0) continue;
+        *compression = (enum spool_compression)i;
+        return SHOAL_OK;
+    }
+    return shoal_fail(err, SHOAL_USAGE, "--spool-compression %s: choose auto, on or off",
+                      text);
 }
 
 static shoal_status read_one(struct cli_options *options, bool explain, int option,
@@ -118,6 +132,9 @@ static shoal_status read_one(struct cli_options *options, bool explain, int opti
         case OPTION_TEMP_LIMIT:
             status = read_memory("temp-limit", optarg, &session->temp_bytes, err);
             break;
+        case OPTION_COMPRESSION:
+            status = read_compression(optarg, &session->compression, err);
+            break;
         case OPTION_FORMAT:
             status = read_format(optarg, explain, &options->format, err);
             break;
@@ -167,6 +184,7 @@ shoal_status cli_options_read(struct cli_options *options, bool explain, int arg
         {"memory-dir", required_argument, NULL, OPTION_MEMORY_DIR},
         {"temp-limit", required_argument, NULL, OPTION_TEMP_LIMIT},
         {"temp-dir", required_argument, NULL, OPTION_TEMP_DIR},
+        {"spool-compression", required_argument, NULL, OPTION_COMPRESSION},
         {"format", required_argument, NULL, OPTION_FORMAT},
         {"analyze", no_argument, NULL, OPTION_ANALYZE},
         {"timer", no_argument, NULL, OPTION_TIMER},
@@ -248,6 +266,10 @@ void cli_help(FILE *out) {
         "  --temp-dir DIR      for other block files and spill ($TMPDIR, or /tmp)\n"
         "  --temp-limit SIZE   of what is spilled, and of a query's block files on disk\n"
         "                      (none)\n"
+        "  --spool-compression auto|on|off\n"
+        "                      LZ4 for block files on disk (auto: where --temp-dir is on "
+        "a\n"
+        "                      network file system)\n"
         "What it reads\n"
         "  files by name       FROM 'logs/*.parquet'\n"
         "  --db FILE           a DuckDB database, attached read-only\n"

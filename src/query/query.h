@@ -12,6 +12,9 @@
 
 enum result_format { FORMAT_TABLE, FORMAT_CSV, FORMAT_JSON };
 
+// AUTO: where the spool is on a network file system.
+enum spool_compression { COMPRESSION_AUTO, COMPRESSION_ON, COMPRESSION_OFF };
+
 #define SPLIT_ROWS 100000  // fewer are read before a task has begun
 #define MERGE_SEGMENTS 1000000
 
@@ -31,8 +34,9 @@ struct session_options {
     const char *init_sql;  // run first, here and in workers; may be NULL
     const char *temp_dir;  // block files and spill; NULL: $TMPDIR or /tmp
     const char *memory_dir;  // block files while they fit; NULL: /dev/shm; "none"
-    const char *program;     // this program, for workers
-    bool progress;           // draw on stderr
+    enum spool_compression compression;  // of block files on disk
+    const char *program;                 // this program, for workers
+    bool progress;                       // draw on stderr
     const volatile sig_atomic_t *cancelled;
 };
 

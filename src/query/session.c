@@ -82,7 +82,12 @@ shoal_status session_open_spools(struct session *session, struct shoal_error *er
     const char *parent = memory_tier_parent(options->memory_dir, &space);
     shoal_status status =
         spool_open(&session->spool, options->temp_dir, "--temp-dir", err);
-    if (status != SHOAL_OK || parent == NULL) return status;
+    if (status != SHOAL_OK) return status;
+    struct spool_space disk = {0};
+    session->compress = options->compression == COMPRESSION_ON ||
+                        (options->compression == COMPRESSION_AUTO &&
+                         spool_space(session->spool.path, &disk) && disk.remote);
+    if (parent == NULL) return SHOAL_OK;
     if (options->memory_dir != NULL) {
         status = spool_open(&session->memory, parent, "--memory-dir", err);
         if (status != SHOAL_OK) session_close_spools(session);

@@ -18,6 +18,7 @@ struct session {
     struct engine *engine;  // NULL until a query needs it, and again after a failure
     uint64_t worker_bytes;  // of memory, each
     uint64_t block_bytes;   // of memory, for block files
+    bool compress;          // those on disk
     uint32_t *up;           // numbers of the workers that are up
     size_t up_count;
     struct spool spool;   // open while there is an engine

@@ -163,6 +163,7 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
     task->stage = action->stage;
     task->scatter = stage->scatter;
     task->ordered = stage->ordered;
+    task->compress = run->session->compress;
     task->partitions = run_partitions(run, stage);
     const char *folder = stage->sink ? run->sink->staging.path : run->folder;
     text_printf(&output, "%s/s%u.t%u.a%u.w%u", folder, action->stage, action->task,

@@ -148,8 +148,9 @@ static shoal_status write_blocks(struct duck_conn *conn, uint32_t threads,
                                  struct shoal_error *err) {
     struct text sql = {0};
     struct block_output blocks = {0};
-    struct block_memory memory = {task->memory_output, task->memory_bytes};
-    shoal_status status = block_bind_output(task->output, &memory, task->partitions,
+    struct block_storage storage = {task->memory_output, task->memory_bytes,
+                                    task->compress};
+    shoal_status status = block_bind_output(task->output, &storage, task->partitions,
                                             task->scatter, &task->bounds, err);
     if (status != SHOAL_OK) return status;
     text_printf(&sql, "COPY (%s) TO ", task->sql);

@@ -52,11 +52,11 @@ shoal_status task_encode(const struct task *task, char **json, struct shoal_erro
     }
     return json_take_text(
         json_pack(
-            "{s:I, s:I, s:I, s:s, s:o, s:s, s:s?, s:I, s:I, s:i, s:b, s:o, s:s?, s:s?}",
+            "{s:I, s:I, s:I, s:s, s:o, s:s, s:s?, s:I, s:b, s:I, s:i, s:b, s:o, s:s?, s:s?}",
             "task", (json_int_t)task->id, "attempt", (json_int_t)task->attempt, "stage",
             (json_int_t)task->stage, "sql", task->sql, "inputs", inputs, "output",
             task->output, "memory_output", task->memory_output, "memory_bytes",
-            (json_int_t)task->memory_bytes, "partitions", (json_int_t)task->partitions,
+            (json_int_t)task->memory_bytes, "compress", task->compress, "partitions", (json_int_t)task->partitions,
             "scatter", (int)task->scatter, "ordered", task->ordered, "bounds",
             keys_to_json(&task->bounds), "copy_options", task->copy_options, "copy_file",
             task->copy_file),
@@ -82,8 +82,9 @@ static shoal_status get_copy(const json_t *root, struct task *task,
     return status;
 }
 
-static shoal_status decode_memory(const json_t *root, struct task *task,
-                                  struct shoal_error *err) {
+static shoal_status decode_storage(const json_t *root, struct task *task,
+                                   struct shoal_error *err) {
+    task->compress = json_is_true(json_object_get(root, "compress"));
     if (!json_is_string(json_object_get(root, "memory_output"))) return SHOAL_OK;
     shoal_status status =
         json_get_string(root, "memory_output", &task->memory_output, err);
@@ -119,7 +120,7 @@ shoal_status task_decode(const char *json, size_t size, struct task **out,
     }
     if (status == SHOAL_OK) status = json_get_string(root, "sql", &task->sql, err);
     if (status == SHOAL_OK) status = json_get_string(root, "output", &task->output, err);
-    if (status == SHOAL_OK) status = decode_memory(root, task, err);
+    if (status == SHOAL_OK) status = decode_storage(root, task, err);
     if (status == SHOAL_OK) status = json_get_array(root, "inputs", MANY, &inputs, err);
     if (status == SHOAL_OK && partitions == 0) {
         status = shoal_fail(err, SHOAL_CORRUPT, "a task has no output partition");

@@ -34,10 +34,10 @@ struct task {
     char *sql;
     struct task_input *inputs;
     size_t input_count;
-    char *output;  // path of the output: a file, or a folder of one file a thread
-    char
-        *memory_output;  // where its files' names begin while they fit in memory; or NULL
+    char *output;         // path of the output: a file, or a folder of one file a thread
+    char *memory_output;  // where names of files in memory begin; NULL: all go to disk
     uint64_t memory_bytes;       // that they may take there
+    bool compress;               // what goes to disk
     uint32_t partitions;         // 1: not partitioned
     enum block_scatter scatter;  // what the SELECT's first column is
     struct keys bounds;          // of BLOCK_RANGE

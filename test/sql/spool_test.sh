@@ -15,7 +15,8 @@ printf "CREATE VIEW facts AS FROM '%s/facts.parquet';\nCREATE VIEW dims AS FROM 
     "$work" "$work" >"$work/init.sql"
 
 # 385 MiB leave one for blocks: 512 KiB for each of two tasks.
-tiers=("--memory-dir none" "--memory 385MiB" "--memory 385MiB --threads 2" "")
+tiers=("--memory-dir none" "--memory 385MiB" "--memory 385MiB --threads 2" ""
+    "--memory-dir none --spool-compression on" "--memory 385MiB --spool-compression on")
 for tier in "${tiers[@]}"; do
     read -ra options <<<"$tier"
     check "queries with ${tier:-plenty}" same "$root/test/sql/queries.sql" "$work/init.sql" \
@@ -48,6 +49,15 @@ check "all in memory" placed "disk == 0"
 check "all on disk" placed "disk == all" --memory-dir none
 check "a grant each in memory" placed "disk > all / 2 && all - disk > 500000 && all - disk < 1048576" \
     --memory 385MiB
+read -r plain _ < <(bytes --memory-dir none --spool-compression auto)
+check "compressed on disk" placed "disk == all && all < $plain * 0.8" --memory-dir none --spool-compression on
+check "not in memory" placed "disk == 0 && all == $plain" --spool-compression on
+flipped() {
+    SHOAL_FAULT=write:FLIP:3 fails 3 "a chunk's checksum differs" sql "$shuffle" --init "$work/init.sql" \
+        --workers 2 "${spools[@]}" --memory-dir none --spool-compression on
+}
+check "a flipped bit in what is compressed" flipped
+check "compression is auto, on or off" fails 2 "choose auto, on or off" sql "SELECT 1" --spool-compression yes
 "$SHOAL" explain --analyze "$shuffle" --init "$work/init.sql" --workers 2 "${spools[@]}" \
     --memory-dir none >"$work/plan"
 check "text says it" grep -q 'ran: .* bytes ([0-9]* on disk), ' "$work/plan"

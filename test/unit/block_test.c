@@ -12,13 +12,18 @@
 
 #include "base/io.h"
 #include "base/text.h"
+#include "block/format.h"
 #include "support/harness.h"
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 static struct duck *duck;
 static struct duck_conn *conn;
 static char folder[] = "/tmp/shoal_block_XXXXXX";
 static char memory[] = "/tmp/shoal_memory_XXXXXX";
 static uint64_t grant;  // of what is written; 0: to disk at once
+static bool compress;
 
 static int set_up(void **state) {
     (void)state;
@@ -60,9 +65,10 @@ static shoal_status write_blocks(const char *select, uint32_t partitions,
     struct text sql = {0};
     text_printf(&target, "%s/t%d", folder, number);
     text_printf(&names, "%s/t%d", memory, number++);
-    struct block_memory tier = {names.data, grant};
+    struct block_storage storage = {names.data, grant, compress};
     assert_int_equal(
-        block_bind_output(target.data, &tier, partitions, scatter, NULL, err), SHOAL_OK);
+        block_bind_output(target.data, &storage, partitions, scatter, NULL, err),
+        SHOAL_OK);
     text_printf(&sql, "COPY (%s) TO '%s' (FORMAT shoal%s)", select, target.data,
                 per_thread ? ", PER_THREAD_OUTPUT true" : "");
     shoal_status status = duck_run(conn, sql.data, err);
@@ -181,6 +187,7 @@ static void every_type_comes_back(void **state) {
     for (size_t v = 0; v < sizeof values / sizeof *values; v++) {
         for (size_t p = 0; p < 3; p++) {
             struct text sql = {0};
+            compress = (v + p) % 2;
             text_printf(&sql,
                         "CREATE TABLE v AS SELECT CASE WHEN i %% 5 = 3 THEN NULL ELSE "
                         "COLUMNS(*) END FROM (SELECT i, %s FROM range(100) r(i))",
@@ -189,10 +196,10 @@ static void every_type_comes_back(void **state) {
             text_free(&sql);
         }
     }
+    compress = false;
 }
 
-static void sizes_from_nothing_to_many_chunks(void **state) {
-    (void)state;
+static void round_trip_sizes(void) {
     round_trip("CREATE TABLE v AS SELECT 1 AS a, 'x' AS b WHERE false", 7, false);
     round_trip("CREATE TABLE v AS SELECT repeat('y', 3000000) AS s, NULL::INTEGER AS n",
                3, false);
@@ -211,6 +218,14 @@ static void sizes_from_nothing_to_many_chunks(void **state) {
         "CREATE TABLE v AS SELECT i, repeat('z', CASE WHEN i % 500 = 3 THEN 9000000 "
         "ELSE i % 7 END) AS s FROM range(3000) r(i)",
         40, false);
+}
+
+static void sizes_from_nothing_to_many_chunks(void **state) {
+    (void)state;
+    round_trip_sizes();
+    compress = true;
+    round_trip_sizes();
+    compress = false;
 }
 
 // What the grant has no room for goes to a second file, whoever gets there first.
@@ -312,6 +327,104 @@ static void damage_is_found(void **state) {
     remove_blocks(&output);
 }
 
+static uint64_t bytes_of(const struct block_output *output) {
+    uint64_t bytes = 0;
+    for (size_t f = 0; f < output->count; f++) {
+        for (uint32_t p = 0; p < output->partitions; p++)
+            bytes += output->files[f].bytes[p];
+    }
+    return bytes;
+}
+
+// What goes to disk gets smaller, what stays in memory stays as it is, and so does what
+// LZ4 can't make smaller.
+static void only_blocks_on_disk_are_compressed(void **state) {
+    (void)state;
+    static const char text[] =
+        "SELECT 'a text that is often the same' AS s FROM range(20000)";
+    static const char noise[] =
+        "SELECT unhex(sha256('' || i)) AS s FROM range(20000) r(i)";
+    struct shoal_error err;
+    struct block_output output;
+    uint64_t bytes[2][3];
+    for (int kind = 0; kind < 2; kind++) {
+        for (int way = 0; way < 3; way++) {
+            compress = way > 0;
+            grant = way == 2 ? 1u << 30 : 0;
+            assert_int_equal(
+                write_blocks(kind ? noise : text, 1, BLOCK_WHOLE, false, &output, &err),
+                SHOAL_OK);
+            bytes[kind][way] = bytes_of(&output);
+            remove_blocks(&output);
+        }
+    }
+    compress = false;
+    grant = 0;
+    assert_true(bytes[0][1] * 4 < bytes[0][0] && bytes[0][2] == bytes[0][0]);
+    assert_true(bytes[1][1] <= bytes[1][0] && bytes[1][2] == bytes[1][0]);
+}
+
+static void write_byte(int fd, off_t at, uint8_t byte) {
+    assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+}
+
+// Makes the checksum of the first chunk right again, whatever its bytes are.
+static void forge_checksum(int fd, size_t size) {
+    struct block_chunk_header header;
+    uint8_t *chunk = malloc(size);
+    assert_non_null(chunk);
+    assert_int_equal(pread(fd, chunk, size, 0), size);
+    memcpy(&header, chunk, sizeof header);
+    header.checksum = 0;
+    memcpy(chunk, &header, sizeof header);
+    header.checksum = XXH3_64bits(chunk, size);
+    assert_int_equal(pwrite(fd, &header, sizeof header, 0), sizeof header);
+    free(chunk);
+}
+
+// One bit after another of a compressed file. With a checksum that fits, what LZ4 is
+// given is anything: it is an error, or other values.
+static void damage_of_compressed_blocks_is_found(void **state) {
+    (void)state;
+    struct shoal_error err;
+    struct block_output output;
+    compress = true;
+    assert_int_equal(write_blocks("SELECT 'text ' || i // 3 AS a FROM range(2000) r(i)",
+                                  1, BLOCK_WHOLE, false, &output, &err),
+                     SHOAL_OK);
+    compress = false;
+    bind_all("damaged", &output, -1);
+    static const char read[] =
+        "SELECT max(a) FROM shoal_input('damaged', 0, CAST(NULL AS STRUCT(a VARCHAR)))";
+    run(read);
+    int fd = open(output.files[0].path, O_RDWR);
+    struct block_chunk_header header;
+    struct stat stat;
+    int found = 0;
+    assert_int_equal(fstat(fd, &stat), 0);
+    assert_int_equal(pread(fd, &header, sizeof header, 0), sizeof header);
+    assert_true(header.packed > 0 && header.unpacked > header.size);
+    for (off_t at = 0; at < stat.st_size; at += at < 200 ? 1 : 7) {
+        uint8_t byte = 0;
+        assert_int_equal(pread(fd, &byte, 1, at), 1);
+        write_byte(fd, at, byte ^ (uint8_t)(1 << at % 8));
+        assert_int_equal(duck_run(conn, read, &err), SHOAL_CORRUPT);
+        if (at < (off_t)header.size) {
+            forge_checksum(fd, header.size);
+            shoal_status status = duck_run(conn, read, &err);
+            assert_true(status == SHOAL_OK || status == SHOAL_CORRUPT);
+            found += status == SHOAL_CORRUPT;
+        }
+        write_byte(fd, at, byte);
+        assert_int_equal(pwrite(fd, &header, sizeof header, 0), sizeof header);
+    }
+    assert_true(found > 100);
+    run(read);
+    close(fd);
+    block_release_inputs("damaged");
+    remove_blocks(&output);
+}
+
 static int calls_before_fault;
 
 static int fail_write(const char *call, const char *path) {
@@ -383,6 +496,8 @@ int main(void) {
         cmocka_unit_test(blocks_fill_memory_first),
         cmocka_unit_test(a_sample_knows_its_rows),
         cmocka_unit_test(damage_is_found),
+        cmocka_unit_test(only_blocks_on_disk_are_compressed),
+        cmocka_unit_test(damage_of_compressed_blocks_is_found),
         cmocka_unit_test(a_full_disk_names_the_file),
         cmocka_unit_test(full_memory_moves_to_disk),
         cmocka_unit_test(an_unknown_key_is_an_error),
