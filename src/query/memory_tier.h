@@ -31,7 +31,7 @@ struct memory_tier {
 // there. NULL: there is none.
 const char *memory_tier_parent(const char *asked, uint64_t *bytes);
 
-// Makes <spool>/q<query>.
+// Makes <spool>/q<query>. Where that can't be, all blocks go to disk.
 shoal_status memory_tier_open(struct memory_tier *tier, const char *spool, uint32_t query,
                               uint64_t bytes, struct shoal_error *err);
 // Removes the folder and what is in it.

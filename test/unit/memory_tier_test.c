@@ -97,6 +97,16 @@ static void little_is_not_granted(void **state) {
     memory_tier_close(&none);
 }
 
+static void no_folder_is_no_tier(void **state) {
+    (void)state;
+    char path[256];
+    struct shoal_error err;
+    struct memory_tier tier;
+    assert_int_equal(memory_tier_open(&tier, "/proc/nowhere", 1, MIB, &err), SHOAL_OK);
+    assert_int_equal(start(&tier, 0, 0, 1, path), 0);
+    memory_tier_close(&tier);
+}
+
 static void what_does_not_count_is_removed(void **state) {
     (void)state;
     char kept[256], late[256], lost[256], other[256];
@@ -138,6 +148,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(places_share_what_is_left),
         cmocka_unit_test(little_is_not_granted),
+        cmocka_unit_test(no_folder_is_no_tier),
         cmocka_unit_test(what_does_not_count_is_removed),
         cmocka_unit_test(a_folder_is_asked_for_or_in_memory),
     };
