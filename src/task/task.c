@@ -51,15 +51,16 @@ shoal_status task_encode(const struct task *task, char **json, struct shoal_erro
                                         "segments", segments_to_json(&task->inputs[i])));
     }
     return json_take_text(
-        json_pack(
-            "{s:I, s:I, s:I, s:s, s:o, s:s, s:s?, s:I, s:b, s:I, s:i, s:b, s:o, s:s?, s:s?}",
-            "task", (json_int_t)task->id, "attempt", (json_int_t)task->attempt, "stage",
-            (json_int_t)task->stage, "sql", task->sql, "inputs", inputs, "output",
-            task->output, "memory_output", task->memory_output, "memory_bytes",
-            (json_int_t)task->memory_bytes, "compress", task->compress, "partitions", (json_int_t)task->partitions,
-            "scatter", (int)task->scatter, "ordered", task->ordered, "bounds",
-            keys_to_json(&task->bounds), "copy_options", task->copy_options, "copy_file",
-            task->copy_file),
+        json_pack("{s:I, s:I, s:I, s:s, s:o, s:s, s:s?, s:I, s:b, s:I, s:i, s:b, s:o, "
+                  "s:s?, s:s?}",
+                  "task", (json_int_t)task->id, "attempt", (json_int_t)task->attempt,
+                  "stage", (json_int_t)task->stage, "sql", task->sql, "inputs", inputs,
+                  "output", task->output, "memory_output", task->memory_output,
+                  "memory_bytes", (json_int_t)task->memory_bytes, "compress",
+                  task->compress, "partitions", (json_int_t)task->partitions, "scatter",
+                  (int)task->scatter, "ordered", task->ordered, "bounds",
+                  keys_to_json(&task->bounds), "copy_options", task->copy_options,
+                  "copy_file", task->copy_file),
         json, err);
 }
 
