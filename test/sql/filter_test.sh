@@ -15,9 +15,10 @@ CREATE VIEW large AS FROM '$work/large.parquet';
 CREATE VIEW small AS FROM '$work/small.parquet';
 SQL
 
+more=()
 # filtered YES|NO QUERY: the same answer as embedded, with or without a runtime filter.
 filtered() {
-    local options=(--init "$work/init.sql" --workers 2 "${spools[@]}" --cluster-rows -1)
+    local options=(--init "$work/init.sql" --workers 2 "${spools[@]}" --cluster-rows -1 "${more[@]}")
     "$SHOAL" sql --init "$work/init.sql" --format csv "$2" >"$work/expected" || return 1
     "$SHOAL" sql "${options[@]}" --format csv "$2" >"$work/actual" || return 1
     diff "$work/expected" "$work/actual" && nothing_left || return 1
@@ -48,5 +49,10 @@ check "both sides preserved" filtered no \
 # Taken for a hundredth of its rows, it keeps all of them.
 all="length(s) > 1 AND abs(id) + 1 > 0 AND s || 'x' > 's'"
 check "more keys than estimated" filtered left-out \
+    "SELECT count(*), sum(id) FROM small ANTI JOIN large l ON l.k = small.k AND l.v <> small.id WHERE $all"
+more=(--merge-segments 0 --partitions 40)
+check "exchanges in two levels" filtered yes \
+    "SELECT count(*), count(v), sum(id), sum(v) FROM small LEFT JOIN large USING (k) WHERE $few"
+check "the same, more keys than estimated" filtered left-out \
     "SELECT count(*), sum(id) FROM small ANTI JOIN large l ON l.k = small.k AND l.v <> small.id WHERE $all"
 finish
