@@ -42,7 +42,7 @@ enum block_scatter {
     BLOCK_WHOLE,   // nothing: it is a column as the others, all rows go to partition 0
     BLOCK_HASH,    // UBIGINT, hash(keys): rows are scattered by its remix
     BLOCK_RANGE,   // BLOB, create_sort_key(keys): rows are scattered by `bounds`
-    BLOCK_SAMPLE,  // BLOB, the same: sampled; all rows go to partition 0
+    BLOCK_SAMPLE,  // BLOB, the same or NULL: keys are sampled; all rows go to partition 0
 };
 
 struct block_output {

@@ -28,7 +28,7 @@ struct sink {
     bool keyed;  // the first column says where a row goes, and is not stored
     struct key_index bounds;
     struct keys sample;
-    uint64_t seen;  // rows that the sample is of
+    uint64_t seen;  // keys that the sample is of
     uint64_t random;
     struct stage stage;
     uint32_t *parts;         // of the rows at hand
@@ -148,6 +148,13 @@ static void sort_rows(struct sink *sink, size_t n) {
     for (size_t i = 0; i < n; i++) sink->rows[next[sink->parts[i]]++] = (uint32_t)i;
 }
 
+// All rows go to partition 0.
+static void all_rows(struct sink *sink, size_t n) {
+    for (size_t i = 0; i < n; i++) sink->rows[i] = (uint32_t)i;
+    sink->starts[0] = 0;
+    for (uint32_t p = 1; p <= sink->partitions; p++) sink->starts[p] = (uint32_t)n;
+}
+
 // Each row of the file is in the sample with the same chance (Vitter's algorithm R,
 // 1985). Long keys are cut: a prefix is as good a bound.
 #define SAMPLE_KEYS 1000
@@ -155,6 +162,7 @@ static void sort_rows(struct sink *sink, size_t n) {
 
 static bool sample_rows(struct sink *sink, size_t n) {
     for (size_t i = 0; i < n; i++) {
+        if (sink->keys[i].data == NULL) continue;
         uint64_t place = sink->seen++;
         if (place >= SAMPLE_KEYS) {
             sink->random ^= sink->random << 13;
@@ -290,10 +298,10 @@ static shoal_status sink_append(void *state, const struct duck_chunk *chunk,
     if (status != SHOAL_OK) return status;
     if (placed) {
         place_rows(sink, chunk, n);
+        sort_rows(sink, n);
     } else {
-        memset(sink->parts, 0, n * sizeof *sink->parts);
+        all_rows(sink, n);
     }
-    sort_rows(sink, n);
     return scatter_chunk(sink, chunk, long_rows, err);
 }
 

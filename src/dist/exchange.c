@@ -184,7 +184,10 @@ struct fragment *exchange_place(struct planner *planner, struct fragment *from,
                                                                      : BLOCK_WHOLE;
     if (scatter == BLOCK_HASH) {
         json_array_append(list, hash_expression(planner, keys, from->columns));
-    } else if (scatter != BLOCK_WHOLE) {
+    } else if (scatter == BLOCK_SAMPLE) {
+        json_array_append(
+            list, sampled_key_expression(planner, keys, from->columns, from->rows));
+    } else if (scatter == BLOCK_RANGE) {
         json_array_append(list, sort_key_expression(planner, keys, from->columns));
     }
     const char *key;

@@ -249,6 +249,9 @@ void filter_place(struct planner *planner, struct fragment *large,
 // create_sort_key(orders), renamed to the fragment's columns.
 json_t *sort_key_expression(struct planner *planner, json_t *orders,
                             const json_t *columns);
+// The same for enough of so many rows to sample, NULL for the others.
+json_t *sampled_key_expression(struct planner *planner, json_t *orders,
+                               const json_t *columns, uint64_t rows);
 // Are there rows enough for a RANGE exchange, and can these modifiers use one?
 bool sort_wanted(const struct planner *planner, const struct fragment *from,
                  json_t *modifiers);

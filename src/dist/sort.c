@@ -53,6 +53,25 @@ json_t *sort_key_expression(struct planner *planner, json_t *orders,
     return tree_aliased(trees, call, "shoal_key");
 }
 
+// A key costs more than all else that is done to a row there: few rows get one, the
+// others NULL. Each file keeps a thousand of them (block/sink.c).
+#define SAMPLED 200000  // of the estimated rows
+
+json_t *sampled_key_expression(struct planner *planner, json_t *orders,
+                               const json_t *columns, uint64_t rows) {
+    struct trees *trees = &planner->trees;
+    json_t *key = sort_key_expression(planner, orders, columns);
+    struct text text = {0};
+    if (rows <= SAMPLED) return key;
+    text_printf(&text, "CASE WHEN (random() < %.12f) THEN 1 END",
+                (double)SAMPLED / (double)rows);
+    json_t *choice = text.failed ? NULL : tree_expression(trees, text.data);
+    text_free(&text);
+    json_t *check = json_array_get(json_object_get(choice, "case_checks"), 0);
+    json_object_set(check, "then_expr", tree_aliased(trees, key, ""));
+    return tree_aliased(trees, choice, "shoal_key");
+}
+
 static json_t *find_order(json_t *modifiers) {
     size_t i;
     json_t *modifier;

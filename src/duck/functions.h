@@ -13,7 +13,8 @@ struct duck_chunk;  // up to 2,048 rows that DuckDB hands to a sink
 size_t duck_chunk_rows(const struct duck_chunk *chunk);
 // Column c as 64-bit values, for the hash column.
 const uint64_t *duck_chunk_u64(const struct duck_chunk *chunk, size_t c);
-// Column c, BLOBs without NULLs, into blobs[rows]; they are valid while the chunk is.
+// Column c, BLOBs, into blobs[rows]; they are valid while the chunk is. data of NULL is
+// NULL.
 struct duck_blob {
     const uint8_t *data;
     size_t size;

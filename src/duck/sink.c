@@ -17,9 +17,12 @@ const uint64_t *duck_chunk_u64(const struct duck_chunk *chunk, size_t c) {
 }
 
 void duck_chunk_blobs(const struct duck_chunk *chunk, size_t c, struct duck_blob *blobs) {
-    duckdb_string_t *strings =
-        duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk->chunk, c));
+    duckdb_vector vector = duckdb_data_chunk_get_vector(chunk->chunk, c);
+    duckdb_string_t *strings = duckdb_vector_get_data(vector);
+    uint64_t *valid = duckdb_vector_get_validity(vector);
     for (size_t i = 0; i < chunk->rows; i++) {
+        blobs[i] = (struct duck_blob){0};
+        if (valid != NULL && !(valid[i / 64] >> (i % 64) & 1)) continue;
         blobs[i] = (struct duck_blob){(const uint8_t *)duckdb_string_t_data(&strings[i]),
                                       duckdb_string_t_length(strings[i])};
     }
