@@ -4,6 +4,7 @@
 #include <string.h>
 
 #define FEW_VALUES 16  // nothing is gained on fewer
+#define FIRST_VALUES 64
 
 struct wide {
     uint64_t lower;
@@ -62,14 +63,11 @@ static bool extent_128(const struct wide *values, const uint8_t *valid, size_t f
     return true;
 }
 
-struct packing pack_choose(const void *values, uint32_t width, const uint8_t *valid,
-                           size_t n) {
-    struct packing none = {0};
+// The bytes that values [first, n) need, and the smallest; `width`: no fewer.
+static struct packing needed(const void *values, uint32_t width, const uint8_t *valid,
+                             size_t first, size_t n) {
+    struct packing none = {.width = width};
     struct extent extent;
-    size_t first = 0;
-    if (n < FEW_VALUES || width < 2) return none;
-    while (first < n && !is_valid(valid, first)) first++;
-    if (first == n) return (struct packing){.width = 1};
     switch (width) {
         case 2:
             extent = extent_16(values, valid, first, n);
@@ -85,12 +83,26 @@ struct packing pack_choose(const void *values, uint32_t width, const uint8_t *va
             break;
     }
     uint64_t range = (uint64_t)extent.max - (uint64_t)extent.min;
-    uint32_t needed = range <= UINT8_MAX    ? 1
-                      : range <= UINT16_MAX ? 2
-                      : range <= UINT32_MAX ? 4
-                                            : 8;
-    if (needed >= width) return none;
-    return (struct packing){needed, extent.min};
+    uint32_t bytes = range <= UINT8_MAX    ? 1
+                     : range <= UINT16_MAX ? 2
+                     : range <= UINT32_MAX ? 4
+                                           : 8;
+    return bytes < width ? (struct packing){bytes, extent.min} : none;
+}
+
+struct packing pack_choose(const void *values, uint32_t width, const uint8_t *valid,
+                           size_t n) {
+    struct packing none = {0};
+    size_t first = 0;
+    if (n < FEW_VALUES || width < 2) return none;
+    while (first < n && !is_valid(valid, first)) first++;
+    if (first == n) return (struct packing){.width = 1};
+    // Where a few already need all bytes, the others are not looked at.
+    size_t few = n - first > FIRST_VALUES ? first + FIRST_VALUES : n;
+    struct packing packing = needed(values, width, valid, first, few);
+    if (few < n && packing.width < width)
+        packing = needed(values, width, valid, first, n);
+    return packing.width < width ? packing : none;
 }
 
 #define WRITE(from_type, to_type, low)                                 \
