@@ -147,6 +147,27 @@ static void add_bounds(struct bounds *list, size_t *count, const struct bounds *
     list[(*count)++] = *added;
 }
 
+// The share of one condition that says nothing about bounds, guessed from its form.
+static double guess(const json_t *condition) {
+    json_t *children = json_object_get(condition, "children");
+    double share = 0;
+    size_t i;
+    json_t *child;
+    if (tree_is(condition, "type", "COMPARE_EQUAL")) return EQUAL_SHARE;
+    if (tree_is(condition, "type", "COMPARE_NOTEQUAL")) return 1 - EQUAL_SHARE;
+    if (tree_is(condition, "type", "OPERATOR_NOT"))
+        return 1 - guess(json_array_get(children, 0));
+    if (tree_is(condition, "type", "CONJUNCTION_AND")) {
+        share = 1;
+        json_array_foreach(children, i, child) share *= guess(child);
+    } else if (tree_is(condition, "type", "CONJUNCTION_OR")) {
+        json_array_foreach(children, i, child) share += guess(child);
+    } else {
+        share = OTHER_SHARE;
+    }
+    return share < 1 ? share : 1;
+}
+
 double filter_share(struct planner *planner, json_t *where) {
     json_t *conjuncts = tree_own(&planner->trees, json_array());
     tree_conjuncts(where, conjuncts);
@@ -159,8 +180,7 @@ double filter_share(struct planner *planner, json_t *where) {
         if (bounds != NULL && comparison(planner, conjunct, &found)) {
             add_bounds(bounds, &count, &found);
         } else {
-            share *=
-                tree_is(conjunct, "type", "COMPARE_EQUAL") ? EQUAL_SHARE : OTHER_SHARE;
+            share *= guess(conjunct);
         }
     }
     for (size_t b = 0; b < count; b++) {
