@@ -29,7 +29,7 @@
 #define PERFECT_KEPT 0.5  // of both sides' rows, from where on that pays
 #define PERFECT_VALUES 1000000
 #define PERFECT_ROWS 500000  // a range of as many values has at least as many rows
-#define RANGES_A_SLOT 4      // at least, to level out uneven ranges
+#define RANGES_A_SLOT 2      // at least, to level out uneven ranges
 #define READ_AGAIN 1.25  // row groups that ranges share are read by each: at most this
 #define FEW_VALUES 16    // rows a value from which a partial aggregate is as good
 
