@@ -154,6 +154,10 @@ static shoal_status parse_options(const char *at, struct parsing *parsing,
         free(option.value);
         if (*at == ',') at = next_token(at);
     }
+    if (status == SHOAL_OK && *at != ')') {
+        status = shoal_fail(parsing->err, SHOAL_UNSUPPORTED,
+                            "the options of COPY are not closed");
+    }
     *end = *at == ')' ? next_token(at) : at;
     return status;
 }

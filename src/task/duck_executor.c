@@ -27,11 +27,13 @@ static void executor_close(struct executor *executor) {
 }
 
 // A stage's text is already optimised: doing it again would count derived filters twice
-// and flip joins. Both optimizers go, or estimates are lost to the one that stays. Many
-// tasks read ranges of one file: its footer is parsed once.
+// and flip joins. Both optimizers go, or estimates are lost to the one that stays. Late
+// materialization fails (DuckDB 2.0.0) on the columns that splits are cut by, which are
+// in no file. Many tasks read ranges of one file: its footer is parsed once.
 static const char settings[] =
     "SET parquet_metadata_cache=true; "
-    "SET disabled_optimizers='join_order,build_side_probe_side'; "
+    "SET disabled_optimizers='join_order,build_side_probe_side,"
+    "late_materialization'; "
     "SET preserve_insertion_order=false; SET enable_progress_bar=false";
 
 static shoal_status open_slot(struct executor *executor, uint32_t slot,

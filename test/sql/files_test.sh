@@ -56,6 +56,21 @@ cut() {
         diff "$work/expected" -
 }
 check "a file is cut between its row groups" cut groups 4
+
+# few FILE: a few rows of several columns, which DuckDB would read late.
+few() {
+    local query
+    for query in "FROM '$work/$1.parquet' ORDER BY i % 1000, i LIMIT 7" \
+        "SELECT count(*), count(DISTINCT i) FROM (FROM '$work/$1.parquet' USING SAMPLE 9 ROWS)" \
+        "SELECT count(*), count(DISTINCT i) FROM (FROM '$work/$1.parquet' LIMIT 9 OFFSET 5000)" \
+        "SELECT * FROM '$work/$1.parquet' QUALIFY row_number() OVER (PARTITION BY g ORDER BY i DESC) < 3 ORDER BY i"; do
+        "$SHOAL" sql "$query" --format csv >"$work/expected" || return 1
+        "$SHOAL" sql "$query" --format csv --workers 2 --split-rows 1000 "${spools[@]}" |
+            diff "$work/expected" - || return 1
+    done
+}
+check "few rows of many columns, cut between row groups" few groups
+check "few rows of many columns, cut by rows" few numbers1
 check "a column named like the number of row groups" cut numbers1 4
 check "a column named like the number of rows, and few row groups" cut numbers2 1
 check "columns named like both" cut numbers3 1

@@ -62,6 +62,7 @@ static void test_leaves(void **state) {
         "COPY (SELECT 1",
         "COPY",
         "COPY (SELECT 1) TO 'd' (FORMAT",
+        "COPY (SELECT 1) TO 'd' (FORMAT parquet, PER_THREAD_OUTPUT",
         "COPY (SELECT 1) TO d",
         "COPY DATABASE a TO b",
         "SELECT 1",
