@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # --memory holds for each process, and queries whose rows are many times as much are right;
-# --temp-limit ends a query with a message. LARGE=1: a shuffle of twenty times the memory.
+# --temp-limit ends a query with a message. LARGE=1: a shuffle of twenty times the memory,
+# and TPC-H at scale 10 in a gigabyte.
 # shellcheck source=test/support/lib.sh
 source "$(dirname "$0")/../support/lib.sh"
 rows=3000000
@@ -49,5 +50,14 @@ under_asan || check "spill past --temp-limit" fails 3 "raise it, or give more wi
     "FROM t ORDER BY s" --memory 100MB --temp-limit 20MB -o "$work/sorted"
 check "too little for the workers" fails 2 "need 384 MiB at least" "${program[@]}" "SELECT 1" --workers 2 --memory 300MiB
 check "an amount that is none" fails 2 "give an amount as 512MB" "${program[@]}" "SELECT 1" --memory lots
+
+if [ -n "${LARGE:-}" ]; then
+    tpch_init 10
+    tpch_queries
+    for cluster in 1000000 -1; do
+        check "TPC-H, scale 10, in 1 GB, clustered from $cluster rows on" \
+            same "$work/tpch.sql" "$work/init.sql" ordered --workers 2 --memory 1GB --cluster-rows "$cluster"
+    done
+fi
 check "nothing is left" nothing_left
 finish
