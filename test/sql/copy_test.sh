@@ -106,7 +106,8 @@ killed() { # SIGNAL's target: driver or worker
         if [ "$1" = driver ]; then
             pkill -9 -P "$pid" 2>/dev/null || true
         else
-            pkill -9 -P "$(pgrep -P "$pid" | head -n 1)" 2>/dev/null || true
+            # by name: at its end a program under LeakSanitizer waits for a child of its own
+            pkill -9 -P "$(pgrep -P "$pid" | head -n 1)" -f ' worker ' 2>/dev/null || true
         fi
         wait "$pid" 2>/dev/null || true
         rows_now=$(sizes)
