@@ -64,21 +64,29 @@ static bool group_ends(const struct parquet_footer *footer, uint64_t rows, uint6
     return false;
 }
 
-static shoal_status cut_file(const struct stage_leaf *leaf, const struct scan_file *file,
-                             uint64_t size, struct cutting *to, struct shoal_error *err) {
+// By row groups if that gives even parts; ends stays NULL when it doesn't.
+static shoal_status find_ends(const struct scan_file *file, struct cutting *to,
+                              struct shoal_error *err) {
     struct parquet_footer footer = {0};
     struct shoal_error ignored;
-    *to = (struct cutting){.parts = (file->rows + size - 1) / size};  // equal: no crumb
-    if (!leaf->group_numbers) return SHOAL_OK;
-    to->ends = calloc(to->parts, sizeof *to->ends);
-    if (to->ends == NULL) return shoal_no_memory(err);
-    if (parquet_footer_read(file->path, &footer, &ignored) != SHOAL_OK ||
-        !group_ends(&footer, file->rows, to->parts, to->ends)) {
-        free(to->ends);
-        to->ends = NULL;
+    uint64_t *ends = calloc(to->parts, sizeof *ends);
+    if (ends == NULL) return shoal_no_memory(err);
+    if (parquet_footer_read(file->path, &footer, &ignored) == SHOAL_OK &&
+        group_ends(&footer, file->rows, to->parts, ends)) {
+        to->ends = ends;
+    } else {
+        free(ends);
     }
     parquet_footer_free(&footer);
     return SHOAL_OK;
+}
+
+static shoal_status cut_file(const struct stage_leaf *leaf, const struct scan_file *file,
+                             uint64_t size, struct cutting *to, struct shoal_error *err) {
+    *to = (struct cutting){.parts = (file->rows + size - 1) / size};  // equal: no crumb
+    shoal_status status = leaf->group_numbers ? find_ends(file, to, err) : SHOAL_OK;
+    if (to->ends == NULL && !leaf->row_numbers) to->parts = 1;  // no way to cut it
+    return status;
 }
 
 static shoal_status add_parts(const struct stage_leaf *leaf, const struct scan_file *file,
@@ -89,9 +97,6 @@ static shoal_status add_parts(const struct stage_leaf *leaf, const struct scan_f
     if (status != SHOAL_OK) return status;
     for (uint64_t p = 0; p < cut.parts; p++) {
         struct scan_split split = {.files = file, .count = 1, .part = PART_ROWS};
-        if (cut.ends == NULL && !leaf->row_numbers) {  // there is no way to cut it
-            cut.parts = 1;
-        }
         split.first = p * file->rows / cut.parts;
         split.last = (p + 1) * file->rows / cut.parts - 1;
         if (cut.ends != NULL) {
