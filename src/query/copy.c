@@ -4,7 +4,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include "base/text.h"
 #include "duck/duck.h"
 
 static const char *next_token(const char *at) {
@@ -235,4 +234,9 @@ void copy_free(struct copy *copy) {
     free(copy->options);
     free(copy->extension);
     *copy = (struct copy){0};
+}
+
+void copy_append_target(struct text *out, const struct copy *copy) {
+    text_append_literal(out, copy->path);
+    text_printf(out, " (%s)", copy->options);
 }

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "base/status.h"
+#include "base/text.h"
 
 struct copy {
     char *query;       // a SELECT
@@ -22,5 +23,7 @@ struct copy {
 // in any case.
 shoal_status copy_parse(const char *sql, struct copy *copy, struct shoal_error *err);
 void copy_free(struct copy *copy);
+// "'path' (options)", as it stands behind TO.
+void copy_append_target(struct text *out, const struct copy *copy);
 
 #endif

@@ -264,8 +264,7 @@ static shoal_status run_driver_stages(struct run *run, struct shoal_error *err) 
 static char *copy_to_file(const struct copy *copy, char *select) {
     struct text sql = {0};
     text_printf(&sql, "COPY (%s) TO ", select);
-    text_append_literal(&sql, copy->path);
-    text_printf(&sql, " (%s)", copy->options);
+    copy_append_target(&sql, copy);
     free(select);
     return text_take(&sql);
 }

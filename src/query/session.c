@@ -296,8 +296,7 @@ static shoal_status explain_stages(struct session *session, const struct stages 
 static shoal_status name_target(struct stages *stages, const struct copy *copy,
                                 struct shoal_error *err) {
     struct text target = {0};
-    text_append_literal(&target, copy->path);
-    text_printf(&target, " (%s)", copy->options);
+    copy_append_target(&target, copy);
     stages->target = text_take(&target);
     return stages->target == NULL ? shoal_no_memory(err) : SHOAL_OK;
 }
