@@ -33,11 +33,9 @@ shoal_status fault_from_environment(struct shoal_error *err) {
     static const struct {
         const char *name;
         int fault;
-    } faults[] = {{"ENOSPC", ENOSPC},
-                  {"EIO", EIO},
-                  {"EACCES", EACCES},
-                  {"FLIP", IO_FAULT_FLIP},
-                  {"KILL", KILL}};
+    } faults[] = {{"ENOSPC", ENOSPC},      {"EIO", EIO},
+                  {"EACCES", EACCES},      {"EINVAL", EINVAL},
+                  {"FLIP", IO_FAULT_FLIP}, {"KILL", KILL}};
     const char *text = getenv("SHOAL_FAULT");
     char name[8] = "";
     if (text == NULL || *text == '\0') return SHOAL_OK;

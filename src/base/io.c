@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -115,6 +116,15 @@ shoal_status io_read_at(int fd, const char *path, void *data, size_t size,
         size -= (size_t)got;
     }
     return SHOAL_OK;
+}
+
+int io_rename(const char *from, const char *to) {
+    return injected("rename", to) ? -1 : rename(from, to);
+}
+
+int io_swap(const char *one, const char *other) {
+    if (injected("swap", other)) return -1;
+    return renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE);
 }
 
 shoal_status io_size(int fd, const char *path, uint64_t *size, struct shoal_error *err) {

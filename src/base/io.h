@@ -10,9 +10,9 @@
 
 #include "base/status.h"
 
-// Tests only: called before each file call with its name ("open", "write", "read"); a
-// value other than 0 is the errno that the call then fails with, or IO_FAULT_FLIP. NULL
-// in production.
+// Tests only: called before each file call with its name ("open", "write", "read",
+// "rename", "swap"); a value other than 0 is the errno that the call then fails with, or
+// IO_FAULT_FLIP. NULL in production.
 #define IO_FAULT_FLIP (-1)  // a write that succeeds with one bit changed
 extern int (*io_fault)(const char *call, const char *path);
 
@@ -26,6 +26,10 @@ shoal_status io_write_pieces(int fd, const char *path, const struct iovec *piece
 // Reads exactly size bytes at offset; a short file is SHOAL_CORRUPT.
 shoal_status io_read_at(int fd, const char *path, void *data, size_t size,
                         uint64_t offset, struct shoal_error *err);
+// As rename(2), and two paths that change places (RENAME_EXCHANGE): -1 and errno on
+// failure; EINVAL or ENOSYS: this file system can't swap.
+int io_rename(const char *from, const char *to);
+int io_swap(const char *one, const char *other);
 shoal_status io_size(int fd, const char *path, uint64_t *size, struct shoal_error *err);
 
 #endif

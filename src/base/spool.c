@@ -38,7 +38,8 @@ static int take_lock(const char *path) {
     return -1;
 }
 
-static void sweep(const char *parent, const char *prefix) {
+static void sweep(const char *parent, const char *prefix,
+                  bool (*undo)(const char *path)) {
     DIR *folder = opendir(parent);
     if (folder == NULL) return;
     for (struct dirent *entry = readdir(folder); entry != NULL; entry = readdir(folder)) {
@@ -56,7 +57,7 @@ static void sweep(const char *parent, const char *prefix) {
             stat_of.st_uid == geteuid()) {
             int lock = take_lock(path.data);
             if (lock >= 0) {
-                spool_remove_tree(path.data);
+                if (undo == NULL || undo(path.data)) spool_remove_tree(path.data);
                 close(lock);
             }
         }
@@ -79,10 +80,10 @@ static shoal_status mark_folder(const char *path, struct shoal_error *err) {
 }
 
 shoal_status spool_open_as(struct spool *spool, const char *parent, const char *prefix,
-                           struct shoal_error *err) {
+                           bool (*undo)(const char *path), struct shoal_error *err) {
     struct text path = {0};
     *spool = (struct spool){.lock = -1};
-    sweep(parent, prefix);
+    sweep(parent, prefix, undo);
     text_printf(&path, "%s/%sXXXXXX", parent, prefix);
     spool->path = text_take(&path);
     if (spool->path == NULL) return shoal_no_memory(err);
@@ -104,7 +105,7 @@ shoal_status spool_open(struct spool *spool, const char *parent, const char *opt
                         struct shoal_error *err) {
     if (parent == NULL) parent = getenv("TMPDIR");
     if (parent == NULL || *parent == '\0') parent = "/tmp";
-    shoal_status status = spool_open_as(spool, parent, PREFIX, err);
+    shoal_status status = spool_open_as(spool, parent, PREFIX, NULL, err);
     if (status == SHOAL_IO && spool->path == NULL) {
         size_t length = strlen(err->message);
         (void)snprintf(err->message + length, sizeof err->message - length,
@@ -115,6 +116,10 @@ shoal_status spool_open(struct spool *spool, const char *parent, const char *opt
 
 void spool_close(struct spool *spool) {
     if (spool->path != NULL) spool_remove_tree(spool->path);
+    spool_leave(spool);
+}
+
+void spool_leave(struct spool *spool) {
     if (spool->lock >= 0) close(spool->lock);
     free(spool->path);
     *spool = (struct spool){.lock = -1};

@@ -18,10 +18,13 @@ struct spool {
 // chooses another, for the error.
 shoal_status spool_open(struct spool *spool, const char *parent, const char *option,
                         struct shoal_error *err);
-// Makes <parent>/<prefix>XXXXXX; only those of the same prefix are swept.
+// Makes <parent>/<prefix>XXXXXX; only those of the same prefix are swept. undo, not NULL,
+// takes back what a dead process had begun, by what is in its folder; false: the folder
+// is still needed and stays.
 shoal_status spool_open_as(struct spool *spool, const char *parent, const char *prefix,
-                           struct shoal_error *err);
+                           bool (*undo)(const char *path), struct shoal_error *err);
 void spool_close(struct spool *spool);
+void spool_leave(struct spool *spool);  // closes it, but what is in it stays
 // Removes a folder and what is in it; what can't be removed stays.
 void spool_remove_tree(const char *path);
 

@@ -70,9 +70,8 @@ struct option {
     char *name, *value;  // value "" when there is none
 };
 
-static bool is_on(const struct option *option) {
-    static const char *const words[] = {"", "true", "1", "on", "'true'", NULL};
-    return text_one_of(option->value, words);
+static bool equals(const struct option *option, const char *name) {
+    return strcasecmp(option->name, name) == 0;
 }
 
 static char *plain_word(const char *value) {
@@ -86,45 +85,102 @@ static char *plain_word(const char *value) {
 struct parsing {
     struct copy *copy;
     struct text rest;
-    char *format, *compression;
+    char *compression;
+    const char *refused;  // an option of DuckDB's that shoal leaves to it
+    const char *own;      // one that DuckDB doesn't have
+    const char *mode;     // the one that says the write mode
+    bool flat;            // the partitions' folders may have other names than k=v
     struct shoal_error *err;
 };
 
-// What needs all rows in one place, or files that the others know of.
-static const char *const refused[] = {"return_files",        "return_stats",     "append",
-                                      "overwrite_or_ignore", "filename_pattern", NULL};
-
-static bool equals(const struct option *option, const char *name) {
-    return strcasecmp(option->name, name) == 0;
+static shoal_status read_bool(const struct parsing *parsing, const struct option *option,
+                              bool *on) {
+    static const char *const yes[] = {"", "true", "1", "on", "'true'", NULL};
+    static const char *const no[] = {"false", "0", "off", "'false'", NULL};
+    *on = text_one_of(option->value, yes);
+    if (*on || text_one_of(option->value, no)) return SHOAL_OK;
+    return shoal_fail(parsing->err, SHOAL_USER, "%s is true or false, not %s",
+                      option->name, option->value);
 }
+
+static const struct {
+    const char *name;
+    enum write_mode mode;
+    bool own;
+} modes[] = {{"ERROR_IF_EXISTS", WRITE_ERROR_IF_EXISTS, true},
+             {"OVERWRITE", WRITE_OVERWRITE, false},
+             {"APPEND", WRITE_APPEND, false},
+             {"OVERWRITE_PARTITIONS", WRITE_OVERWRITE_PARTITIONS, true}};
+#define MODES (sizeof modes / sizeof *modes)
+
+static shoal_status take_mode(struct parsing *parsing, size_t which, bool on) {
+    if (modes[which].own) parsing->own = modes[which].name;
+    if (!on) return SHOAL_OK;
+    if (parsing->mode != NULL) {
+        return shoal_fail(parsing->err, SHOAL_USER,
+                          "COPY has both %s and %s: give one of ERROR_IF_EXISTS, "
+                          "OVERWRITE, APPEND and OVERWRITE_PARTITIONS",
+                          parsing->mode, modes[which].name);
+    }
+    parsing->mode = modes[which].name;
+    parsing->copy->mode = modes[which].mode;
+    return SHOAL_OK;
+}
+
+static shoal_status take_answer(struct parsing *parsing, enum copy_answer answer,
+                                bool on) {
+    struct copy *copy = parsing->copy;
+    if (on && copy->answer != ANSWER_COUNT && copy->answer != answer) {
+        return shoal_fail(parsing->err, SHOAL_USER,
+                          "COPY has both RETURN_FILES and RETURN_STATS: give one");
+    }
+    if (on) copy->answer = answer;
+    return SHOAL_OK;
+}
+
+// Those that are true or false, and that shoal heeds itself; *taken: it was one.
+static shoal_status take_switch(struct parsing *parsing, const struct option *option,
+                                bool *taken) {
+    size_t mode = 0;
+    bool on = false;
+    while (mode < MODES && !equals(option, modes[mode].name)) mode++;
+    bool folder = equals(option, "per_thread_output");
+    bool files = equals(option, "return_files");
+    *taken = mode < MODES || folder || files || equals(option, "return_stats");
+    if (!*taken) return SHOAL_OK;
+    shoal_status status = read_bool(parsing, option, &on);
+    if (status != SHOAL_OK) return status;
+    if (mode < MODES) return take_mode(parsing, mode, on);
+    if (!folder)
+        return take_answer(parsing, files ? ANSWER_FILES : ANSWER_STATISTICS, on);
+    parsing->copy->folder = parsing->copy->folder || on;
+    return SHOAL_OK;
+}
+
+// Names of files that other writers know of are DuckDB's to give.
+static const char *const refused[] = {"overwrite_or_ignore", "filename_pattern", NULL};
 
 static shoal_status take_option(struct parsing *parsing, const struct option *option) {
     struct copy *copy = parsing->copy;
+    bool taken = false;
     for (size_t i = 0; refused[i] != NULL; i++) {
-        if (equals(option, refused[i])) {
-            return shoal_fail(parsing->err, SHOAL_UNSUPPORTED,
-                              "COPY with %s is not distributed", option->name);
-        }
+        if (equals(option, refused[i])) parsing->refused = refused[i];
     }
-    if (equals(option, "per_thread_output")) {
-        copy->folder = copy->folder || is_on(option);
-        return SHOAL_OK;
-    }
-    if (equals(option, "overwrite")) {
-        copy->overwrite = is_on(option);
-        return SHOAL_OK;
-    }
+    shoal_status status = take_switch(parsing, option, &taken);
+    if (status != SHOAL_OK || taken) return status;
     if (equals(option, "file_extension")) {
         free(copy->extension);
         copy->extension = plain_word(option->value);
     } else if (equals(option, "format")) {
-        free(parsing->format);
-        parsing->format = plain_word(option->value);
+        free(copy->format);
+        copy->format = plain_word(option->value);
         return SHOAL_OK;
     } else if (equals(option, "compression")) {
         free(parsing->compression);
         parsing->compression = plain_word(option->value);
     }
+    parsing->flat = parsing->flat || equals(option, "hive_file_pattern");
+    copy->partitioned = copy->partitioned || equals(option, "partition_by");
     copy->nested = copy->nested || equals(option, "partition_by") ||
                    equals(option, "file_size_bytes");
     copy->keeps_order = copy->keeps_order || equals(option, "preserve_order");
@@ -166,40 +222,91 @@ static bool ends_with(const char *text, const char *end) {
     return length >= tail && strcasecmp(text + length - tail, end) == 0;
 }
 
-// Fills in the format by the path's ending, as DuckDB does, and the files' extension.
-static shoal_status finish_options(struct parsing *parsing) {
+// By the path's ending, as DuckDB does, where no option says it.
+static shoal_status find_format(struct parsing *parsing) {
     static const char *const formats[] = {"parquet", "csv", "json", NULL};
     struct copy *copy = parsing->copy;
-    for (size_t i = 0; parsing->format == NULL && formats[i] != NULL; i++) {
+    for (size_t i = 0; copy->format == NULL && formats[i] != NULL; i++) {
         struct text ending = {0};
         text_printf(&ending, ".%s", formats[i]);
         if (!ending.failed && ends_with(copy->path, ending.data))
-            parsing->format = strdup(formats[i]);
+            copy->format = strdup(formats[i]);
         text_free(&ending);
     }
-    if (parsing->format == NULL) parsing->format = strdup("csv");
-    if (parsing->format == NULL) return shoal_no_memory(parsing->err);
-    if (!text_one_of(parsing->format, formats)) {
-        return shoal_fail(parsing->err, SHOAL_UNSUPPORTED,
-                          "COPY in format %s is not distributed", parsing->format);
+    if (copy->format == NULL) copy->format = strdup("csv");
+    if (copy->format == NULL) return shoal_no_memory(parsing->err);
+    if (text_one_of(copy->format, formats)) return SHOAL_OK;
+    return shoal_fail(parsing->err, SHOAL_UNSUPPORTED,
+                      "COPY in format %s is not distributed", copy->format);
+}
+
+static char *default_extension(const struct parsing *parsing) {
+    const char *pack = parsing->compression ? parsing->compression : "";
+    bool whole =
+        strcmp(parsing->copy->format, "parquet") != 0;  // the file, not its pages
+    struct text extension = {0};
+    text_printf(&extension, "%s%s", parsing->copy->format,
+                !whole                      ? ""
+                : strcmp(pack, "gzip") == 0 ? ".gz"
+                : strcmp(pack, "zstd") == 0 ? ".zst"
+                                            : "");
+    return text_take(&extension);
+}
+
+// What is wrong with these options together.
+static shoal_status check_options(const struct parsing *parsing) {
+    const struct copy *copy = parsing->copy;
+    struct shoal_error *err = parsing->err;
+    if (parsing->refused != NULL) {
+        return shoal_fail(err, SHOAL_UNSUPPORTED, "COPY with %s is not distributed",
+                          parsing->refused);
     }
-    struct text options = {0};
-    text_printf(&options, "FORMAT %s%s%s", parsing->format,
-                parsing->rest.size ? ", " : "",
-                parsing->rest.size ? parsing->rest.data : "");
-    copy->options = text_take(&options);
-    if (copy->extension == NULL) {
-        const char *pack = parsing->compression ? parsing->compression : "";
-        bool whole = strcmp(parsing->format, "parquet") != 0;  // the file, not its pages
-        struct text extension = {0};
-        text_printf(&extension, "%s%s", parsing->format,
-                    !whole                      ? ""
-                    : strcmp(pack, "gzip") == 0 ? ".gz"
-                    : strcmp(pack, "zstd") == 0 ? ".zst"
-                                                : "");
-        copy->extension = text_take(&extension);
+    if (copy->folder && strstr(copy->path, "://") != NULL) {
+        return shoal_fail(err, SHOAL_UNSUPPORTED,
+                          "COPY to %s: a folder that is not of this machine's files is "
+                          "not distributed",
+                          copy->path);
     }
+    if (copy->answer == ANSWER_STATISTICS && strcmp(copy->format, "parquet") != 0) {
+        return shoal_fail(err, SHOAL_USER,
+                          "RETURN_STATS is of Parquet files, not of %s: use RETURN_FILES",
+                          copy->format);
+    }
+    if (copy->mode == WRITE_OVERWRITE_PARTITIONS && !copy->partitioned) {
+        return shoal_fail(err, SHOAL_USER,
+                          "OVERWRITE_PARTITIONS needs PARTITION_BY: it says which "
+                          "folders are replaced");
+    }
+    if (copy->mode == WRITE_OVERWRITE_PARTITIONS && parsing->flat) {
+        return shoal_fail(err, SHOAL_USER,
+                          "OVERWRITE_PARTITIONS replaces the partitions' folders, and "
+                          "HIVE_FILE_PATTERN may make none");
+    }
+    if (parsing->mode != NULL && copy->mode != WRITE_OVERWRITE && !copy->folder) {
+        return shoal_fail(err, SHOAL_USER,
+                          "%s is for a folder of files, and %s would be one file: add "
+                          "PER_THREAD_OUTPUT, PARTITION_BY or FILE_SIZE_BYTES",
+                          parsing->mode, copy->path);
+    }
+    return SHOAL_OK;
+}
+
+static shoal_status finish_options(struct parsing *parsing) {
+    struct copy *copy = parsing->copy;
+    shoal_status status = find_format(parsing);
+    if (status != SHOAL_OK) return status;
     copy->folder = copy->folder || copy->nested;
+    status = check_options(parsing);
+    if (status != SHOAL_OK) return status;
+    struct text options = {0};
+    text_printf(&options, "FORMAT %s%s%s", copy->format, parsing->rest.size ? ", " : "",
+                parsing->rest.size ? parsing->rest.data : "");
+    if (!copy->folder && copy->answer != ANSWER_COUNT) {
+        text_append(&options,
+                    copy->answer == ANSWER_FILES ? ", RETURN_FILES" : ", RETURN_STATS");
+    }
+    copy->options = text_take(&options);
+    if (copy->extension == NULL) copy->extension = default_extension(parsing);
     return copy->options && copy->extension ? SHOAL_OK : shoal_no_memory(parsing->err);
 }
 
@@ -222,7 +329,11 @@ shoal_status copy_parse(const char *sql, struct copy *copy, struct shoal_error *
             shoal_fail(err, SHOAL_UNSUPPORTED, "COPY of this form is not distributed");
     }
     if (status == SHOAL_OK) status = finish_options(&parsing);
-    free(parsing.format);
+    if (status == SHOAL_UNSUPPORTED && parsing.own != NULL) {
+        struct shoal_error why = *err;
+        status = shoal_fail(err, SHOAL_USER, "%s needs shoal, but %.3900s", parsing.own,
+                            why.message);
+    }
     free(parsing.compression);
     text_free(&parsing.rest);
     return status;
@@ -233,6 +344,7 @@ void copy_free(struct copy *copy) {
     free(copy->path);
     free(copy->options);
     free(copy->extension);
+    free(copy->format);
     *copy = (struct copy){0};
 }
 

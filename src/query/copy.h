@@ -8,18 +8,32 @@
 #include "base/status.h"
 #include "base/text.h"
 
+// What happens to rows that the target has already.
+enum write_mode {
+    WRITE_ERROR_IF_EXISTS,
+    WRITE_OVERWRITE,
+    WRITE_APPEND,
+    WRITE_OVERWRITE_PARTITIONS  // only those that the query has rows of
+};
+
+enum copy_answer { ANSWER_COUNT, ANSWER_FILES, ANSWER_STATISTICS };
+
 struct copy {
     char *query;       // a SELECT
     char *path;        // of a file, or of a folder
     char *options;     // for DuckDB's COPY, "FORMAT parquet, ..."
     char *extension;   // of the files, "parquet"
+    char *format;      // "parquet"
     bool folder;       // several files in a new folder
     bool nested;       // each task writes several (PARTITION_BY, FILE_SIZE_BYTES)
-    bool overwrite;    // a folder that is there is replaced
-    bool keeps_order;  // the user says whether files keep the order
+    bool partitioned;  // PARTITION_BY
+    enum write_mode mode;
+    enum copy_answer answer;  // of RETURN_FILES and RETURN_STATS
+    bool keeps_order;         // the user says whether files keep the order
 };
 
-// SHOAL_UNSUPPORTED with the reason when DuckDB has to run it alone. Free with copy_free
+// SHOAL_UNSUPPORTED with the reason when DuckDB has to run it alone, SHOAL_USER when
+// options contradict each other. Free with copy_free
 // in any case.
 shoal_status copy_parse(const char *sql, struct copy *copy, struct shoal_error *err);
 void copy_free(struct copy *copy);

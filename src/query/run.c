@@ -305,68 +305,6 @@ static shoal_status run_result(struct run *run, struct duck_result **result,
     return status;
 }
 
-// No stage over several tasks has the rows last: they are written here.
-static shoal_status write_here(struct run *run, struct task_output *output,
-                               struct shoal_error *err) {
-    struct sched_action action = {.stage = (uint32_t)run->stages->count - 1,
-                                  .worker = UINT32_MAX};
-    struct task *task = NULL;
-    struct text folder = {0};
-    shoal_status status = run_make_task(run, &action, &task, err);
-    if (status != SHOAL_OK) return status;
-    text_printf(&folder, "%s/driver", run->sink->staging.path);
-    free(task->output);
-    task->output = text_take(&folder);
-    status = task->output != NULL && sink_task(run->sink, task)
-                 ? duck_run_task(run->session->conn, run->slots, task, output, err)
-                 : shoal_no_memory(err);
-    task_free(task);
-    if (status == SHOAL_OK && run->stats != NULL) {
-        run->stats[run->stages->count - 1] =
-            (struct stage_stats){.tasks = 1, .seconds = output->seconds};
-    }
-    return status;
-}
-
-static shoal_status commit_files(struct run *run, const struct task_file *files,
-                                 size_t count, uint64_t *rows, struct shoal_error *err) {
-    struct sink_part *parts = calloc(count + 1, sizeof *parts);
-    if (parts == NULL) return shoal_no_memory(err);
-    for (size_t i = 0; i < count; i++) {
-        parts[i] = (struct sink_part){files[i].path, files[i].rows.total};
-        *rows += files[i].rows.total;
-    }
-    shoal_status status = sink_commit(run->sink, parts, count, err);
-    free(parts);
-    return status;
-}
-
-// The result is the number of rows, as DuckDB gives it.
-static shoal_status run_sink(struct run *run, struct duck_result **result,
-                             struct shoal_error *err) {
-    const struct stage *stage = stages_last(run->stages);
-    struct task_output here = {0};
-    struct text count = {0};
-    uint64_t rows = 0;
-    shoal_status status = SHOAL_OK;
-    if (stage->sink) {
-        const struct stage_run *state = &run->runs[stage - run->stages->stages];
-        status = commit_files(run, state->files, state->file_count, &rows, err);
-    } else {
-        status = write_here(run, &here, err);
-        if (status == SHOAL_OK)
-            status = commit_files(run, here.files, here.count, &rows, err);
-    }
-    task_output_free(&here);
-    text_printf(&count, "SELECT CAST(%llu AS BIGINT) AS \"Count\"",
-                (unsigned long long)rows);
-    if (status == SHOAL_OK && count.failed) status = shoal_no_memory(err);
-    if (status == SHOAL_OK)
-        status = duck_query_batches(run->session->conn, count.data, result, err);
-    text_free(&count);
-    return status;
-}
-
 shoal_status session_start_workers(struct session *session, struct shoal_error *err) {
     if (session->engine != NULL) return SHOAL_OK;
     const struct session_options *options = &session->options;
@@ -454,7 +392,7 @@ shoal_status run_stages(struct session *session, const struct stages *stages,
     if (status == SHOAL_OK && stages->count > 1) status = run_tasks(&run, err);
     progress_end(&run.progress);
     if (status == SHOAL_OK)
-        status = run.sink != NULL ? run_sink(&run, result, err)
+        status = run.sink != NULL ? run_write(&run, result, err)
                                   : run_result(&run, result, err);
     // Workers may still be at a failed query's tasks: the next query gets fresh ones.
     if (status != SHOAL_OK) session_stop_workers(session);

@@ -54,6 +54,12 @@ uint32_t run_partitions(const struct run *run, const struct stage *stage);
 shoal_status run_keep_files(struct stage_run *stage, uint32_t task,
                             struct task_output *output, struct shoal_error *err);
 
+// write.c
+// The files of the sink's tasks, or what this process writes where none has the rows
+// last, become the target's. The result is what COPY answers.
+shoal_status run_write(struct run *run, struct duck_result **result,
+                       struct shoal_error *err);
+
 // splits.c
 // Cuts a LEAF_SCAN of the stage into its splits and tasks.
 shoal_status run_cut_scan(struct run *run, const struct stage_leaf *leaf,

@@ -229,6 +229,22 @@ static shoal_status read_statement(struct session *session, const char *sql,
     return status == SHOAL_OK && *select == NULL ? shoal_no_memory(err) : status;
 }
 
+// In this process alone; a folder that a COPY writes appears as over workers.
+static shoal_status run_alone(struct session *session, const char *sql,
+                              struct duck_result **result, struct shoal_error *err) {
+    struct copy copy = {0};
+    shoal_status status = is_copy(sql)
+                              ? copy_parse(sql, &copy, err)
+                              : shoal_fail(err, SHOAL_UNSUPPORTED, "this is no COPY");
+    if (status == SHOAL_OK && copy.folder && duck_is_select(copy.query)) {
+        status = write_embedded(session, &copy, result, err);
+    } else if (status == SHOAL_OK || status == SHOAL_UNSUPPORTED) {
+        status = run_embedded(session, sql, result, err);
+    }
+    copy_free(&copy);
+    return status;
+}
+
 shoal_status session_rows(struct session *session, const char *sql,
                           struct duck_result **result, struct shoal_error *err) {
     struct copy copy = {0};
@@ -236,13 +252,13 @@ shoal_status session_rows(struct session *session, const char *sql,
     *result = NULL;
     shoal_status status = limits_balanced(sql, err);
     if (status != SHOAL_OK) return status;
-    if (session->options.workers == 0) return run_embedded(session, sql, result, err);
+    if (session->options.workers == 0) return run_alone(session, sql, result, err);
     status = read_statement(session, sql, &copy, &select, err);
     if (status == SHOAL_OK)
         status = run_planned(session, select, copy.path ? &copy : NULL, result, err);
     // A defect of the planner must not cost the user an answer.
     if (status == SHOAL_INTERNAL || status == SHOAL_UNSUPPORTED)
-        status = run_embedded(session, sql, result, err);
+        status = run_alone(session, sql, result, err);
     free(select);
     copy_free(&copy);
     return status;

@@ -34,6 +34,9 @@ struct session {
 shoal_status run_stages(struct session *session, const struct stages *stages,
                         const struct copy *copy, struct stage_stats *stats,
                         struct duck_result **result, struct shoal_error *err);
+// write.c: a COPY to a folder, its query run by this process's DuckDB.
+shoal_status write_embedded(struct session *session, const struct copy *copy,
+                            struct duck_result **result, struct shoal_error *err);
 // Returns at once: they come up while something else is done. Nothing when they run.
 shoal_status session_start_workers(struct session *session, struct shoal_error *err);
 void session_stop_workers(struct session *session);

@@ -1,8 +1,7 @@
-// Files written by many tasks that appear at once: each attempt writes into a folder of
-// its own beside the target; what counts is put together there and becomes the target by
-// one rename (or one exchange, for a folder that is replaced). Whoever reads the target
-// sees the old or the new, and a run that dies leaves a hidden folder that the next run
-// to the same place removes.
+// Files written by many tasks that count together: each attempt writes into a folder of
+// its own beside the target; what counts is put together there, under final names, and
+// then a *kind* of sink makes it the target's. A run that dies leaves a hidden folder
+// that the next run to the same place undoes and removes.
 #ifndef SHOAL_QUERY_SINK_H
 #define SHOAL_QUERY_SINK_H
 
@@ -12,23 +11,52 @@
 
 #include "base/spool.h"
 #include "base/status.h"
+#include "base/text.h"
 #include "query/copy.h"
 #include "task/task.h"
 
+struct sink;
+
+// What a target is. A plain folder is one kind (folder.c); a table format is another: it
+// moves the files below its target, and counts them in a log.
+struct sink_kind {
+    const char *name;
+    bool unique;      // file names must differ from those of every other run
+    bool statistics;  // of columns are needed, whatever the user wants to see
+    // Before any work is done: may the target be written as the statement says?
+    shoal_status (*check)(const struct sink *sink, struct shoal_error *err);
+    // sink->files are in the folder `ready`, under the paths that they shall have below
+    // sink->target. Makes them count, or fails with the target as it was. Clears
+    // sink->atomic if readers may see a part of them.
+    shoal_status (*publish)(struct sink *sink, const char *ready,
+                            struct shoal_error *err);
+};
+extern const struct sink_kind folder_kind;
+
 struct sink {
     const struct copy *copy;
+    const struct sink_kind *kind;
+    char *target;  // its whole path
     struct spool staging;
+    bool leave;  // staging holds what could not be put back
     char *file;  // the name of an attempt's file in its folder; NULL: DuckDB names them
-    char *options;  // of a task's COPY
+    char *options;               // of a task's COPY
+    char *run;                   // in the files' names; "" when they need not be unique
+    bool atomic;                 // readers see all of the files or none
+    struct written_file *files;  // that count, by path below the target; after the commit
+    size_t file_count;
+    uint64_t rows;
 };
 
 // What one task wrote: the folder of the attempt that counts.
 struct sink_part {
     const char *folder;
     uint64_t rows;
+    const struct written_file *files;
+    size_t file_count;
 };
 
-// Fails with SHOAL_USER when the target is there and may not be replaced.
+// Fails with SHOAL_USER when the target is there and may not be written.
 shoal_status sink_open(struct sink *sink, const struct copy *copy, bool ordered,
                        struct shoal_error *err);
 // Makes the task one that writes the sink's files. False: out of memory.
@@ -37,7 +65,15 @@ bool sink_task(const struct sink *sink, struct task *task);
 // no file, unless all are.
 shoal_status sink_commit(struct sink *sink, const struct sink_part *parts, size_t count,
                          struct shoal_error *err);
+// A SELECT of what COPY answers: rows, files or statistics. free() it; NULL: out of
+// memory.
+char *sink_answer(const struct sink *sink);
 // Removes what was not committed.
 void sink_close(struct sink *sink);
+
+// For kinds: "a/b"; the folders above a path; "cannot WHAT PATH: ..." as SHOAL_IO.
+char *sink_join(const char *folder, const char *name);
+shoal_status sink_make_parents(const char *path, struct shoal_error *err);
+shoal_status sink_io_failed(const char *what, const char *path, struct shoal_error *err);
 
 #endif

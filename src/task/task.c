@@ -33,8 +33,18 @@ void task_free(struct task *task) {
     free(task);
 }
 
+void written_files_free(struct written_file *files, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        free(files[i].path);
+        free(files[i].statistics);
+        free(files[i].partition);
+    }
+    free(files);
+}
+
 void task_output_free(struct task_output *output) {
     for (size_t i = 0; i < output->count; i++) {
+        written_files_free(output->files[i].written, output->files[i].written_count);
         free(output->files[i].path);
         sizes_free(&output->files[i].rows);
         keys_free(&output->files[i].sample);
@@ -52,7 +62,7 @@ shoal_status task_encode(const struct task *task, char **json, struct shoal_erro
     }
     return json_take_text(
         json_pack("{s:I, s:I, s:I, s:s, s:o, s:s, s:s?, s:I, s:b, s:I, s:i, s:b, s:o, "
-                  "s:s?, s:s?}",
+                  "s:s?, s:s?, s:b, s:b}",
                   "task", (json_int_t)task->id, "attempt", (json_int_t)task->attempt,
                   "stage", (json_int_t)task->stage, "sql", task->sql, "inputs", inputs,
                   "output", task->output, "memory_output", task->memory_output,
@@ -60,7 +70,8 @@ shoal_status task_encode(const struct task *task, char **json, struct shoal_erro
                   task->compress, "partitions", (json_int_t)task->partitions, "scatter",
                   (int)task->scatter, "ordered", task->ordered, "bounds",
                   keys_to_json(&task->bounds), "copy_options", task->copy_options,
-                  "copy_file", task->copy_file),
+                  "copy_file", task->copy_file, "copy_counts", task->copy_counts,
+                  "copy_statistics", task->copy_statistics),
         json, err);
 }
 
@@ -80,6 +91,8 @@ static shoal_status get_copy(const json_t *root, struct task *task,
     shoal_status status = get_optional(root, "copy_options", &task->copy_options, err);
     if (status == SHOAL_OK)
         status = get_optional(root, "copy_file", &task->copy_file, err);
+    task->copy_counts = json_is_true(json_object_get(root, "copy_counts"));
+    task->copy_statistics = json_is_true(json_object_get(root, "copy_statistics"));
     return status;
 }
 
@@ -154,18 +167,69 @@ shoal_status task_decode(const char *json, size_t size, struct task **out,
     return status;
 }
 
+static json_t *written_to_json(const struct task_file *file) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < file->written_count; i++) {
+        const struct written_file *written = &file->written[i];
+        json_array_append_new(
+            list, json_pack("{s:s, s:I, s:I, s:I, s:I, s:s?, s:s?}", "path",
+                            written->path, "rows", (json_int_t)written->rows, "bytes",
+                            (json_int_t)written->bytes, "footer_bytes",
+                            (json_int_t)written->footer_bytes, "row_groups",
+                            (json_int_t)written->row_groups, "statistics",
+                            written->statistics, "partition", written->partition));
+    }
+    return list;
+}
+
+static shoal_status decode_written_file(const json_t *item, struct written_file *file,
+                                        struct shoal_error *err) {
+    shoal_status status = json_get_string(item, "path", &file->path, err);
+    if (status == SHOAL_OK)
+        status = json_get_count(item, "rows", INT64_MAX, &file->rows, err);
+    if (status == SHOAL_OK)
+        status = json_get_count(item, "bytes", INT64_MAX, &file->bytes, err);
+    if (status == SHOAL_OK)
+        status =
+            json_get_count(item, "footer_bytes", INT64_MAX, &file->footer_bytes, err);
+    if (status == SHOAL_OK)
+        status = json_get_count(item, "row_groups", INT64_MAX, &file->row_groups, err);
+    if (status == SHOAL_OK)
+        status = get_optional(item, "statistics", &file->statistics, err);
+    if (status == SHOAL_OK)
+        status = get_optional(item, "partition", &file->partition, err);
+    return status;
+}
+
+// Absent in the answer of a task that wrote blocks.
+static shoal_status decode_written(const json_t *item, struct task_file *file,
+                                   struct shoal_error *err) {
+    json_t *list = NULL;
+    if (json_object_get(item, "written") == NULL) return SHOAL_OK;
+    shoal_status status = json_get_array(item, "written", MANY, &list, err);
+    if (status != SHOAL_OK) return status;
+    file->written = calloc(json_array_size(list) + 1, sizeof *file->written);
+    if (file->written == NULL) return shoal_no_memory(err);
+    for (size_t i = 0; status == SHOAL_OK && i < json_array_size(list); i++) {
+        file->written_count++;
+        status = decode_written_file(json_array_get(list, i), &file->written[i], err);
+    }
+    return status;
+}
+
 shoal_status task_output_encode(uint64_t id, uint32_t attempt,
                                 const struct task_output *output, char **json,
                                 struct shoal_error *err) {
     json_t *files = json_array();
     for (size_t f = 0; f < output->count; f++) {
         const struct task_file *file = &output->files[f];
+        json_t *written = file->written_count > 0 ? written_to_json(file) : NULL;
         json_array_append_new(
-            files, json_pack("{s:s, s:o, s:I, s:I, s:o, s:I}", "path", file->path, "rows",
-                             sizes_to_json(&file->rows), "bytes", (json_int_t)file->bytes,
-                             "memory", (json_int_t)file->memory, "sample",
-                             keys_to_json(&file->sample), "sample_rows",
-                             (json_int_t)file->sample_rows));
+            files, json_pack("{s:s, s:o, s:I, s:I, s:o, s:I, s:o*}", "path", file->path,
+                             "rows", sizes_to_json(&file->rows), "bytes",
+                             (json_int_t)file->bytes, "memory", (json_int_t)file->memory,
+                             "sample", keys_to_json(&file->sample), "sample_rows",
+                             (json_int_t)file->sample_rows, "written", written));
     }
     return json_take_text(
         json_pack("{s:I, s:I, s:I, s:f, s:o}", "task", (json_int_t)id, "attempt",
@@ -185,6 +249,7 @@ static shoal_status decode_file(const json_t *item, uint32_t partitions,
         status = json_get_count(item, "memory", INT64_MAX, &file->memory, err);
     if (status == SHOAL_OK)
         status = json_get_count(item, "sample_rows", INT64_MAX, &file->sample_rows, err);
+    if (status == SHOAL_OK) status = decode_written(item, file, err);
     if (status != SHOAL_OK) return status;
     return sizes_from_json(json_object_get(item, "rows"), partitions, &file->rows, err);
 }

@@ -45,7 +45,19 @@ struct task {
     char *copy_options;  // of a COPY that writes the rows to files for good; NULL: blocks
     char *copy_file;     // its file in the folder that is the output; NULL: DuckDB names
                          // the files in there
+    bool copy_counts;    // the format's writer counts rows, bytes and values by file
+    bool copy_statistics;  // and those of each column are wanted
 };
+
+// A file that a COPY wrote for good.
+struct written_file {
+    char *path;  // below the folder that is the task's output
+    uint64_t rows, bytes, footer_bytes, row_groups;  // 0 where the writer doesn't count
+    char *statistics;  // of its columns, a JSON object as DuckDB's RETURN_STATS has it
+    char
+        *partition;  // values by PARTITION_BY column, a JSON object; NULL: none, as above
+};
+void written_files_free(struct written_file *files, size_t count);
 
 struct task_file {
     char *path;
@@ -54,6 +66,8 @@ struct task_file {
     uint64_t memory;     // bytes that it takes there; 0: it is on disk
     struct keys sample;  // of BLOCK_SAMPLE
     uint64_t sample_rows;
+    struct written_file *written;  // in the folder that path is, of a task that copies
+    size_t written_count;
 };
 
 struct task_output {

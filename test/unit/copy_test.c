@@ -2,6 +2,9 @@
 // DuckDB's.
 #include "support/harness.h"
 
+#include <stdio.h>
+#include <string.h>
+
 #include "query/copy.h"
 
 struct expected {
@@ -45,7 +48,7 @@ static void test_reads(void **state) {
         assert_string_equal(copy.extension, want->extension);
         assert_int_equal(copy.folder, want->folder);
         assert_int_equal(copy.nested, want->nested);
-        assert_int_equal(copy.overwrite, want->overwrite);
+        assert_int_equal(copy.mode == WRITE_OVERWRITE, want->overwrite);
         copy_free(&copy);
     }
 }
@@ -55,8 +58,9 @@ static void test_leaves(void **state) {
     static const char *const others[] = {
         "COPY t FROM 'a.csv'",
         "COPY (SELECT 1) TO 'd' (FORMAT xlsx)",
-        "COPY (SELECT 1) TO 'd' (FORMAT parquet, RETURN_FILES)",
-        "COPY (SELECT 1) TO 'd' (FORMAT parquet, append true)",
+        "COPY (SELECT 1) TO 'd' (FORMAT parquet, FILENAME_PATTERN '{uuid}', APPEND)",
+        "COPY (SELECT 1) TO 'd' (FORMAT parquet, overwrite_or_ignore true)",
+        "COPY (SELECT 1) TO 's3://b/d' (FORMAT parquet, PER_THREAD_OUTPUT)",
         "COPY (SELECT 1) TO 'd' (FORMAT parquet) x",
         "COPY (SELECT 1) TO",
         "COPY (SELECT 1",
@@ -77,8 +81,72 @@ static void test_leaves(void **state) {
     }
 }
 
+struct mode {
+    const char *options;
+    enum write_mode mode;
+    enum copy_answer answer;
+};
+
+static void test_modes(void **state) {
+    static const struct mode modes[] = {
+        {"PER_THREAD_OUTPUT", WRITE_ERROR_IF_EXISTS, ANSWER_COUNT},
+        {"PER_THREAD_OUTPUT, error_if_exists", WRITE_ERROR_IF_EXISTS, ANSWER_COUNT},
+        {"PER_THREAD_OUTPUT, OVERWRITE, APPEND false", WRITE_OVERWRITE, ANSWER_COUNT},
+        {"PER_THREAD_OUTPUT, Append true, RETURN_FILES", WRITE_APPEND, ANSWER_FILES},
+        {"PARTITION_BY a, OVERWRITE_PARTITIONS 1, RETURN_STATS, RETURN_FILES false",
+         WRITE_OVERWRITE_PARTITIONS, ANSWER_STATISTICS}};
+    (void)state;
+    for (size_t i = 0; i < sizeof modes / sizeof *modes; i++) {
+        char sql[200];
+        struct shoal_error err;
+        struct copy copy;
+        (void)snprintf(sql, sizeof sql, "COPY t TO 'd' (FORMAT parquet, %s)",
+                       modes[i].options);
+        assert_int_equal(copy_parse(sql, &copy, &err), SHOAL_OK);
+        assert_int_equal(copy.mode, modes[i].mode);
+        assert_int_equal(copy.answer, modes[i].answer);
+        assert_true(copy.folder);
+        assert_null(strstr(copy.options, "RETURN"));
+        copy_free(&copy);
+    }
+    struct shoal_error err;
+    struct copy copy;  // one file is DuckDB's to answer for
+    assert_int_equal(
+        copy_parse("COPY t TO 'f' (FORMAT parquet, RETURN_STATS)", &copy, &err),
+        SHOAL_OK);
+    assert_string_equal(copy.options, "FORMAT parquet, RETURN_STATS");
+    copy_free(&copy);
+}
+
+// What DuckDB would do otherwise than the statement says, or not at all.
+static void test_contradictions(void **state) {
+    static const char *const options[] = {
+        "PER_THREAD_OUTPUT, APPEND, OVERWRITE",
+        "PER_THREAD_OUTPUT, ERROR_IF_EXISTS, OVERWRITE true",
+        "PER_THREAD_OUTPUT, OVERWRITE maybe",
+        "PER_THREAD_OUTPUT, RETURN_FILES, RETURN_STATS",
+        "PER_THREAD_OUTPUT, OVERWRITE_PARTITIONS",
+        "PARTITION_BY a, HIVE_FILE_PATTERN false, OVERWRITE_PARTITIONS",
+        "PARTITION_BY a, OVERWRITE_PARTITIONS, FILENAME_PATTERN 'x'",
+        "APPEND",
+        "ERROR_IF_EXISTS",
+        "FORMAT csv, PER_THREAD_OUTPUT, RETURN_STATS",
+        "FORMAT xlsx, PER_THREAD_OUTPUT, ERROR_IF_EXISTS"};
+    (void)state;
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+        char sql[200];
+        struct shoal_error err;
+        struct copy copy;
+        (void)snprintf(sql, sizeof sql, "COPY t TO 'd' (FORMAT parquet, %s)", options[i]);
+        assert_int_equal(copy_parse(sql, &copy, &err), SHOAL_USER);
+        assert_int_not_equal(err.message[0], '\0');
+        copy_free(&copy);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_reads),
-                                       cmocka_unit_test(test_leaves)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_reads), cmocka_unit_test(test_modes),
+        cmocka_unit_test(test_contradictions), cmocka_unit_test(test_leaves)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -105,8 +105,51 @@ static void what_is_no_segment_is_refused(void **state) {
     refused("\"0-0,0,1:a\"");
 }
 
+static void written_files_come_back(void **state) {
+    (void)state;
+    struct shoal_error err;
+    uint64_t rows = 12, id = 0;
+    uint32_t attempt = 0;
+    char folder[] = "/out", one[] = "k=\xc3\xa4/data_0.parquet", two[] = "data_1.parquet",
+         statistics[] = "{\"\\\"i\\\"\":{\"min\":\"1\"}}", partition[] = "{\"k\":null}";
+    struct written_file written[] = {
+        {one, 5, 500, 50, 2, statistics, partition},
+        {.path = two, .rows = 7},
+    };
+    struct task_file file = {.path = folder, .written = written, .written_count = 2};
+    struct task_output out = {.files = &file, .count = 1, .partitions = 1}, back;
+    char *json = NULL;
+    assert_true(sizes_make(&file.rows, &rows, 1));
+    assert_int_equal(task_output_encode(7, 3, &out, &json, &err), SHOAL_OK);
+    assert_int_equal(task_output_decode(json, strlen(json), &id, &attempt, &back, &err),
+                     SHOAL_OK);
+    assert_int_equal(back.files[0].written_count, 2);
+    const struct written_file *first = &back.files[0].written[0];
+    assert_string_equal(first->path, one);
+    assert_int_equal(first->rows, 5);
+    assert_int_equal(first->bytes, 500);
+    assert_int_equal(first->footer_bytes, 50);
+    assert_int_equal(first->row_groups, 2);
+    assert_string_equal(first->statistics, statistics);
+    assert_string_equal(first->partition, partition);
+    assert_string_equal(first[1].path, two);
+    assert_int_equal(first[1].rows, 7);
+    assert_null(first[1].statistics);
+    assert_null(first[1].partition);
+    task_output_free(&back);
+    // A number that is none is refused, and nothing leaks.
+    char *bytes = strstr(json, "\"footer_bytes\":50");
+    assert_non_null(bytes);
+    memcpy(bytes, "\"footer_bytes\":-5", 17);
+    assert_int_equal(task_output_decode(json, strlen(json), &id, &attempt, &back, &err),
+                     SHOAL_CORRUPT);
+    free(json);
+    sizes_free(&file.rows);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(written_files_come_back),
         cmocka_unit_test(segments_come_back),
         cmocka_unit_test(many_take_little),
         cmocka_unit_test(what_is_no_segment_is_refused),
