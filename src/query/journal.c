@@ -106,15 +106,14 @@ static void remove_empty_parents(const struct undo *undo) {
     char *end = folder == NULL ? NULL : strrchr(folder, '/');
     while (end != NULL && (size_t)(end - folder) > target) {
         *end = '\0';
-        if (rmdir(folder) != 0) break;
+        if (rmdir(folder) != 0 && errno != ENOENT) break;
         end = strrchr(folder, '/');
     }
     free(folder);
 }
 
 static bool undo_file(const struct undo *undo) {
-    if (!is_new(undo, undo->in_target)) return true;
-    if (unlink(undo->in_target) != 0) return false;
+    if (is_new(undo, undo->in_target) && unlink(undo->in_target) != 0) return false;
     remove_empty_parents(undo);
     return true;
 }
