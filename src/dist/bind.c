@@ -22,6 +22,7 @@ static shoal_status copy_leaf(struct planner *planner, size_t index,
                               .exchange = from->exchange,
                               .placeholder = strdup(name),
                               .scan_call = from->scan_call,
+                              .source = from->source,
                               .schema = from->schema,
                               .row_numbers = from->row_numbers,
                               .group_numbers = from->group_numbers,
@@ -33,6 +34,7 @@ static shoal_status copy_leaf(struct planner *planner, size_t index,
         to->cut = from->cut;
     }
     from->scan_call = NULL;
+    from->source = (struct scan_source){0};
     from->schema = (struct schema){0};
     from->files = NULL;
     from->file_count = 0;
@@ -81,6 +83,7 @@ static bool add_leaf(void *ctx, const json_t *object) {
 static shoal_status check_drivers(struct planner *planner, struct stage *stage) {
     size_t scans = 0, partitions = 0;
     uint32_t cut = NO_CUT;
+    bool text = false;
     for (size_t i = 0; i < stage->leaf_count; i++) {
         const struct stage_leaf *leaf = &stage->leaves[i];
         if (!leaf_drives(leaf->kind)) continue;
@@ -91,11 +94,13 @@ static shoal_status check_drivers(struct planner *planner, struct stage *stage) 
             partitions++;
         } else {
             scans++;
+            text = leaf->kind == LEAF_SCAN && leaf->source.kind != SCAN_PARQUET;
         }
     }
     // One hash table of a broadcast side for all threads of a worker; partitions are many
     // and small, a thread each.
-    stage->wide = partitions == 0 && cut == NO_CUT;
+    // A part of a text file is read by one thread.
+    stage->wide = partitions == 0 && cut == NO_CUT && !text;
     int drivers = (scans == 1) + (partitions > 0) + (cut != NO_CUT);
     bool ok = scans < 2 && drivers == !stage->single;
     if (ok) return SHOAL_OK;
@@ -309,6 +314,7 @@ void stages_free(struct stages *stages) {
             scan_ranges_free(leaf->ranges, leaf->range_count);
             free(leaf->range_column);
             free(leaf->scan_call);
+            scan_source_free(&leaf->source);
             free(leaf->placeholder);
             schema_free(&leaf->schema);
         }

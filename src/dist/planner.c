@@ -344,6 +344,7 @@ static void planner_reset(struct planner *planner) {
         struct leaf_draft *leaf = &planner->leaves[i];
         scan_files_free(leaf->files, leaf->file_count);
         free(leaf->scan_call);
+        scan_source_free(&leaf->source);
         schema_free(&leaf->schema);
     }
     free(planner->leaves);

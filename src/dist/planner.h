@@ -52,6 +52,7 @@ struct leaf_draft {
     const char *cut_column;
     bool no_nulls;  // in that column
     char *scan_call;
+    struct scan_source source;
     struct schema schema;  // the columns that the query mentions
     bool row_numbers, group_numbers;
     struct scan_file *files;
@@ -60,8 +61,13 @@ struct leaf_draft {
 
 // What one scan call reads.
 struct file_set {
-    char *argument;   // of the call, as SQL
+    char *argument;   // of the call, as SQL: which files
     char *scan_call;  // the call
+    struct scan_source source;
+    char *refused;             // why the driver reads it alone; NULL: tasks read it
+    bool paths;                // columns of the schema may come from the files' paths
+    struct text path_options;  // of the call: which
+    struct text layout;        // of the call: a text file's schema or format, if it says
     struct scan_file *files;
     size_t file_count;
     struct schema schema;
@@ -146,10 +152,9 @@ shoal_status describe_items(struct planner *planner, const char *with, char *con
                             size_t count, struct schema *schemas);
 
 // files.c
-bool reads_parquet(const json_t *item);
-bool is_parquet_scan(
-    const json_t *item);  // without options, which a split could not take
-// Looks at the files of every Parquet scan in node.
+// Is it a call that reads Parquet, CSV or JSON files?
+bool is_file_scan(const json_t *item);
+// Looks at the files of every such scan in node.
 bool find_files(struct planner *planner, const json_t *node);
 // What find_files saw of this scan; NULL with the error set.
 struct file_set *scan_files(struct planner *planner, const json_t *item);
@@ -159,6 +164,20 @@ size_t footer_column(const struct parquet_footer *footer, const char *name);  //
 const struct parquet_range *footer_range(const struct parquet_footer *footer,
                                          size_t group, size_t column);
 void file_sets_free(struct planner *planner);
+
+// source.c
+// What the function's options mean for a call that reads some of the files. False with
+// planner->err set, when out of memory; what is not understood sets set->refused.
+bool source_options(struct planner *planner, const json_t *item, struct file_set *set);
+// Which kind of files the function reads; false: none.
+bool source_kind(const char *function, enum scan_kind *kind);
+// The call without what paths give, whose schema is that of the files alone; NULL when
+// out of memory.
+char *source_bare_call(const struct file_set *set);
+// The schema is known, and that of the files alone: pins it for calls that read some.
+bool source_pin(struct planner *planner, struct file_set *set, const struct schema *bare);
+// Rows that a text file of so many bytes is taken to have, by the beginning of `path`.
+double source_rows_a_byte(const char *path);
 
 // selectivity.c
 // The share of the rows that a WHERE lets through, estimated.

@@ -1,4 +1,4 @@
-// The leaves of a query: Parquet files, cut into splits; what only the driver can read;
+// The leaves of a query: files, cut into splits; what only the driver can read;
 // and CTEs, which are exchanges by now.
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,9 +8,9 @@
 #include "base/text.h"
 #include "dist/planner.h"
 
-// ---- Parquet files
+// ---- files
 
-// Columns that DuckDB gives a Parquet scan beside the files' own.
+// Columns that DuckDB gives a scan beside the files' own.
 static const struct schema_column virtual_columns[] = {{"filename", "VARCHAR"},
                                                        {"file_row_number", "BIGINT"}};
 
@@ -198,6 +198,7 @@ static struct fragment *plan_driver_scan(struct planner *planner, json_t *item,
 
 static bool copy_files(struct leaf_draft *leaf, const struct file_set *set) {
     leaf->scan_call = strdup(set->scan_call);
+    if (!scan_source_copy(&leaf->source, &set->source)) return false;
     leaf->files = calloc(set->file_count + 1, sizeof *leaf->files);
     if (leaf->scan_call == NULL || leaf->files == NULL) return false;
     for (size_t i = 0; i < set->file_count; i++) {
@@ -219,6 +220,10 @@ static bool is_free(const struct file_set *set, const char *name) {
 
 static struct fragment *plan_scan(struct planner *planner, json_t *item) {
     const struct file_set *set = scan_files(planner, item);
+    if (set != NULL && set->refused != NULL) {
+        planner_note(planner, "the driver reads %s: %s", set->argument, set->refused);
+        return plan_driver_scan(planner, item, FUNCTION_ROWS);
+    }
     json_t *table =
         exchange_read(planner, UINT32_MAX, LEAF_SCAN, tree_text(item, "alias"));
     if (set == NULL || table == NULL) return NULL;
@@ -257,8 +262,7 @@ bool is_lateral(const json_t *item) {
 struct fragment *plan_function(struct planner *planner, json_t *item) {
     json_t *function = json_object_get(item, "function");
     const char *name = tree_text(function, "function_name");
-    if (is_parquet_scan(item)) return plan_scan(planner, item);
-    if (reads_parquet(item)) return plan_driver_scan(planner, item, FUNCTION_ROWS);
+    if (is_file_scan(item)) return plan_scan(planner, item);
     bool lateral = is_lateral(item);
     static const char *const pure[] = {"range", "generate_series", "unnest", "repeat",
                                        NULL};

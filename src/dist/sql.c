@@ -51,15 +51,57 @@ char *stage_substitute(const struct stage *stage, const char *sql,
     return text_take(&out);
 }
 
-// The values of hive partitions (year=2026/...) stay text until the cast: one file alone
-// could be read as another type than all of them together.
-static void append_files(struct text *out, const struct scan_split *split) {
-    text_append(out, "parquet_scan([");
-    for (size_t i = 0; i < split->count; i++) {
+static const char *const readers[] = {
+    [SCAN_PARQUET] = "parquet_scan", [SCAN_CSV] = "read_csv", [SCAN_JSON] = "read_json"};
+
+static void append_call(struct text *out, const struct stage_leaf *leaf,
+                        const struct scan_file *const *files, size_t count) {
+    const struct scan_source *source = &leaf->source;
+    text_printf(out, "%s([", readers[source->kind]);
+    for (size_t i = 0; i < count; i++) {
         text_append(out, i ? ", " : "");
-        text_append_literal(out, split->files[i].path);
+        text_append_literal(out, files[i]->path);
     }
-    text_append(out, "], hive_types_autocast=false)");
+    text_printf(out, "]%s%s%s)", source->options, source->dialect, source->pinned);
+}
+
+static bool has_column(const struct schema *schema, const char *name) {
+    for (size_t i = 0; i < schema->count; i++) {
+        if (strcmp(schema->columns[i].name, name) == 0) return true;
+    }
+    return false;
+}
+
+// A file alone may lack columns that others have.
+static void append_by_name(struct text *out, const struct stage_leaf *leaf) {
+    if (!leaf->source.by_name) return;
+    char *none = stage_empty_sql(&leaf->schema);
+    text_printf(out, "(SELECT * FROM %s UNION ALL BY NAME SELECT *", none ? none : "");
+    out->failed = out->failed || none == NULL;
+    free(none);
+    for (size_t i = 0; i < leaf->schema.count; i++) {  // * has no virtual columns
+        const char *name = leaf->schema.columns[i].name;
+        if (has_column(&leaf->source.columns, name)) continue;
+        text_append(out, ", ");
+        text_append_identifier(out, name);
+    }
+    text_append(out, " FROM ");
+}
+
+static void append_split(struct text *out, const struct stage_leaf *leaf,
+                         const struct scan_split *split, const char *pipe) {
+    if (split->part == PART_BYTES) {
+        text_printf(out, "%s(", readers[leaf->source.kind]);
+        text_append_literal(out, pipe);
+        text_printf(out, "%s)", split->options);
+        return;
+    }
+    const struct scan_file **files = calloc(split->count + 1, sizeof *files);
+    for (size_t i = 0; files != NULL && i < split->count; i++)
+        files[i] = &split->files[i];
+    out->failed = out->failed || files == NULL;
+    if (files != NULL) append_call(out, leaf, files, split->count);
+    free(files);
     if (split->part == PART_WHOLE) return;
     const char *number =
         split->part == PART_ROWS ? "file_row_number" : "file_row_group_number";
@@ -71,24 +113,51 @@ static void append_files(struct text *out, const struct scan_split *split) {
         text_printf(out, "%s <= %llu", number, (unsigned long long)split->last);
 }
 
-static void append_columns(struct text *out, const struct stage_leaf *leaf) {
+// The column of the files' paths: one that the call asks for, or the virtual one.
+static bool is_filename(const struct scan_source *source, const char *name) {
+    if (source->filename != NULL && strcmp(source->filename, name) == 0) return true;
+    return strcmp(name, "filename") == 0 && !has_column(&source->columns, name);
+}
+
+bool stage_scan_cuts(const struct stage_leaf *leaf) {
+    if (!leaf->source.cuts) return false;
+    for (size_t i = 0; i < leaf->schema.count; i++) {
+        const char *name = leaf->schema.columns[i].name;
+        if (!has_column(&leaf->source.columns, name) && !is_filename(&leaf->source, name))
+            return false;
+    }
+    return true;
+}
+
+// path: the file whose bytes are read through a pipe; else NULL.
+static void append_columns(struct text *out, const struct stage_leaf *leaf,
+                           const char *path) {
     text_append(out, "(SELECT ");
     for (size_t i = 0; i < leaf->schema.count; i++) {
+        const char *name = leaf->schema.columns[i].name;
         text_append(out, i ? ", CAST(" : "CAST(");
-        text_append_identifier(out, leaf->schema.columns[i].name);
+        if (path != NULL && is_filename(&leaf->source, name)) {
+            text_append_literal(out, path);
+        } else {
+            text_append_identifier(out, name);
+        }
         text_printf(out, " AS %s) AS ", leaf->schema.columns[i].type);
-        text_append_identifier(out, leaf->schema.columns[i].name);
+        text_append_identifier(out, name);
     }
     text_append(out, " FROM ");
 }
 
-char *stage_scan_sql(const struct stage_leaf *leaf, const struct scan_split *split) {
+char *stage_scan_sql(const struct stage_leaf *leaf, const struct scan_split *split,
+                     const char *pipe) {
     struct text out = {0};
-    append_columns(&out, leaf);
+    bool bytes = split != NULL && split->part == PART_BYTES;
+    append_columns(&out, leaf, bytes ? split->files[0].path : NULL);
     if (split == NULL) {
         text_append(&out, leaf->scan_call);
     } else {
-        append_files(&out, split);
+        append_by_name(&out, leaf);
+        append_split(&out, leaf, split, pipe);
+        text_append(&out, leaf->source.by_name ? ")" : "");
     }
     text_append(&out, ")");
     return text_take(&out);
@@ -96,13 +165,10 @@ char *stage_scan_sql(const struct stage_leaf *leaf, const struct scan_split *spl
 
 char *stage_range_sql(const struct stage_leaf *leaf, const struct scan_range *range) {
     struct text out = {0};
-    append_columns(&out, leaf);
-    text_append(&out, "parquet_scan([");
-    for (size_t i = 0; i < range->file_count; i++) {
-        text_append(&out, i ? ", " : "");
-        text_append_literal(&out, range->files[i]->path);
-    }
-    text_printf(&out, "], hive_types_autocast=false) WHERE %s)", range->where);
+    append_columns(&out, leaf, NULL);
+    append_by_name(&out, leaf);
+    append_call(&out, leaf, range->files, range->file_count);
+    text_printf(&out, " WHERE %s%s)", range->where, leaf->source.by_name ? ")" : "");
     return text_take(&out);
 }
 

@@ -36,7 +36,7 @@ enum exchange_kind {
 
 // How one stage reads a leaf.
 enum leaf_kind {
-    LEAF_SCAN,   // a Parquet scan, cut in splits of row ranges: drives the stage's tasks
+    LEAF_SCAN,   // files, cut in splits: drives the stage's tasks
     LEAF_RANGE,  // a Parquet scan, cut in ranges of a key: drives, with others cut alike
     LEAF_SCAN_ALL,   // the whole scan, in each task
     LEAF_PARTITION,  // task i reads partition i of a HASH or RANGE exchange: drives
@@ -54,13 +54,33 @@ static inline bool leaf_drives(enum leaf_kind kind) {
 
 struct scan_file {
     char *path;
-    uint64_t rows;
+    uint64_t rows;  // of a text file estimated
     uint64_t bytes;
 };
 
-enum split_part { PART_WHOLE, PART_ROWS, PART_GROUPS };
+// The files of a scan, and how a call is written that reads some of them, or a part.
+enum scan_kind { SCAN_PARQUET, SCAN_CSV, SCAN_JSON };
+struct scan_source {
+    enum scan_kind kind;
+    // Parts of a call, ", name = value" each; in that order they make a whole one.
+    char *options;          // for any call
+    char *dialect;          // for calls of whole files: each has its own
+    char *pinned;           // the same: the schema of all files
+    struct schema columns;  // of the files, without those that their paths give
+    bool positional;        // they are in this order in every file, whatever its header
+    char *filename;         // the column of their paths, if the call names one
+    bool by_name;           // a file may lack columns: they are NULL
+    bool cuts;              // text files may be cut between records
+};
+// {'name': 'TYPE', ...}
+void source_append_columns(struct text *out, const struct schema *schema);
+bool scan_file_packed(const char *path);  // compressed, by its name
+void scan_source_free(struct scan_source *source);
+bool scan_source_copy(struct scan_source *to, const struct scan_source *from);
 
-// What one task reads of a scan: some whole files, or the rows or row groups
+enum split_part { PART_WHOLE, PART_ROWS, PART_GROUPS, PART_BYTES };
+
+// What one task reads of a scan: some whole files, or the rows, row groups or bytes
 // [first, last] of one. To its end without a bound: each costs a comparison.
 #define SPLIT_TO_END UINT64_MAX
 struct scan_split {
@@ -68,6 +88,7 @@ struct scan_split {
     size_t count;
     enum split_part part;
     uint64_t first, last;
+    char *options;  // of a call that reads bytes; owned
 };
 
 // What one task reads of a LEAF_RANGE.
@@ -85,6 +106,7 @@ struct stage_leaf {
     uint32_t exchange;  // for PARTITION, SPLIT, MERGE, ALL
     uint32_t slices;    // of a LEAF_MERGE: n
     char *scan_call;  // for scans: the table function call as SQL, e.g. read_parquet('x')
+    struct scan_source source;
     struct schema schema;  // bound once for all files
     struct scan_file *files;
     size_t file_count;
@@ -152,6 +174,7 @@ struct plan_options {
     uint64_t broadcast_bytes;  // of the hash table, estimated, at most; 0: no limit
     uint64_t sort_rows;  // ORDER BY from this many estimated rows on: a RANGE exchange
     bool no_range;       // never
+    bool text_whole;     // CSV and JSON files are read by the driver alone
     bool sink;           // the rows go to files: the stage that has them last writes
     bool summaries;      // wanted for EXPLAIN: they take time of their own
 };
@@ -175,8 +198,11 @@ bool stage_reads(const struct stage *stage, uint32_t exchange);
 // sql, one of the stage's, with each placeholder i replaced by leaf_sql[i].
 char *stage_substitute(const struct stage *stage, const char *sql, char *const *leaf_sql);
 // A scan leaf as SQL for one task (split NULL: all of it), projected by name and cast to
-// the bound schema.
-char *stage_scan_sql(const struct stage_leaf *leaf, const struct scan_split *split);
+// the bound schema. pipe: where the bytes of a PART_BYTES are read.
+char *stage_scan_sql(const struct stage_leaf *leaf, const struct scan_split *split,
+                     const char *pipe);
+// Can the leaf be read from bytes alone? Not if it has columns that only a path gives.
+bool stage_scan_cuts(const struct stage_leaf *leaf);
 // The same for one range of a LEAF_RANGE.
 char *stage_range_sql(const struct stage_leaf *leaf, const struct scan_range *range);
 // "(SELECT CAST(NULL AS T) AS c, ... WHERE false)", for binding.

@@ -216,8 +216,10 @@ static void write_leaf(struct summary *summary, const struct stage_leaf *leaf,
     } else {
         text_append(summary->out, leaf->scan_call);
     }
-    text_printf(summary->out, ", %zu file%s, %llu rows%s", leaf->file_count,
-                leaf->file_count == 1 ? "" : "s", (unsigned long long)rows,
+    text_printf(summary->out, ", %zu file%s, %s%llu rows%s", leaf->file_count,
+                leaf->file_count == 1 ? "" : "s",
+                leaf->source.kind == SCAN_PARQUET ? "" : "about ",
+                (unsigned long long)rows,
                 leaf->kind == LEAF_SCAN_ALL ? ", read whole by each task" : "");
     if (leaf->kind == LEAF_RANGE) {
         text_printf(summary->out, ", in %zu ranges of %s", leaf->range_count,

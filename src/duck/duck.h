@@ -75,6 +75,9 @@ shoal_status duck_query_text(struct duck_conn *conn, const char *select,
 // from the start.
 shoal_status duck_query_batches(struct duck_conn *conn, const char *sql,
                                 struct duck_result **result, struct shoal_error *err);
+// The same of a statement that must be bound only once, as it reads a pipe: slower.
+shoal_status duck_query_once(struct duck_conn *conn, const char *sql,
+                             struct duck_result **result, struct shoal_error *err);
 shoal_status duck_result_next(struct duck_result *result, bool *more,
                               struct shoal_error *err);
 // Once for a connection, before any transaction: without it, what a statement that is no

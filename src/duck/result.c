@@ -188,14 +188,13 @@ static shoal_status start(struct duck_conn *conn, const char *sql, bool cast,
     return status;
 }
 
-shoal_status duck_query_batches(struct duck_conn *conn, const char *sql,
-                                struct duck_result **result, struct shoal_error *err) {
+static shoal_status query_batches(struct duck_conn *conn, const char *sql, bool select,
+                                  struct duck_result **result, struct shoal_error *err) {
     struct schema schema = {0};
     shoal_status status = SHOAL_OK;
     struct duck_result *out = calloc(1, sizeof *out);
     *result = NULL;
     if (out == NULL) return shoal_no_memory(err);
-    bool select = duck_is_select(sql);
     // Types by binding, cells by casting: two cheap steps instead of one by hand.
     if (select) status = duck_describe(conn, sql, &schema, err);
     if (status == SHOAL_OK) status = start(conn, sql, select, &schema, out, err);
@@ -206,6 +205,16 @@ shoal_status duck_query_batches(struct duck_conn *conn, const char *sql,
     }
     *result = out;
     return status;
+}
+
+shoal_status duck_query_batches(struct duck_conn *conn, const char *sql,
+                                struct duck_result **result, struct shoal_error *err) {
+    return query_batches(conn, sql, duck_is_select(sql), result, err);
+}
+
+shoal_status duck_query_once(struct duck_conn *conn, const char *sql,
+                             struct duck_result **result, struct shoal_error *err) {
+    return query_batches(conn, sql, false, result, err);
 }
 
 shoal_status duck_result_next(struct duck_result *result, bool *more,

@@ -7,9 +7,15 @@
 // refused statement runs embedded, in DuckDB's own time.
 //
 // Only the statement is measured: what a view holds is not seen here.
+//
+// So is one that reads a pipe or a device (/dev/stdin): what planning sees of it is gone
+// when the query runs.
 #include "plan/limits.h"
 
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "duck/duck.h"
 
@@ -21,6 +27,7 @@
 
 struct measure {
     size_t tokens, depth, deepest, open, subqueries, joins;
+    bool pipe;
     bool in_from;  // a comma is a join here
     bool added;    // the next SELECT is a set operation's branch
 };
@@ -32,11 +39,24 @@ static bool is_any(const char *at, const char *const *words) {
     return false;
 }
 
+// Is the token a text, or a quoted name, that names a pipe or a device?
+static bool names_pipe(const char *at) {
+    char path[PATH_MAX];
+    struct stat found;
+    size_t size = (size_t)(duck_token_end(at) - at);
+    if ((*at != '\'' && *at != '"') || size < 3 || size - 2 >= sizeof path) return false;
+    memcpy(path, at + 1, size - 2);
+    path[size - 2] = '\0';
+    return strchr(path, '/') != NULL && stat(path, &found) == 0 &&
+           !S_ISREG(found.st_mode) && !S_ISDIR(found.st_mode);
+}
+
 static void add(struct measure *measure, const char *at) {
     static const char *const sets[] = {"union", "intersect", "except", NULL};
     static const char *const after_from[] = {"where",  "group", "having", "order",
                                              "window", "limit", "select", NULL};
     measure->tokens++;
+    measure->pipe = measure->pipe || names_pipe(at);
     measure->open += *at == '(';
     measure->open -= *at == ')' && measure->open > 0;
     if (*at == '(' || duck_token_is(at, "case")) {
@@ -81,6 +101,10 @@ shoal_status limits_balanced(const char *sql, struct shoal_error *err) {
                       measure.open);
 }
 
+bool limits_pipe(const char *sql) {
+    return measure_text(sql).pipe;
+}
+
 shoal_status limits_check(const char *sql, struct shoal_error *err) {
     struct measure measure = measure_text(sql);
     const struct {
@@ -96,5 +120,8 @@ shoal_status limits_check(const char *sql, struct shoal_error *err) {
                           "the statement has %zu %s, of which up to %zu are planned",
                           limits[i].found, limits[i].what, limits[i].most);
     }
+    if (measure.pipe)
+        return shoal_fail(err, SHOAL_UNSUPPORTED,
+                          "the statement reads a pipe, which can be read only once");
     return SHOAL_OK;
 }

@@ -10,4 +10,7 @@ shoal_status limits_balanced(const char *sql, struct shoal_error *err);
 // SHOAL_UNSUPPORTED names the limit that the statement is past.
 shoal_status limits_check(const char *sql, struct shoal_error *err);
 
+// Does the statement read a pipe or a device? What planning sees of it is gone then.
+bool limits_pipe(const char *sql);
+
 #endif

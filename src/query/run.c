@@ -280,7 +280,7 @@ static shoal_status run_result(struct run *run, struct duck_result **result,
     shoal_status status = SHOAL_OK;
     (void)snprintf(key, sizeof key, "result.%u", session->next_query);
     if (inputs == NULL) return shoal_no_memory(err);
-    char *sql = run_task_sql(run, last, 0, key, inputs, &count);
+    char *sql = run_task_sql(run, last, 0, key, NULL, inputs, &count);
     if (sql != NULL && run->copy != NULL) sql = copy_to_file(run->copy, sql);
     if (sql == NULL) status = shoal_no_memory(err);
     if (status == SHOAL_OK) status = task_bind_inputs(inputs, count, key, err);
@@ -403,6 +403,8 @@ shoal_status run_stages(struct session *session, const struct stages *stages,
         struct task_output files = {.files = run.runs[s].files,
                                     .count = run.runs[s].file_count};
         task_output_free(&files);
+        for (uint32_t t = 0; run.runs[s].splits != NULL && t < run.runs[s].tasks; t++)
+            free(run.runs[s].splits[t].options);
         free(run.runs[s].splits);
         free(run.runs[s].ends);
         free(run.runs[s].file_tasks);

@@ -9,8 +9,8 @@
 struct stage_run {
     uint32_t in_sched;  // its number there; UINT32_MAX for a stage of the driver
     uint32_t tasks, done;
-    uint64_t first_task;  // id of task 0
-    struct scan_split *splits;
+    uint64_t first_task;        // id of task 0
+    struct scan_split *splits;  // [tasks], of a scan
     uint32_t *ends;  // [tasks]: task i reads partitions before ends[i]; NULL: partition i
     struct task_file *files;  // of accepted attempts, by task
     uint32_t *file_tasks;     // which task wrote each
@@ -43,9 +43,10 @@ shoal_status run_plan_tasks(struct run *run, struct shoal_error *err);
 // The message of one attempt; free it with task_free.
 shoal_status run_make_task(struct run *run, const struct sched_action *action,
                            struct task **task, struct shoal_error *err);
-// A stage's SQL for one task; inputs, [leaf_count], are filled. NULL: out of memory.
+// A stage's SQL for one task; pipe: where it reads its bytes of a text file, if any.
+// inputs, [leaf_count], are filled. NULL: out of memory.
 char *run_task_sql(const struct run *run, size_t stage, uint32_t index, const char *key,
-                   struct task_input *inputs, size_t *input_count);
+                   const char *pipe, struct task_input *inputs, size_t *input_count);
 uint32_t run_partitions(const struct run *run, const struct stage *stage);
 
 // outputs.c
@@ -65,6 +66,13 @@ shoal_status run_write(struct run *run, struct duck_result **result,
 shoal_status run_cut_scan(struct run *run, const struct stage_leaf *leaf,
                           const struct stage *of, struct stage_run *stage,
                           struct shoal_error *err);
+
+// text_splits.c
+// Cuts a text file into about so many splits, which are added to the stage's; as one
+// whole split when its dialect doesn't let it be cut.
+shoal_status run_cut_text(struct run *run, const struct stage_leaf *leaf,
+                          const struct scan_file *file, uint64_t parts,
+                          struct stage_run *stage, struct shoal_error *err);
 
 // partitions.c
 // All inputs of the stage are there: small partitions are put together in one task.

@@ -160,8 +160,15 @@ static bool nested_pivot(const struct shoal_error *err) {
 
 #define BROADCAST_SHARE 4  // of a worker's memory that the hash table of a side may take
 
-static shoal_status plan(struct session *session, const char *sql, bool sink,
-                         bool explain, struct stages **stages, struct shoal_error *err) {
+// What a plan is made for, beside the session's options.
+struct purpose {
+    bool sink, explain;
+    bool text_whole;  // reading parts of text files has failed
+};
+
+static shoal_status plan(struct session *session, const char *sql,
+                         const struct purpose *purpose, struct stages **stages,
+                         struct shoal_error *err) {
     struct plan_options options = {
         .workers = session->options.workers,
         .broadcast_rows = session->options.broadcast_rows,
@@ -170,8 +177,9 @@ static shoal_status plan(struct session *session, const char *sql, bool sink,
         .slots = session->options.workers * session->options.threads,
         .split_rows = session->options.split_rows,
         .cluster_rows = session->options.cluster_rows,
-        .sink = sink,
-        .summaries = explain};
+        .sink = purpose->sink,
+        .text_whole = purpose->text_whole,
+        .summaries = purpose->explain};
     shoal_status status = limits_check(sql, err);
     if (status == SHOAL_OK) {
         status = stages_plan(session->conn, sql, &options, stages, err);
@@ -187,9 +195,32 @@ static shoal_status plan(struct session *session, const char *sql, bool sink,
 
 static shoal_status run_embedded(struct session *session, const char *sql,
                                  struct duck_result **result, struct shoal_error *err) {
-    shoal_status status = duck_query_batches(session->conn, sql, result, err);
+    shoal_status status = limits_pipe(sql)
+                              ? duck_query_once(session->conn, sql, result, err)
+                              : duck_query_batches(session->conn, sql, result, err);
     if (status == SHOAL_OK) worker_state_keep(session, sql);
     return status;
+}
+
+// Did a task fail to read a text file? Then it may be the file, whose error should name
+// its line, or that a part of it was read under what was found in another.
+static bool failed_in_text(const struct stages *stages, const struct shoal_error *err) {
+    static const char *const words[] = {"CSV Error",
+                                        "Malformed JSON",
+                                        "JSON transform error",
+                                        "do not exist in the CSV File",
+                                        "Schema mismatch between globbed files",
+                                        NULL};
+    bool reading = false, text = false;
+    for (size_t i = 0; words[i] != NULL; i++)
+        reading = reading || strstr(err->message, words[i]) != NULL;
+    for (size_t s = 0; stages != NULL && s < stages->count; s++) {
+        for (size_t l = 0; l < stages->stages[s].leaf_count; l++) {
+            const struct stage_leaf *leaf = &stages->stages[s].leaves[l];
+            text = text || (leaf->scan_call && leaf->source.kind != SCAN_PARQUET);
+        }
+    }
+    return reading && text;
 }
 
 // The SELECT, its rows to where copy says, or as the result.
@@ -197,13 +228,20 @@ static shoal_status run_planned(struct session *session, const char *select,
                                 const struct copy *copy, struct duck_result **result,
                                 struct shoal_error *err) {
     struct stages *stages = NULL;
-    bool sink = copy != NULL && copy->folder;
+    struct purpose purpose = {.sink = copy != NULL && copy->folder};
     // They start while the query is planned. Without FROM there is nothing for them.
     shoal_status status = strcasestr(select, "from") == NULL
                               ? SHOAL_OK
                               : session_start_workers(session, err);
-    if (status == SHOAL_OK) status = plan(session, select, sink, false, &stages, err);
+    if (status == SHOAL_OK) status = plan(session, select, &purpose, &stages, err);
     if (status == SHOAL_OK) status = run_stages(session, stages, copy, NULL, result, err);
+    if (status == SHOAL_USER && failed_in_text(stages, err)) {
+        stages_free(stages);
+        purpose.text_whole = true;
+        status = plan(session, select, &purpose, &stages, err);
+        if (status == SHOAL_OK)
+            status = run_stages(session, stages, copy, NULL, result, err);
+    }
     stages_free(stages);
     return status;
 }
@@ -348,8 +386,8 @@ shoal_status session_explain(struct session *session, const char *sql, bool anal
     shoal_status status = limits_balanced(sql, err);
     if (status != SHOAL_OK) return status;
     status = read_statement(session, sql, &copy, &select, err);
-    if (status == SHOAL_OK)
-        status = plan(session, select, copy.folder, true, &stages, err);
+    struct purpose purpose = {.sink = copy.folder, .explain = true};
+    if (status == SHOAL_OK) status = plan(session, select, &purpose, &stages, err);
     if (status == SHOAL_OK && copy.path != NULL) status = name_target(stages, &copy, err);
     if (status == SHOAL_OK) {
         status = explain_stages(session, stages, copy.path ? &copy : NULL, analyze, json,

@@ -18,7 +18,8 @@
 // Rows that a task reads of a scan that has so many.
 static uint64_t split_size(const struct session_options *options,
                            const struct stage *stage, uint64_t rows) {
-    uint64_t size = rows / (SCAN_TASKS_A_WORKER * options->workers) + 1;
+    uint32_t places = options->workers * (stage->wide ? 1 : options->threads);
+    uint64_t size = rows / (SCAN_TASKS_A_WORKER * places) + 1;
     if (size > SPLIT_ROWS_MAX) size = SPLIT_ROWS_MAX;
     if (stage->groups && stage->estimated_rows >= GROUPS_MANY) {
         uint64_t most = (uint64_t)GROUPS_SPLIT_ROWS * options->threads;
@@ -128,7 +129,11 @@ shoal_status run_cut_scan(struct run *run, const struct stage_leaf *leaf,
     for (size_t i = 0; i < leaf->file_count;) {
         const struct scan_file *file = &leaf->files[i];
         if (file->rows > size) {
-            shoal_status status = add_parts(leaf, file, size, stage, err);
+            shoal_status status =
+                leaf->source.kind == SCAN_PARQUET
+                    ? add_parts(leaf, file, size, stage, err)
+                    : run_cut_text(run, leaf, file, (file->rows + size - 1) / size, stage,
+                                   err);
             if (status != SHOAL_OK) return status;
             i++;
             continue;

@@ -96,7 +96,7 @@ static bool gather_input(const struct run *run, const struct stage_leaf *leaf,
 
 // The stage's SQL for one task, and its inputs.
 char *run_task_sql(const struct run *run, size_t s, uint32_t index, const char *key,
-                   struct task_input *inputs, size_t *input_count) {
+                   const char *pipe, struct task_input *inputs, size_t *input_count) {
     const struct stage *stage = &run->stages->stages[s];
     const struct stage_run *state = &run->runs[s];
     char **leaves = calloc(stage->leaf_count + 1, sizeof *leaves);
@@ -108,11 +108,11 @@ char *run_task_sql(const struct run *run, size_t s, uint32_t index, const char *
         if (state->filter_off && l == stage->filter_leaf) {
             leaves[l] = strdup("");  // not in the text
         } else if (leaf->kind == LEAF_SCAN) {
-            leaves[l] = stage_scan_sql(leaf, &state->splits[index]);
+            leaves[l] = stage_scan_sql(leaf, &state->splits[index], pipe);
         } else if (leaf->kind == LEAF_RANGE) {
             leaves[l] = stage_range_sql(leaf, &leaf->ranges[index]);
         } else if (leaf->kind == LEAF_SCAN_ALL) {
-            leaves[l] = stage_scan_sql(leaf, NULL);
+            leaves[l] = stage_scan_sql(leaf, NULL, NULL);
         } else {
             size_t number = (*input_count)++;
             ok = gather_input(run, leaf, index, state, &inputs[number]);
@@ -149,6 +149,23 @@ static void decide_filter(struct run *run, uint32_t index) {
     if (state->filter_off && run->stats != NULL) run->stats[index].filter_rows = rows;
 }
 
+// A task that reads bytes of a text file does so through a pipe in the query's folder.
+static bool name_range(const struct run *run, const struct sched_action *action,
+                       struct task_range *range) {
+    const struct stage_run *state = &run->runs[action->stage];
+    const struct scan_split *split =
+        state->splits == NULL ? NULL : &state->splits[action->task];
+    struct text pipe = {0};
+    if (split == NULL || split->part != PART_BYTES) return true;
+    text_printf(&pipe, "%s/s%u.t%u.a%u.w%u.pipe", run->folder, action->stage,
+                action->task, action->attempt, action->worker);
+    *range = (struct task_range){.pipe = text_take(&pipe),
+                                 .path = strdup(split->files[0].path),
+                                 .first = split->first,
+                                 .end = split->last + 1};
+    return range->pipe != NULL && range->path != NULL;
+}
+
 shoal_status run_make_task(struct run *run, const struct sched_action *action,
                            struct task **out, struct shoal_error *err) {
     const struct stage *stage = &run->stages->stages[action->stage];
@@ -173,11 +190,15 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
         task_free(task);
         return shoal_no_memory(err);
     }
+    if (!name_range(run, action, &task->range)) {
+        task_free(task);
+        return shoal_no_memory(err);
+    }
     task->inputs = calloc(stage->leaf_count + 1, sizeof *task->inputs);
     task_key(task, key);
     if (task->inputs != NULL && task->output != NULL) {
-        task->sql = run_task_sql(run, action->stage, action->task, key, task->inputs,
-                                 &task->input_count);
+        task->sql = run_task_sql(run, action->stage, action->task, key, task->range.pipe,
+                                 task->inputs, &task->input_count);
     }
     shoal_status status = task->sql == NULL ? shoal_no_memory(err) : SHOAL_OK;
     if (status == SHOAL_OK && stage->scatter == BLOCK_RANGE) {

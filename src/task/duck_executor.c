@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "block/block.h"
 #include "duck/duck.h"
+#include "lines/feed.h"
 #include "task/executor.h"
 
 struct executor {
@@ -172,6 +173,30 @@ static shoal_status write_blocks(struct duck_conn *conn, uint32_t threads,
     return status;
 }
 
+// Runs the SQL beside a thread that feeds it the task's range of a text file, if any.
+static shoal_status run_fed(struct duck_conn *conn, uint32_t threads,
+                            const struct task *task, struct task_output *output,
+                            struct shoal_error *err) {
+    const struct task_range *range = &task->range;
+    struct lines_feed *feed = NULL;
+    struct shoal_error read_error;
+    shoal_status status = SHOAL_OK;
+    if (range->pipe != NULL)
+        status = lines_feed_start(range->pipe, range->path, range->first, range->end,
+                                  &feed, err);
+    if (status == SHOAL_OK) {
+        status = task->copy_options != NULL
+                     ? duck_copy_task(conn, task, output, err)
+                     : write_blocks(conn, threads, task, output, err);
+    }
+    // A reader that saw too little may well have found fault with it.
+    if (lines_feed_end(feed, &read_error) != SHOAL_OK && status != SHOAL_CANCELLED) {
+        *err = read_error;
+        status = read_error.status;
+    }
+    return status;
+}
+
 shoal_status duck_run_task(struct duck_conn *conn, uint32_t threads,
                            const struct task *task, struct task_output *output,
                            struct shoal_error *err) {
@@ -181,9 +206,7 @@ shoal_status duck_run_task(struct duck_conn *conn, uint32_t threads,
     task_key(task, key);
     shoal_status status = task_bind_inputs(task->inputs, task->input_count, key, err);
     if (status == SHOAL_OK) {
-        status = task->copy_options != NULL
-                     ? duck_copy_task(conn, task, output, err)
-                     : write_blocks(conn, threads, task, output, err);
+        status = run_fed(conn, threads, task, output, err);
         if (status != SHOAL_OK && status != SHOAL_CANCELLED) add_place(task, err);
     }
     block_release_inputs(key);

@@ -25,6 +25,8 @@ void task_free(struct task *task) {
     }
     keys_free(&task->bounds);
     free(task->inputs);
+    free(task->range.pipe);
+    free(task->range.path);
     free(task->sql);
     free(task->output);
     free(task->copy_options);
@@ -53,6 +55,12 @@ void task_output_free(struct task_output *output) {
     *output = (struct task_output){0};
 }
 
+static json_t *range_to_json(const struct task_range *range) {
+    if (range->pipe == NULL) return json_null();
+    return json_pack("{s:s, s:s, s:I, s:I}", "pipe", range->pipe, "path", range->path,
+                     "first", (json_int_t)range->first, "end", (json_int_t)range->end);
+}
+
 shoal_status task_encode(const struct task *task, char **json, struct shoal_error *err) {
     json_t *inputs = json_array();
     for (size_t i = 0; i < task->input_count; i++) {
@@ -62,7 +70,7 @@ shoal_status task_encode(const struct task *task, char **json, struct shoal_erro
     }
     return json_take_text(
         json_pack("{s:I, s:I, s:I, s:s, s:o, s:s, s:s?, s:I, s:b, s:I, s:i, s:b, s:o, "
-                  "s:s?, s:s?, s:b, s:b}",
+                  "s:s?, s:s?, s:b, s:b, s:o}",
                   "task", (json_int_t)task->id, "attempt", (json_int_t)task->attempt,
                   "stage", (json_int_t)task->stage, "sql", task->sql, "inputs", inputs,
                   "output", task->output, "memory_output", task->memory_output,
@@ -71,7 +79,8 @@ shoal_status task_encode(const struct task *task, char **json, struct shoal_erro
                   (int)task->scatter, "ordered", task->ordered, "bounds",
                   keys_to_json(&task->bounds), "copy_options", task->copy_options,
                   "copy_file", task->copy_file, "copy_counts", task->copy_counts,
-                  "copy_statistics", task->copy_statistics),
+                  "copy_statistics", task->copy_statistics, "range",
+                  range_to_json(&task->range)),
         json, err);
 }
 
@@ -93,6 +102,19 @@ static shoal_status get_copy(const json_t *root, struct task *task,
         status = get_optional(root, "copy_file", &task->copy_file, err);
     task->copy_counts = json_is_true(json_object_get(root, "copy_counts"));
     task->copy_statistics = json_is_true(json_object_get(root, "copy_statistics"));
+    return status;
+}
+
+static shoal_status get_range(const json_t *root, struct task_range *range,
+                              struct shoal_error *err) {
+    const json_t *from = json_object_get(root, "range");
+    if (!json_is_object(from)) return SHOAL_OK;
+    shoal_status status = json_get_string(from, "pipe", &range->pipe, err);
+    if (status == SHOAL_OK) status = json_get_string(from, "path", &range->path, err);
+    if (status == SHOAL_OK)
+        status = json_get_count(from, "first", INT64_MAX, &range->first, err);
+    if (status == SHOAL_OK)
+        status = json_get_count(from, "end", INT64_MAX, &range->end, err);
     return status;
 }
 
@@ -146,6 +168,9 @@ shoal_status task_decode(const char *json, size_t size, struct task **out,
         task->scatter = (enum block_scatter)scatter;
         task->ordered = json_is_true(json_object_get(root, "ordered"));
         status = get_copy(root, task, err);
+    }
+    if (status == SHOAL_OK) {
+        status = get_range(root, &task->range, err);
     }
     if (status == SHOAL_OK) {
         task->inputs = calloc(json_array_size(inputs) + 1, sizeof *task->inputs);

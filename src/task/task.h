@@ -27,6 +27,13 @@ struct task_input {
     bool ordered;  // read by one thread, in the order of the segments
 };
 
+// Bytes [first, end) of a text file, which the SQL reads under the name of a pipe.
+struct task_range {
+    char *pipe;  // NULL: the task reads no such range
+    char *path;
+    uint64_t first, end;
+};
+
 struct task {
     uint64_t id;  // unique in the session
     uint32_t attempt;
@@ -34,6 +41,7 @@ struct task {
     char *sql;
     struct task_input *inputs;
     size_t input_count;
+    struct task_range range;
     char *output;         // path of the output: a file, or a folder of one file a thread
     char *memory_output;  // where names of files in memory begin; NULL: all go to disk
     uint64_t memory_bytes;       // that they may take there

@@ -1,0 +1,346 @@
+// What a call that reads files says, and what of it a call must say that reads only some
+// of them, or a part of one.
+//
+// The schema of a scan is bound once, for all its files. DuckDB finds the types of text
+// files by looking into them, so a call for one of them alone could find others, and read
+// 007 as 7. Therefore what detects types is left out of a task's call and the types that
+// were found for all are pinned, by name: the dialect of each CSV file, its header and
+// the order of its columns stay its own.
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <unistd.h>
+
+#include "base/text.h"
+#include "dist/planner.h"
+
+static const struct {
+    const char *function;
+    enum scan_kind kind;
+} functions[] = {
+    {"parquet_scan", SCAN_PARQUET}, {"read_parquet", SCAN_PARQUET},
+    {"read_csv", SCAN_CSV},         {"read_csv_auto", SCAN_CSV},
+    {"read_json", SCAN_JSON},       {"read_json_auto", SCAN_JSON},
+    {"read_ndjson", SCAN_JSON},     {"read_ndjson_auto", SCAN_JSON},
+};
+
+bool source_kind(const char *function, enum scan_kind *kind) {
+    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+        if (strcmp(functions[i].function, function) != 0) continue;
+        *kind = functions[i].kind;
+        return true;
+    }
+    return false;
+}
+
+// What is done with an option in the call of a task.
+enum use {
+    USE_KEEP,     // it stays
+    USE_DIALECT,  // it stays for whole files; for a part, what is found in its file
+    USE_WHOLE,    // the same, and files are not cut: a record may depend on others
+    USE_DETECT,   // it goes: the schema is pinned
+    USE_PATH,     // it stays: columns of the files' paths
+    USE_SCHEMA,   // it stays, and is the pinned schema
+    USE_NAMES,    // files lack columns
+    USE_FORMAT,   // how JSON records follow each other
+};
+
+#define PARQUET (1u << SCAN_PARQUET)
+#define CSV (1u << SCAN_CSV)
+#define JSON (1u << SCAN_JSON)
+
+// Absent: the driver reads the files.
+static const struct option {
+    const char *name;
+    unsigned kinds;
+    enum use use;
+} options[] = {
+    {"hive_partitioning", PARQUET | CSV | JSON, USE_PATH},
+    {"hive_types", PARQUET | CSV | JSON, USE_PATH},
+    {"hive_types_autocast", PARQUET | CSV | JSON, USE_DETECT},
+    {"filename", PARQUET | CSV | JSON, USE_PATH},
+    {"union_by_name", PARQUET | JSON, USE_NAMES},
+    {"binary_as_string", PARQUET, USE_KEEP},
+    {"file_row_number", PARQUET, USE_KEEP},
+    {"auto_detect", CSV, USE_WHOLE},
+    {"compression", CSV | JSON, USE_WHOLE},
+    {"sample_size", CSV, USE_DIALECT},
+    {"sample_size", JSON, USE_DETECT},
+    {"dateformat", CSV, USE_DIALECT},
+    {"dateformat", JSON, USE_KEEP},
+    {"date_format", CSV, USE_DIALECT},
+    {"date_format", JSON, USE_KEEP},
+    {"timestampformat", CSV, USE_DIALECT},
+    {"timestampformat", JSON, USE_KEEP},
+    {"timestamp_format", CSV, USE_DIALECT},
+    {"timestamp_format", JSON, USE_KEEP},
+    {"ignore_errors", CSV | JSON, USE_WHOLE},
+    {"columns", CSV | JSON, USE_SCHEMA},
+    {"types", CSV, USE_DETECT},
+    {"dtypes", CSV, USE_DETECT},
+    {"column_types", CSV, USE_DETECT},
+    {"all_varchar", CSV, USE_DETECT},
+    {"auto_type_candidates", CSV, USE_DETECT},
+    {"files_to_sniff", CSV, USE_DETECT},
+    {"names", CSV, USE_WHOLE},
+    {"column_names", CSV, USE_WHOLE},
+    {"sep", CSV, USE_DIALECT},
+    {"delim", CSV, USE_DIALECT},
+    {"quote", CSV, USE_DIALECT},
+    {"escape", CSV, USE_DIALECT},
+    {"comment", CSV, USE_WHOLE},
+    {"header", CSV, USE_DIALECT},
+    {"skip", CSV, USE_DIALECT},
+    {"new_line", CSV, USE_DIALECT},
+    {"nullstr", CSV, USE_KEEP},
+    {"decimal_separator", CSV, USE_KEEP},
+    {"thousands", CSV, USE_KEEP},
+    {"force_not_null", CSV, USE_KEEP},
+    {"allow_quoted_nulls", CSV, USE_KEEP},
+    {"max_line_size", CSV, USE_WHOLE},
+    {"maximum_line_size", CSV, USE_WHOLE},
+    {"buffer_size", CSV, USE_WHOLE},
+    {"parallel", CSV, USE_WHOLE},
+    {"null_padding", CSV, USE_WHOLE},
+    {"strict_mode", CSV, USE_WHOLE},
+    {"encoding", CSV, USE_WHOLE},
+    {"format", JSON, USE_FORMAT},
+    {"maximum_object_size", JSON, USE_KEEP},
+    {"records", JSON, USE_WHOLE},
+    {"maximum_depth", JSON, USE_DETECT},
+    {"maximum_sample_files", JSON, USE_DETECT},
+    {"field_appearance_threshold", JSON, USE_DETECT},
+    {"map_inference_threshold", JSON, USE_DETECT},
+    {"convert_strings_to_integers", JSON, USE_DETECT},
+};
+
+static const struct option *find_option(enum scan_kind kind, const char *name) {
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+        if (strcasecmp(options[i].name, name) == 0 && (options[i].kinds & 1u << kind))
+            return &options[i];
+    }
+    return NULL;
+}
+
+// The driver reads the set's files then.
+static bool refuse_set(struct file_set *set, const char *why_not, const char *name) {
+    struct text why = {0};
+    text_printf(&why, "%s%s", why_not, name);
+    free(set->refused);
+    set->refused = text_take(&why);
+    return set->refused != NULL;
+}
+
+static bool says_true(const char *value) {
+    return strcasestr(value, "true") != NULL || strcmp(value, "1") == 0;
+}
+
+// What the options of one call come to.
+struct options_texts {
+    struct text keep, dialect;
+};
+
+static bool take_option(struct planner *planner, json_t *given, struct file_set *set,
+                        struct options_texts *texts) {
+    struct scan_source *source = &set->source;
+    json_t *parts = json_object_get(json_object_get(given, "left"), "column_names");
+    const char *name = json_string_value(json_array_get(parts, 0));
+    if (!tree_is(given, "type", "COMPARE_EQUAL") || json_array_size(parts) != 1)
+        return refuse_set(set, "it has more than one argument without a name", "");
+    const struct option *option = find_option(source->kind, name);
+    if (option == NULL)
+        return refuse_set(set, "one reader is needed for its option ", name);
+    if (option->use == USE_DETECT) return true;
+    json_t *value = json_object_get(given, "right");
+    char *text = keys_text(planner, tree_own(&planner->trees, json_pack("[O]", value)));
+    if (text == NULL) return false;
+    struct text *to = &texts->keep;
+    switch (option->use) {
+        case USE_WHOLE:
+            source->cuts = false;
+            to = &texts->dialect;
+            break;
+        case USE_DIALECT:
+            to = &texts->dialect;
+            break;
+        case USE_NAMES:
+            source->by_name = source->kind == SCAN_PARQUET && says_true(text);
+            break;
+        case USE_SCHEMA:
+            source->positional = source->kind == SCAN_CSV;
+            to = &set->layout;
+            break;
+        case USE_FORMAT:
+            if (strstr(text, "newline_delimited") == NULL && strstr(text, "auto") == NULL)
+                source->cuts = false;
+            to = &set->layout;
+            break;
+        case USE_PATH:
+            to = &set->path_options;
+            if (strcmp(option->name, "filename") == 0 &&
+                strcasestr(text, "false") == NULL) {
+                source->filename = strdup("filename");
+                to->failed = to->failed || source->filename == NULL;
+            }
+            break;
+        case USE_KEEP:
+        case USE_DETECT:
+            break;
+    }
+    text_printf(to, ", %s = %s", option->name, text);
+    free(text);
+    return true;
+}
+
+static bool take_text(struct text *from, char **to) {
+    *to = from->failed ? NULL : strdup(from->data ? from->data : "");
+    text_free(from);
+    return *to != NULL;
+}
+
+bool source_options(struct planner *planner, const json_t *item, struct file_set *set) {
+    const json_t *function = json_object_get(item, "function");
+    const char *name = tree_text(function, "function_name");
+    struct options_texts texts = {0};
+    bool ok = source_kind(name, &set->source.kind);
+    bool text = set->source.kind != SCAN_PARQUET;
+    size_t i;
+    json_t *argument;
+    set->source.cuts = text;
+    if (text && planner->options->text_whole)
+        return refuse_set(set, "reading parts of it alone failed", "");
+    if (strncmp(name, "read_ndjson", 11) == 0)
+        text_append(&set->layout, ", format = 'newline_delimited'");
+    json_array_foreach(json_object_get(function, "arguments"), i, argument) {
+        json_t *given = json_object_get(argument, "expression");
+        if (i > 0 && ok && set->refused == NULL)
+            ok = take_option(planner, given, set, &texts);
+    }
+    // Values of hive partitions (year=2026) stay text until the cast to what was found.
+    if (set->source.kind == SCAN_PARQUET)
+        text_append(&set->path_options, ", hive_types_autocast = false");
+    bool kept = take_text(&texts.keep, &set->source.options);
+    return take_text(&texts.dialect, &set->source.dialect) && kept && ok;
+}
+
+static const char *layout_of(const struct file_set *set) {
+    return set->layout.data != NULL ? set->layout.data : "";
+}
+
+char *source_bare_call(const struct file_set *set) {
+    struct text call = {0};
+    text_printf(&call, "%s(%s%s%s%s, hive_partitioning = false)",
+                set->source.kind == SCAN_CSV ? "read_csv" : "read_json", set->argument,
+                set->source.options, set->source.dialect, layout_of(set));
+    return text_take(&call);
+}
+
+void source_append_columns(struct text *out, const struct schema *schema) {
+    text_append(out, "{");
+    for (size_t i = 0; i < schema->count; i++) {
+        text_append(out, i ? ", " : "");
+        text_append_literal(out, schema->columns[i].name);
+        text_append(out, ": ");
+        text_append_literal(out, schema->columns[i].type);
+    }
+    text_append(out, "}");
+}
+
+// The columns that paths give are behind the files' own; the one of the path itself is
+// the first of them. False: they are not.
+static bool split_schema(struct file_set *set, const struct schema *bare, bool *hive) {
+    struct scan_source *source = &set->source;
+    size_t own = bare->count, all = set->schema.count;
+    for (size_t i = 0; i < own; i++) {
+        const char *name = i < all ? set->schema.columns[i].name : "";
+        if (strcmp(name, bare->columns[i].name) != 0) return false;
+        if (!schema_add(&source->columns, name, set->schema.columns[i].type))
+            return false;
+    }
+    if (source->filename != NULL) {
+        if (all == own) return false;
+        free(source->filename);
+        source->filename = strdup(set->schema.columns[own++].name);
+    }
+    *hive = all > own;
+    return set->source.filename != NULL || own == bare->count;
+}
+
+bool source_pin(struct planner *planner, struct file_set *set,
+                const struct schema *bare) {
+    struct scan_source *source = &set->source;
+    struct text pinned = {0};
+    bool hive = false;
+    if (source->kind == SCAN_PARQUET) {
+        if (!schema_copy(&source->columns, &set->schema)) return false;
+        return take_text(&set->path_options, &source->pinned);
+    }
+    if (!split_schema(set, bare, &hive))
+        return refuse_set(set, "its paths give columns that its files have too", "");
+    if (source->kind == SCAN_JSON && source->columns.count == 1 &&
+        strcmp(source->columns.columns[0].name, "json") == 0)
+        return refuse_set(set, "its values are no objects", "");
+    text_append(&pinned, layout_of(set));
+    if (strstr(layout_of(set), ", columns = ") == NULL) {
+        text_append(&pinned, source->kind == SCAN_CSV ? ", types = " : ", columns = ");
+        source_append_columns(&pinned, &source->columns);
+    }
+    if (set->path_options.data != NULL) text_append(&pinned, set->path_options.data);
+    if (strstr(pinned.failed ? "" : pinned.data, ", hive_partitioning = ") == NULL)
+        text_append(&pinned,
+                    hive ? ", hive_partitioning = true" : ", hive_partitioning = false");
+    if (hive) text_append(&pinned, ", hive_types_autocast = false");
+    (void)planner;
+    return take_text(&pinned, &source->pinned);
+}
+
+// ---- text files
+
+bool scan_file_packed(const char *path) {
+    static const char *const endings[] = {".gz", ".zst", NULL};
+    size_t length = strlen(path);
+    for (size_t i = 0; endings[i] != NULL; i++) {
+        size_t ending = strlen(endings[i]);
+        if (length > ending && strcmp(path + length - ending, endings[i]) == 0)
+            return true;
+    }
+    return false;
+}
+
+#define SAMPLE_BYTES 65536
+#define RECORD_BYTES 100  // where no sample tells
+
+double source_rows_a_byte(const char *path) {
+    char *sample = malloc(SAMPLE_BYTES);
+    int fd = scan_file_packed(path) ? -1 : open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t size = fd < 0 || sample == NULL ? 0 : read(fd, sample, SAMPLE_BYTES);
+    size_t rows = 0;
+    for (ssize_t i = 0; i < size; i++) rows += sample[i] == '\n';
+    if (fd >= 0) close(fd);
+    free(sample);
+    return rows > 0 ? (double)rows / (double)size : 1.0 / RECORD_BYTES;
+}
+
+void scan_source_free(struct scan_source *source) {
+    free(source->options);
+    free(source->dialect);
+    free(source->pinned);
+    free(source->filename);
+    schema_free(&source->columns);
+    *source = (struct scan_source){0};
+}
+
+bool scan_source_copy(struct scan_source *to, const struct scan_source *from) {
+    *to = (struct scan_source){.kind = from->kind,
+                               .options = strdup(from->options),
+                               .dialect = strdup(from->dialect),
+                               .pinned = strdup(from->pinned),
+                               .positional = from->positional,
+                               .by_name = from->by_name,
+                               .cuts = from->cuts};
+    if (from->filename != NULL) to->filename = strdup(from->filename);
+    bool named = from->filename == NULL || to->filename != NULL;
+    return to->options && to->dialect && to->pinned && named &&
+           schema_copy(&to->columns, &from->columns);
+}

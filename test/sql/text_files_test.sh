@@ -1,0 +1,122 @@
+#!/usr/bin/env bash
+# CSV and JSON files over workers, whole and in parts: DuckDB's answer, or its error.
+# shellcheck source=test/support/lib.sh
+source "$(dirname "$0")/../support/lib.sh"
+options=(--workers 2 --split-rows 200 "${spools[@]}")
+cd "$work"
+
+sql() { "$SHOAL" sql --format csv "$@"; }
+# answers QUERY [OPTION...]: over workers as embedded, as a multiset.
+answers() {
+    local query=$1
+    shift
+    sql "$query" 2>&1 | LC_ALL=C sort >expected
+    sql "${options[@]}" "$@" "$query" 2>err | LC_ALL=C sort >actual
+    if cmp expected actual && nothing_left; then return; fi
+    cat err
+    return 1
+}
+# planned TEXT QUERY: its plan says so. tasks N QUERY: its first stage has so many or more.
+planned() {
+    local text
+    text=$("$SHOAL" explain "${options[@]}" "$2")
+    grep -qF -- "$1" <<<"$text" || { echo "$text"; return 1; }
+}
+tasks() {
+    "$SHOAL" explain --analyze "${options[@]}" "$2" >plan
+    local ran
+    ran=$(sed -n 's/^  ran: \([0-9]*\) task.*/\1/p' plan | head -n 1)
+    [ "$ran" -ge "$1" ] || { cat plan; return 1; }
+}
+both() { check "$1" answers "$2"; check "$1, in tasks" tasks "${3:-3}" "$2"; }
+
+rows=3000
+if under_asan; then rows=1500; fi
+"$SHOAL" sql "
+CREATE TABLE t AS SELECT i, i % 7 AS g, DATE '2026-01-01' + (i % 90)::INTEGER AS d,
+    CASE i % 5 WHEN 0 THEN 'one, two' WHEN 1 THEN 'a' || chr(10) || 'b' WHEN 2 THEN NULL
+        WHEN 3 THEN 'say \"' || i || '\"' ELSE '00' || i END AS s, i * 1.5 AS f
+    FROM range($rows) r(i);
+COPY t TO 'plain.csv';
+COPY t TO 'quoted.csv' (FORCE_QUOTE *);
+COPY t TO 'semicolon.csv' (DELIMITER ';', HEADER false, NULLSTR 'none');
+COPY (SELECT i, g, f FROM t) TO 'numbers.csv';
+COPY (SELECT i, s AS a, {'x': g, 'y': [d]} AS n FROM t) TO 'lines.json';
+COPY (SELECT i, s FROM t) TO 'array.json' (ARRAY true);
+COPY t TO 'packed.csv.gz';
+COPY (SELECT * FROM t) TO 'packed.json.zst' (COMPRESSION zstd);
+COPY (SELECT i, d, i % 3 AS part FROM t) TO 'hive' (FORMAT csv, PARTITION_BY (part))"
+sed 's/$/\r/' numbers.csv >crlf.csv
+
+both "quoted newlines" "SELECT * FROM 'plain.csv'"
+both "everything quoted" "SELECT i, s, d, count(*) OVER (PARTITION BY g) AS n FROM 'quoted.csv'"
+both "no header, other signs" "FROM read_csv('semicolon.csv', nullstr = 'none')"
+both "no quote" "SELECT g, sum(f), count(*) FROM 'numbers.csv' GROUP BY g"
+both "CRLF" "FROM 'crlf.csv'"
+both "JSON lines" "SELECT i, a, n.x, n.y FROM 'lines.json' WHERE n.x > 2"
+both "named columns" "FROM read_csv('plain.csv', columns = {'i': 'HUGEINT', 'gg': 'VARCHAR', 'd': 'VARCHAR', 's': 'VARCHAR', 'f': 'FLOAT'})"
+both "types" "FROM read_csv('plain.csv', types = {'i': 'VARCHAR', 'f': 'DECIMAL(12,1)'}, filename = true)"
+both "all text" "FROM read_csv('plain.csv', all_varchar = true)"
+both "the file's name" "SELECT count(*), filename FROM 'numbers.csv' GROUP BY filename"
+both "dates by a format" "SELECT max(d), count(*) FROM read_csv('plain.csv', dateformat = '%Y-%m-%d')"
+both "threads" "SELECT g, sum(i) FROM 'plain.csv' GROUP BY g" 3
+check "two threads" answers "SELECT * FROM 'plain.csv'" --threads 2
+both "two readers" "SELECT count(*), sum(a.i) FROM 'plain.csv' a JOIN 'lines.json' b USING (i)"
+check "a limit" answers "SELECT count(*) FROM (FROM 'plain.csv' LIMIT 40)"
+check "one thread a part" planned "narrow tasks" "SELECT g, count(*) FROM 'plain.csv' GROUP BY g"
+check "about how many" planned "about" "SELECT g, count(*) FROM 'plain.csv' GROUP BY g"
+
+check "packed CSV" answers "FROM 'packed.csv.gz'"
+check "packed JSON" answers "FROM read_json('packed.json.zst')"
+check "a JSON array" answers "FROM 'array.json'"
+check "hive partitions" answers "SELECT part, count(*), min(d) FROM read_csv('hive/*/*.csv') GROUP BY part"
+check "their types" answers "SELECT typeof(part), * FROM read_csv('hive/*/*.csv', hive_types = {'part': 'TINYINT'}, filename = 'path')"
+check "none wanted" answers "FROM read_csv('hive/*/*.csv', hive_partitioning = false)"
+check "in tasks of files" tasks 3 "SELECT part, count(*) FROM read_csv('hive/*/*.csv') GROUP BY part"
+
+# Several files, each with an order, a dialect and a few types of its own.
+mkdir many
+printf 'a,b,c\n1,x,2026-01-01\n2,y,2026-01-02\n' >many/1.csv
+printf 'c,b,a\n2026-02-01,007,3\n2026-02-02,z,4\n' >many/2.csv
+printf 'a;b;c;more\n5;8;2026-03-01;1\n' >many/3.csv
+printf '{"a": 1, "b": "x"}\n{"a": 2.5}\n' >many/1.json
+printf '{"b": 7, "a": 3}\n{"c": [1, 2]}\n' >many/2.json
+small=(--split-rows 1)
+check "files with an order of their own" answers "FROM read_csv('many/*.csv')" "${small[@]}"
+check "text that looks like a number" answers "SELECT b || '!' FROM read_csv(['many/1.csv', 'many/2.csv'])" "${small[@]}"
+check "by name" answers "FROM read_csv('many/*.csv', union_by_name = true)" "${small[@]}"
+check "JSON with keys of their own" answers "FROM read_json('many/*.json')" "${small[@]}"
+check "JSON by name" answers "FROM read_json('many/*.json', union_by_name = true)" "${small[@]}"
+printf 'a,b\n1,x\n' >lacks.csv
+check "a column is missing" fails 1 "Schema mismatch between globbed files" sql "${options[@]}" "FROM read_csv(['many/1.csv', 'lacks.csv'])"
+
+# Errors name the file's own lines; what one reader reads, another way does too.
+awk -v n=$((rows / 2)) 'NR == n { print "x,y" } { print }' numbers.csv >wide.csv
+same_error() {
+    sql "$1" >/dev/null 2>expected && return 1
+    sql "${options[@]}" "$1" >/dev/null 2>actual && return 1
+    diff <(head -n 3 expected) <(head -n 3 actual) && nothing_left
+}
+check "too few columns" same_error "SELECT count(*), sum(f) FROM read_csv('wide.csv')"
+check "a value of another type" same_error "SELECT sum(i), max(s) FROM read_csv('plain.csv', types = {'s': 'INTEGER'})"
+check "ignored errors" answers "SELECT count(*) FROM read_csv('wide.csv', ignore_errors = true)"
+printf '{"a": 1}\n{"a": 2}\n{"a": \n' >torn.json
+check "torn JSON" same_error "SELECT sum(a) FROM read_json('torn.json', columns = {'a': 'INTEGER'})"
+{ for i in $(seq 400); do printf '{"a": %s,\n "b": "x"}\n' "$i"; done; } >pretty.json
+check "objects over lines" answers "SELECT sum(a), count(b) FROM 'pretty.json'"
+check "one reader for an option" planned "Note: the driver reads 'plain.csv': one reader is needed for its option store_rejects" \
+    "SELECT g, count(*) FROM read_csv('plain.csv', store_rejects = true) GROUP BY g"
+check "no file" fails 1 "No files found" sql "${options[@]}" "FROM 'none/*.csv'"
+: >empty.csv
+printf 'a,b\n' >header.csv
+check "an empty file" answers "FROM 'empty.csv'"
+check "a header alone" answers "SELECT a, b, count(*) FROM 'header.csv' GROUP BY ALL"
+
+# Through a pipe a file is read once, by whoever asks first.
+piped() {
+    local sum
+    sum=$(tail -n +1 numbers.csv | sql "${options[@]}" "SELECT sum(i) AS n FROM read_csv('/dev/stdin')" | tail -n 1)
+    [ "$sum" = $((rows * (rows - 1) / 2)) ]
+}
+check "a pipe" piped
+finish
