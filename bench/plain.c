@@ -78,6 +78,10 @@ int main(int argc, char **argv) {
     duckdb_destroy_result(&result);
     duckdb_extracted_statements statements;
     idx_t count = duckdb_extract_statements(conn, queries, &statements);
+    if (count == 0) {
+        fprintf(stderr, "%s\n", duckdb_extract_statements_error(statements));
+        return 1;
+    }
     for (idx_t i = 0; i < count; i++) {
         double start = seconds();
         printf("%llu rows\n", run_statement(conn, statements, i));
