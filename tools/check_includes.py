@@ -5,7 +5,8 @@ import re
 import sys
 
 ORDER = (
-    "base duck block parquet lines plan dist task sched worker engine query api adbc cli".split()
+    "base duck block parquet lines delta plan dist task sched worker engine query api adbc"
+    " cli".split()
 )
 SOURCE = pathlib.Path(__file__).resolve().parent.parent / "src"
 

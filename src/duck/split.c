@@ -133,6 +133,8 @@ const char *duck_token_end(const char *at) {
     bool blank = true;
     const char *end = at;
     while (word_char(*end)) end++;
+    bool escapes = end == at + 1 && (*at == 'e' || *at == 'E') && *end == '\'';
+    if (escapes) return skip_quoted(end, '\'', true);
     return end > at ? end : *at ? step(at, at, &blank) : at;
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/memory.h"
 #include "block/block.h"
+#include "delta/delta.h"
 #include "plan/limits.h"
 #include "query/memory_tier.h"
 #include "query/session.h"
@@ -16,7 +17,11 @@ static shoal_status run_init(struct session *session, struct shoal_error *err) {
     size_t count = 0;
     shoal_status status = duck_split(session->options.init_sql, &statements, &count, err);
     for (size_t i = 0; status == SHOAL_OK && i < count; i++) {
-        status = duck_run(session->conn, statements[i], err);
+        char *rewritten = NULL;
+        status = delta_rewrite(session->conn, statements[i], &rewritten, err);
+        if (status == SHOAL_OK)
+            status = duck_run(session->conn, rewritten ? rewritten : statements[i], err);
+        free(rewritten);
         if (status == SHOAL_OK) worker_state_keep(session, statements[i]);
     }
     duck_split_free(statements, count);
@@ -283,13 +288,11 @@ static shoal_status run_alone(struct session *session, const char *sql,
     return status;
 }
 
-shoal_status session_rows(struct session *session, const char *sql,
-                          struct duck_result **result, struct shoal_error *err) {
+static shoal_status rows_of(struct session *session, const char *sql,
+                            struct duck_result **result, struct shoal_error *err) {
     struct copy copy = {0};
     char *select = NULL;
-    *result = NULL;
-    shoal_status status = limits_balanced(sql, err);
-    if (status != SHOAL_OK) return status;
+    shoal_status status = SHOAL_OK;
     if (session->options.workers == 0) return run_alone(session, sql, result, err);
     status = read_statement(session, sql, &copy, &select, err);
     if (status == SHOAL_OK)
@@ -299,6 +302,18 @@ shoal_status session_rows(struct session *session, const char *sql,
         status = run_alone(session, sql, result, err);
     free(select);
     copy_free(&copy);
+    return status;
+}
+
+shoal_status session_rows(struct session *session, const char *sql,
+                          struct duck_result **result, struct shoal_error *err) {
+    char *rewritten = NULL;
+    *result = NULL;
+    shoal_status status = limits_balanced(sql, err);
+    if (status == SHOAL_OK) status = delta_rewrite(session->conn, sql, &rewritten, err);
+    if (status == SHOAL_OK)
+        status = rows_of(session, rewritten ? rewritten : sql, result, err);
+    free(rewritten);
     return status;
 }
 
@@ -382,9 +397,11 @@ shoal_status session_explain(struct session *session, const char *sql, bool anal
                              bool json, FILE *out, struct shoal_error *err) {
     struct stages *stages = NULL;
     struct copy copy = {0};
-    char *select = NULL;
+    char *select = NULL, *rewritten = NULL;
     shoal_status status = limits_balanced(sql, err);
+    if (status == SHOAL_OK) status = delta_rewrite(session->conn, sql, &rewritten, err);
     if (status != SHOAL_OK) return status;
+    if (rewritten != NULL) sql = rewritten;
     status = read_statement(session, sql, &copy, &select, err);
     struct purpose purpose = {.sink = copy.folder, .explain = true};
     if (status == SHOAL_OK) status = plan(session, select, &purpose, &stages, err);
@@ -398,6 +415,7 @@ shoal_status session_explain(struct session *session, const char *sql, bool anal
     }
     stages_free(stages);
     free(select);
+    free(rewritten);
     copy_free(&copy);
     return status;
 }
