@@ -129,7 +129,8 @@ static bool has_statistics(const struct scan *scan, const json_t *counts) {
     json_array_foreach(scan->snapshot->fields, i, field) {
         if (delta_is_partition(scan->snapshot, field_name(field))) continue;
         if (++seen > STATISTICS_COLUMNS) break;
-        if (!json_is_string(json_object_get(field, "type"))) continue;
+        const char *type = json_string_value(json_object_get(field, "type"));
+        if (type == NULL || strcmp(type, "binary") == 0) continue;
         if (json_object_get(counts, field_name(field)) == NULL) return false;
     }
     return true;
