@@ -26,17 +26,21 @@ static char *text_between(const char *from, const char *to) {
     return strndup(from, (size_t)(to - from));
 }
 
-// 'it''s' without its quotes; NULL when the token is no such literal.
-static char *unquoted(const char *at) {
+// 'it''s' or "a""b" without its quotes; NULL when the token is not quoted so.
+static char *unquoted_from(const char *at, char quote) {
     const char *end = duck_token_end(at);
     struct text out = {0};
-    if (*at != '\'' || end < at + 2) return NULL;
+    if (*at != quote || end < at + 2) return NULL;
     text_append(&out, "");
     for (at++; at < end - 1; at++) {
         text_append_bytes(&out, at, 1);
-        if (*at == '\'') at++;
+        if (*at == quote) at++;
     }
     return text_take(&out);
+}
+
+static char *unquoted(const char *at) {
+    return unquoted_from(at, '\'');
 }
 
 // (SELECT ...), or a table's name with or without columns. Returns what follows it.
@@ -86,10 +90,12 @@ struct parsing {
     struct copy *copy;
     struct text rest;
     char *compression;
-    const char *refused;  // an option of DuckDB's that shoal leaves to it
-    const char *own;      // one that DuckDB doesn't have
-    const char *mode;     // the one that says the write mode
-    bool flat;            // the partitions' folders may have other names than k=v
+    const char *refused;    // an option of DuckDB's that shoal leaves to it
+    const char *own;        // one that DuckDB doesn't have
+    const char *not_delta;  // one that a Delta table's files can't have
+    const char *mode;       // the one that says the write mode
+    bool flat;              // the partitions' folders may have other names than k=v
+    struct text others;     // rest without PARTITION_BY
     struct shoal_error *err;
 };
 
@@ -160,12 +166,40 @@ static shoal_status take_switch(struct parsing *parsing, const struct option *op
 // Names of files that other writers know of are DuckDB's to give.
 static const char *const refused[] = {"overwrite_or_ignore", "filename_pattern", NULL};
 
+// The log says where partitions are, and what their files hold.
+static const char *const not_delta[] = {"hive_file_pattern", "write_partition_columns",
+                                        "encryption_config", NULL};
+
+static void append_option(struct text *list, const struct option *option) {
+    text_printf(list, "%s%s %s", list->size ? ", " : "", option->name, option->value);
+}
+
+static shoal_status take_job(struct parsing *parsing, const struct option *option) {
+    free(parsing->copy->job_id);
+    parsing->copy->job_id = unquoted(option->value);
+    parsing->own = "JOB_ID";
+    if (parsing->copy->job_id != NULL && *parsing->copy->job_id != '\0') return SHOAL_OK;
+    return shoal_fail(parsing->err, SHOAL_USER, "JOB_ID is a text between quotes, not %s",
+                      *option->value ? option->value : "nothing");
+}
+
+static bool take_partitions(struct copy *copy, const struct option *option) {
+    copy->partitioned = copy->nested = true;
+    free(copy->partition_by);
+    copy->partition_by = strdup(option->value);
+    return copy->partition_by != NULL;
+}
+
 static shoal_status take_option(struct parsing *parsing, const struct option *option) {
     struct copy *copy = parsing->copy;
-    bool taken = false;
+    bool taken = false, partitions = equals(option, "partition_by");
     for (size_t i = 0; refused[i] != NULL; i++) {
         if (equals(option, refused[i])) parsing->refused = refused[i];
     }
+    for (size_t i = 0; not_delta[i] != NULL; i++) {
+        if (equals(option, not_delta[i])) parsing->not_delta = not_delta[i];
+    }
+    if (equals(option, "job_id")) return take_job(parsing, option);
     shoal_status status = take_switch(parsing, option, &taken);
     if (status != SHOAL_OK || taken) return status;
     if (equals(option, "file_extension")) {
@@ -180,12 +214,12 @@ static shoal_status take_option(struct parsing *parsing, const struct option *op
         parsing->compression = plain_word(option->value);
     }
     parsing->flat = parsing->flat || equals(option, "hive_file_pattern");
-    copy->partitioned = copy->partitioned || equals(option, "partition_by");
-    copy->nested = copy->nested || equals(option, "partition_by") ||
-                   equals(option, "file_size_bytes");
+    if (partitions && !take_partitions(copy, option))
+        return shoal_no_memory(parsing->err);
+    copy->nested = copy->nested || equals(option, "file_size_bytes");
     copy->keeps_order = copy->keeps_order || equals(option, "preserve_order");
-    text_printf(&parsing->rest, "%s%s %s", parsing->rest.size ? ", " : "", option->name,
-                option->value);
+    append_option(&parsing->rest, option);
+    if (!partitions) append_option(&parsing->others, option);
     return SHOAL_OK;
 }
 
@@ -235,6 +269,14 @@ static shoal_status find_format(struct parsing *parsing) {
     }
     if (copy->format == NULL) copy->format = strdup("csv");
     if (copy->format == NULL) return shoal_no_memory(parsing->err);
+    copy->delta = strcmp(copy->format, "delta") == 0;
+    if (copy->delta) {
+        free(copy->format);
+        copy->format = strdup("parquet");
+        copy->folder = true;
+        parsing->own = "FORMAT delta";
+        return copy->format == NULL ? shoal_no_memory(parsing->err) : SHOAL_OK;
+    }
     if (text_one_of(copy->format, formats)) return SHOAL_OK;
     return shoal_fail(parsing->err, SHOAL_UNSUPPORTED,
                       "COPY in format %s is not distributed", copy->format);
@@ -272,7 +314,14 @@ static shoal_status check_options(const struct parsing *parsing) {
                           "RETURN_STATS is of Parquet files, not of %s: use RETURN_FILES",
                           copy->format);
     }
-    if (copy->mode == WRITE_OVERWRITE_PARTITIONS && !copy->partitioned) {
+    if (copy->job_id != NULL && !copy->delta) {
+        return shoal_fail(err, SHOAL_USER,
+                          "JOB_ID is for FORMAT delta, whose log keeps it");
+    }
+    if (copy->delta && parsing->not_delta != NULL) {
+        return shoal_fail(err, SHOAL_USER, "FORMAT delta has no %s", parsing->not_delta);
+    }
+    if (copy->mode == WRITE_OVERWRITE_PARTITIONS && !copy->partitioned && !copy->delta) {
         return shoal_fail(err, SHOAL_USER,
                           "OVERWRITE_PARTITIONS needs PARTITION_BY: it says which "
                           "folders are replaced");
@@ -299,8 +348,9 @@ static shoal_status finish_options(struct parsing *parsing) {
     status = check_options(parsing);
     if (status != SHOAL_OK) return status;
     struct text options = {0};
-    text_printf(&options, "FORMAT %s%s%s", copy->format, parsing->rest.size ? ", " : "",
-                parsing->rest.size ? parsing->rest.data : "");
+    const struct text *rest = copy->delta ? &parsing->others : &parsing->rest;
+    text_printf(&options, "FORMAT %s%s%s", copy->format, rest->size ? ", " : "",
+                rest->size ? rest->data : "");
     if (!copy->folder && copy->answer != ANSWER_COUNT) {
         text_append(&options,
                     copy->answer == ANSWER_FILES ? ", RETURN_FILES" : ", RETURN_STATS");
@@ -336,7 +386,33 @@ shoal_status copy_parse(const char *sql, struct copy *copy, struct shoal_error *
     }
     free(parsing.compression);
     text_free(&parsing.rest);
+    text_free(&parsing.others);
     return status;
+}
+
+shoal_status copy_partition_names(const char *partition_by, json_t **names,
+                                  struct shoal_error *err) {
+    const char *at = duck_token_start(partition_by);
+    bool closes = *at == '(', ok = true;
+    *names = json_array();
+    if (*names == NULL) return shoal_no_memory(err);
+    if (closes) at = next_token(at);
+    while (ok && *at && *at != ')') {
+        const char *end = duck_token_end(at);
+        char *name = *at == '"' ? unquoted_from(at, '"') : text_between(at, end);
+        bool word = *at == '"' || *at == '_' || (*at | 32) >= 'a' || (*at & 0x80) != 0;
+        ok =
+            name != NULL && word && json_array_append_new(*names, json_string(name)) == 0;
+        free(name);
+        at = duck_token_start(end);
+        if (ok && *at == ',') at = next_token(at);
+    }
+    if (ok && json_array_size(*names) > 0 && (*at == ')') == closes) return SHOAL_OK;
+    json_decref(*names);
+    *names = NULL;
+    return shoal_fail(err, SHOAL_USER,
+                      "PARTITION_BY %s is not understood: write PARTITION_BY (a, b)",
+                      partition_by);
 }
 
 void copy_free(struct copy *copy) {
@@ -345,10 +421,14 @@ void copy_free(struct copy *copy) {
     free(copy->options);
     free(copy->extension);
     free(copy->format);
+    free(copy->partition_by);
+    free(copy->job_id);
     *copy = (struct copy){0};
 }
 
 void copy_append_target(struct text *out, const struct copy *copy) {
+    const char *options = copy->options;
     text_append_literal(out, copy->path);
-    text_printf(out, " (%s)", copy->options);
+    if (copy->delta) options += strlen("FORMAT parquet");
+    text_printf(out, " (%s%s)", copy->delta ? "FORMAT delta" : "", options);
 }

@@ -3,6 +3,7 @@
 #ifndef SHOAL_QUERY_COPY_H
 #define SHOAL_QUERY_COPY_H
 
+#include <jansson.h>
 #include <stdbool.h>
 
 #include "base/status.h"
@@ -15,6 +16,8 @@ enum write_mode {
     WRITE_APPEND,
     WRITE_OVERWRITE_PARTITIONS  // only those that the query has rows of
 };
+
+struct delta_write;
 
 enum copy_answer { ANSWER_COUNT, ANSWER_FILES, ANSWER_STATISTICS };
 
@@ -30,13 +33,21 @@ struct copy {
     enum write_mode mode;
     enum copy_answer answer;  // of RETURN_FILES and RETURN_STATS
     bool keeps_order;         // the user says whether files keep the order
+    // FORMAT delta: the files are Parquet, and a log says that they count. options has no
+    // PARTITION_BY until the table is known.
+    bool delta;
+    char *partition_by;         // its value as it stands; NULL: not given
+    char *job_id;               // NULL: not given
+    struct delta_write *table;  // the one that is written, borrowed; delta_sink.c
 };
 
 // SHOAL_UNSUPPORTED with the reason when DuckDB has to run it alone, SHOAL_USER when
-// options contradict each other. Free with copy_free
-// in any case.
+// options contradict each other. Free with copy_free in any case.
 shoal_status copy_parse(const char *sql, struct copy *copy, struct shoal_error *err);
 void copy_free(struct copy *copy);
+// The names of a PARTITION_BY's value: an array of texts. SHOAL_USER: it has others.
+shoal_status copy_partition_names(const char *partition_by, json_t **names,
+                                  struct shoal_error *err);
 // "'path' (options)", as it stands behind TO.
 void copy_append_target(struct text *out, const struct copy *copy);
 

@@ -9,6 +9,7 @@
 #include "block/block.h"
 #include "delta/delta.h"
 #include "plan/limits.h"
+#include "query/delta_sink.h"
 #include "query/memory_tier.h"
 #include "query/session.h"
 
@@ -258,9 +259,10 @@ static bool is_copy(const char *sql) {
 // What a statement asks for, if it can be distributed: a SELECT, and whether it is copied
 // to files. SHOAL_UNSUPPORTED with the reason when it can't. *select is to be freed.
 static shoal_status read_statement(struct session *session, const char *sql,
-                                   struct copy *copy, char **select,
-                                   struct shoal_error *err) {
+                                   struct delta_write *table, struct copy *copy,
+                                   char **select, struct shoal_error *err) {
     shoal_status status = is_copy(sql) ? copy_parse(sql, copy, err) : SHOAL_OK;
+    if (status == SHOAL_OK) status = delta_sink_attach(session->conn, table, copy, err);
     const char *query = copy->query != NULL ? copy->query : sql;
     *select = NULL;
     if (status == SHOAL_OK && !duck_is_select(query)) {
@@ -274,11 +276,13 @@ static shoal_status read_statement(struct session *session, const char *sql,
 
 // In this process alone; a folder that a COPY writes appears as over workers.
 static shoal_status run_alone(struct session *session, const char *sql,
-                              struct duck_result **result, struct shoal_error *err) {
+                              struct delta_write *table, struct duck_result **result,
+                              struct shoal_error *err) {
     struct copy copy = {0};
     shoal_status status = is_copy(sql)
                               ? copy_parse(sql, &copy, err)
                               : shoal_fail(err, SHOAL_UNSUPPORTED, "this is no COPY");
+    if (status == SHOAL_OK) status = delta_sink_attach(session->conn, table, &copy, err);
     if (status == SHOAL_OK && copy.folder && duck_is_select(copy.query)) {
         status = write_embedded(session, &copy, result, err);
     } else if (status == SHOAL_OK || status == SHOAL_UNSUPPORTED) {
@@ -289,17 +293,18 @@ static shoal_status run_alone(struct session *session, const char *sql,
 }
 
 static shoal_status rows_of(struct session *session, const char *sql,
-                            struct duck_result **result, struct shoal_error *err) {
+                            struct delta_write *table, struct duck_result **result,
+                            struct shoal_error *err) {
     struct copy copy = {0};
     char *select = NULL;
     shoal_status status = SHOAL_OK;
-    if (session->options.workers == 0) return run_alone(session, sql, result, err);
-    status = read_statement(session, sql, &copy, &select, err);
+    if (session->options.workers == 0) return run_alone(session, sql, table, result, err);
+    status = read_statement(session, sql, table, &copy, &select, err);
     if (status == SHOAL_OK)
         status = run_planned(session, select, copy.path ? &copy : NULL, result, err);
     // A defect of the planner must not cost the user an answer.
     if (status == SHOAL_INTERNAL || status == SHOAL_UNSUPPORTED)
-        status = run_alone(session, sql, result, err);
+        status = run_alone(session, sql, table, result, err);
     free(select);
     copy_free(&copy);
     return status;
@@ -307,12 +312,20 @@ static shoal_status rows_of(struct session *session, const char *sql,
 
 shoal_status session_rows(struct session *session, const char *sql,
                           struct duck_result **result, struct shoal_error *err) {
+    static const char nothing[] = "SELECT CAST(0 AS BIGINT) AS \"Count\"";
+    struct delta_write *table = NULL;
     char *rewritten = NULL;
     *result = NULL;
     shoal_status status = limits_balanced(sql, err);
-    if (status == SHOAL_OK) status = delta_rewrite(session->conn, sql, &rewritten, err);
-    if (status == SHOAL_OK)
-        status = rows_of(session, rewritten ? rewritten : sql, result, err);
+    if (status == SHOAL_OK) status = delta_sink_open(session->conn, sql, &table, err);
+    if (status == SHOAL_OK && delta_sink_is_done(table)) {
+        status = duck_query_batches(session->conn, nothing, result, err);
+    } else if (status == SHOAL_OK) {
+        status = delta_rewrite(session->conn, sql, &rewritten, err);
+        if (status == SHOAL_OK)
+            status = rows_of(session, rewritten ? rewritten : sql, table, result, err);
+    }
+    delta_write_free(table);
     free(rewritten);
     return status;
 }
@@ -397,12 +410,18 @@ shoal_status session_explain(struct session *session, const char *sql, bool anal
                              bool json, FILE *out, struct shoal_error *err) {
     struct stages *stages = NULL;
     struct copy copy = {0};
+    struct delta_write *table = NULL;
     char *select = NULL, *rewritten = NULL;
     shoal_status status = limits_balanced(sql, err);
-    if (status == SHOAL_OK) status = delta_rewrite(session->conn, sql, &rewritten, err);
-    if (status != SHOAL_OK) return status;
+    if (status == SHOAL_OK) status = delta_sink_open(session->conn, sql, &table, err);
+    if (status == SHOAL_OK && !delta_sink_is_done(table))
+        status = delta_rewrite(session->conn, sql, &rewritten, err);
+    if (status != SHOAL_OK || (table != NULL && table->committed >= 0)) {
+        delta_write_free(table);
+        return status;
+    }
     if (rewritten != NULL) sql = rewritten;
-    status = read_statement(session, sql, &copy, &select, err);
+    status = read_statement(session, sql, table, &copy, &select, err);
     struct purpose purpose = {.sink = copy.folder, .explain = true};
     if (status == SHOAL_OK) status = plan(session, select, &purpose, &stages, err);
     if (status == SHOAL_OK && copy.path != NULL) status = name_target(stages, &copy, err);
@@ -414,6 +433,7 @@ shoal_status session_explain(struct session *session, const char *sql, bool anal
         status = SHOAL_OK;
     }
     stages_free(stages);
+    delta_write_free(table);
     free(select);
     free(rewritten);
     copy_free(&copy);

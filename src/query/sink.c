@@ -105,7 +105,7 @@ shoal_status sink_open(struct sink *sink, const struct copy *copy, bool ordered,
     bool adds = copy->mode == WRITE_APPEND || copy->mode == WRITE_OVERWRITE_PARTITIONS;
     *sink = (struct sink){
         .copy = copy,
-        .kind = &folder_kind,
+        .kind = copy->table != NULL ? &delta_kind : &folder_kind,
         .staging = {.lock = -1},
         .atomic = copy->mode == WRITE_ERROR_IF_EXISTS || copy->mode == WRITE_OVERWRITE};
     shoal_status status = find_target(copy->path, &sink->target, &parent, err);

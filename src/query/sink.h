@@ -32,6 +32,7 @@ struct sink_kind {
                             struct shoal_error *err);
 };
 extern const struct sink_kind folder_kind;
+extern const struct sink_kind delta_kind;  // delta_sink.c
 
 struct sink {
     const struct copy *copy;
