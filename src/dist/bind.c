@@ -27,7 +27,8 @@ static shoal_status copy_leaf(struct planner *planner, size_t index,
                               .row_numbers = from->row_numbers,
                               .group_numbers = from->group_numbers,
                               .files = from->files,
-                              .file_count = from->file_count};
+                              .file_count = from->file_count,
+                              .files_before = from->files_before};
     if (from->kind == LEAF_RANGE) {
         to->ranges = cluster_ranges(planner, from, &to->range_count);
         to->range_column = strdup(from->cut_column);

@@ -57,6 +57,7 @@ struct leaf_draft {
     bool row_numbers, group_numbers;
     struct scan_file *files;
     size_t file_count;
+    size_t files_before;  // some were left out; 0: none were
 };
 
 // What one scan call reads.
@@ -178,6 +179,10 @@ char *source_bare_call(const struct file_set *set);
 bool source_pin(struct planner *planner, struct file_set *set, const struct schema *bare);
 // Rows that a text file of so many bytes is taken to have, by the beginning of `path`.
 double source_rows_a_byte(const char *path);
+
+// prune.c
+// Leaves out files of a scan, which from is, whose folders the WHERE doesn't keep.
+bool prune_files(struct planner *planner, struct fragment *from, json_t *where);
 
 // selectivity.c
 // The share of the rows that a WHERE lets through, estimated.

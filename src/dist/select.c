@@ -369,8 +369,9 @@ struct fragment *plan_select(struct planner *planner, json_t *node, const char *
     if (block.from == NULL) return NULL;
     if (!place_volatile(&block)) return NULL;
     if (json_is_object(sample) && !place_sample(&block, sample)) return NULL;
-    if (json_is_object(json_object_get(node, "where_clause"))) {
-        double share = filter_share(planner, json_object_get(node, "where_clause"));
+    if (!prune_files(planner, block.from, where)) return NULL;
+    if (json_is_object(where)) {
+        double share = filter_share(planner, where);
         block.from->rows = (uint64_t)((double)block.from->rows * share) + 1;
         block.from->kept *= share;
     }

@@ -178,6 +178,8 @@ static bool take_option(struct planner *planner, json_t *given, struct file_set 
             break;
         case USE_PATH:
             to = &set->path_options;
+            if (strcmp(option->name, "hive_partitioning") == 0)
+                source->hive = says_true(text);
             if (strcmp(option->name, "filename") == 0 &&
                 strcasestr(text, "false") == NULL) {
                 source->filename = strdup("filename");
@@ -208,7 +210,7 @@ bool source_options(struct planner *planner, const json_t *item, struct file_set
     size_t i;
     json_t *argument;
     set->source.cuts = text;
-    if (text && planner->options->text_whole)
+    if (planner->options->files_whole)
         return refuse_set(set, "reading parts of it alone failed", "");
     if (strncmp(name, "read_ndjson", 11) == 0)
         text_append(&set->layout, ", format = 'newline_delimited'");
@@ -290,6 +292,7 @@ bool source_pin(struct planner *planner, struct file_set *set,
     if (strstr(pinned.failed ? "" : pinned.data, ", hive_partitioning = ") == NULL)
         text_append(&pinned,
                     hive ? ", hive_partitioning = true" : ", hive_partitioning = false");
+    source->hive = hive;
     if (hive) text_append(&pinned, ", hive_types_autocast = false");
     (void)planner;
     return take_text(&pinned, &source->pinned);
@@ -337,6 +340,7 @@ bool scan_source_copy(struct scan_source *to, const struct scan_source *from) {
                                .dialect = strdup(from->dialect),
                                .pinned = strdup(from->pinned),
                                .positional = from->positional,
+                               .hive = from->hive,
                                .by_name = from->by_name,
                                .cuts = from->cuts};
     if (from->filename != NULL) to->filename = strdup(from->filename);

@@ -69,6 +69,7 @@ struct scan_source {
     struct schema columns;  // of the files, without those that their paths give
     bool positional;        // they are in this order in every file, whatever its header
     char *filename;         // the column of their paths, if the call names one
+    bool hive;              // folders give columns: known to, for all that they name
     bool by_name;           // a file may lack columns: they are NULL
     bool cuts;              // text files may be cut between records
 };
@@ -110,6 +111,7 @@ struct stage_leaf {
     struct schema schema;  // bound once for all files
     struct scan_file *files;
     size_t file_count;
+    size_t files_before;              // some were left out; 0: none were
     bool row_numbers, group_numbers;  // DuckDB numbers them: no column has that name
     uint32_t cut;               // of a LEAF_RANGE: all that drive one stage have the same
     struct scan_range *ranges;  // one a task
@@ -174,7 +176,7 @@ struct plan_options {
     uint64_t broadcast_bytes;  // of the hash table, estimated, at most; 0: no limit
     uint64_t sort_rows;  // ORDER BY from this many estimated rows on: a RANGE exchange
     bool no_range;       // never
-    bool text_whole;     // CSV and JSON files are read by the driver alone
+    bool files_whole;    // files are read by the driver alone
     bool sink;           // the rows go to files: the stage that has them last writes
     bool summaries;      // wanted for EXPLAIN: they take time of their own
 };

@@ -211,13 +211,15 @@ static void write_leaf(struct summary *summary, const struct stage_leaf *leaf,
     uint64_t rows = 0;
     for (size_t i = 0; i < leaf->file_count; i++) rows += leaf->files[i].rows;
     text_append(summary->out, "Scan ");
-    if (leaf->file_count == 1) {
+    if (leaf->file_count == 1 && leaf->files_before == 0) {
         text_append_literal(summary->out, leaf->files[0].path);
     } else {
         text_append(summary->out, leaf->scan_call);
     }
-    text_printf(summary->out, ", %zu file%s, %s%llu rows%s", leaf->file_count,
-                leaf->file_count == 1 ? "" : "s",
+    text_printf(summary->out, ", %zu file%s", leaf->file_count,
+                leaf->file_count == 1 ? "" : "s");
+    if (leaf->files_before > 0) text_printf(summary->out, " of %zu", leaf->files_before);
+    text_printf(summary->out, ", %s%llu rows%s",
                 leaf->source.kind == SCAN_PARQUET ? "" : "about ",
                 (unsigned long long)rows,
                 leaf->kind == LEAF_SCAN_ALL ? ", read whole by each task" : "");

@@ -169,7 +169,7 @@ static bool nested_pivot(const struct shoal_error *err) {
 // What a plan is made for, beside the session's options.
 struct purpose {
     bool sink, explain;
-    bool text_whole;  // reading parts of text files has failed
+    bool files_whole;  // reading some of the files has failed
 };
 
 static shoal_status plan(struct session *session, const char *sql,
@@ -184,7 +184,7 @@ static shoal_status plan(struct session *session, const char *sql,
         .split_rows = session->options.split_rows,
         .cluster_rows = session->options.cluster_rows,
         .sink = purpose->sink,
-        .text_whole = purpose->text_whole,
+        .files_whole = purpose->files_whole,
         .summaries = purpose->explain};
     shoal_status status = limits_check(sql, err);
     if (status == SHOAL_OK) {
@@ -208,25 +208,26 @@ static shoal_status run_embedded(struct session *session, const char *sql,
     return status;
 }
 
-// Did a task fail to read a text file? Then it may be the file, whose error should name
-// its line, or that a part of it was read under what was found in another.
-static bool failed_in_text(const struct stages *stages, const struct shoal_error *err) {
-    static const char *const words[] = {"CSV Error",
+// Did a task fail to read its files as all of them together were found to be? A later
+// file differs from the first, a part of a text file was cut wrongly, or there is an
+// error that only one reader can name the line of. The stages were bound here: what
+// doesn't bind in a task is a file without a column.
+static bool failed_in_files(const struct stages *stages, const struct shoal_error *err) {
+    static const char *const words[] = {"Binder Error",
+                                        "CSV Error",
                                         "Malformed JSON",
                                         "JSON transform error",
                                         "do not exist in the CSV File",
                                         "Schema mismatch between globbed files",
                                         NULL};
-    bool reading = false, text = false;
+    bool reading = false, scans = false;
     for (size_t i = 0; words[i] != NULL; i++)
         reading = reading || strstr(err->message, words[i]) != NULL;
     for (size_t s = 0; stages != NULL && s < stages->count; s++) {
-        for (size_t l = 0; l < stages->stages[s].leaf_count; l++) {
-            const struct stage_leaf *leaf = &stages->stages[s].leaves[l];
-            text = text || (leaf->scan_call && leaf->source.kind != SCAN_PARQUET);
-        }
+        for (size_t l = 0; l < stages->stages[s].leaf_count; l++)
+            scans = scans || stages->stages[s].leaves[l].scan_call != NULL;
     }
-    return reading && text;
+    return reading && scans;
 }
 
 // The SELECT, its rows to where copy says, or as the result.
@@ -241,9 +242,9 @@ static shoal_status run_planned(struct session *session, const char *select,
                               : session_start_workers(session, err);
     if (status == SHOAL_OK) status = plan(session, select, &purpose, &stages, err);
     if (status == SHOAL_OK) status = run_stages(session, stages, copy, NULL, result, err);
-    if (status == SHOAL_USER && failed_in_text(stages, err)) {
+    if (status == SHOAL_USER && failed_in_files(stages, err)) {
         stages_free(stages);
-        purpose.text_whole = true;
+        purpose.files_whole = true;
         status = plan(session, select, &purpose, &stages, err);
         if (status == SHOAL_OK)
             status = run_stages(session, stages, copy, NULL, result, err);

@@ -46,6 +46,36 @@ check "a list of files" like_embedded \
     "SELECT a % 3 AS g, count(b) FROM read_parquet(['$work/mixed1.parquet', '$work/mixed3.parquet']) GROUP BY g ORDER BY g"
 check "only files without rows" like_embedded \
     "SELECT a, count(b) FROM '$work/mixed3.parquet' GROUP BY a"
+# pruned FILES WHERE: so many of the 700 folders are in tasks, and the answer stays.
+pruned() {
+    like_embedded "SELECT s, count(*), sum(k) FROM $2 GROUP BY s ORDER BY s" &&
+        grep -qF "$1" "$work/plan"
+}
+small="'$work/small/*/*.parquet'"
+check "pruned by folders" pruned "2 files of 700" "$small WHERE part IN (3, 699) AND k > 9"
+check "pruned by an expression of them" pruned "70 files of 700" "$small WHERE part % 10 = 3"
+check "pruned to none" pruned "1 file of 700" "$small WHERE part > 1000"
+check "not by a column beside them" pruned ", 700 files" "$small WHERE part = 3 OR k = 7"
+check "by name, pruned" pruned "1 file of 700" \
+    "read_parquet($small, hive_partitioning = true, union_by_name = true) WHERE part = 17"
+check "pruned by their types" pruned "11 files of 700" \
+    "read_parquet($small, hive_types = {'part': 'VARCHAR'}) WHERE part LIKE '17%'"
+check "folders that give no column" like_embedded \
+    "SELECT filename LIKE '%007%' AS f, count(*), sum(k) FROM read_parquet('$work/hive/*/*.parquet', hive_partitioning = false, filename = true) GROUP BY f ORDER BY f"
+
+# The first file lacks what others have; each is read with the names of all.
+"$SHOAL" sql "
+COPY (SELECT i AS a, i % 5 AS g FROM range(90000) r(i)) TO '$work/name1.parquet';
+COPY (SELECT i % 5 AS g, 'b' || i AS b FROM range(80000) r(i)) TO '$work/name2.parquet';
+COPY (SELECT (i % 5)::INTEGER AS g, [i] AS c, i AS a FROM range(70000) r(i)) TO '$work/name3.parquet'"
+named="read_parquet('$work/name*.parquet', union_by_name = true, filename = 'path')"
+check "columns by name" like_embedded \
+    "SELECT g, parse_filename(path) AS f, count(*), sum(a), max(b), max(c) FROM $named GROUP BY ALL ORDER BY ALL"
+check "by name, the virtual name" like_embedded \
+    "SELECT g, parse_filename(filename) AS f, count(a) FROM read_parquet('$work/name*.parquet', union_by_name = true) GROUP BY ALL ORDER BY ALL"
+check "without it a column is missing" fails 1 "schema mismatch" sql --workers 2 "${spools[@]}" \
+    "SELECT g, max(a) FROM '$work/name*.parquet' GROUP BY g"
+
 # cut FILE TASKS WHERE: how its splits are cut, and that nothing is read twice or not at all.
 cut() {
     local query="SELECT g, count(*), sum(i), min(i), max(i) FROM '$work/$1.parquet' GROUP BY g ORDER BY g"

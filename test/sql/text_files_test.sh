@@ -72,6 +72,9 @@ check "a JSON array" answers "FROM 'array.json'"
 check "hive partitions" answers "SELECT part, count(*), min(d) FROM read_csv('hive/*/*.csv') GROUP BY part"
 check "their types" answers "SELECT typeof(part), * FROM read_csv('hive/*/*.csv', hive_types = {'part': 'TINYINT'}, filename = 'path')"
 check "none wanted" answers "FROM read_csv('hive/*/*.csv', hive_partitioning = false)"
+check "pruned" planned "1 file of 3" "SELECT i FROM read_csv('hive/*/*.csv') WHERE part = 1"
+check "pruned, their rows" answers "SELECT i FROM read_csv('hive/*/*.csv') WHERE part + 1 IN (1, 3) AND i > 5"
+check "pruned to none" answers "SELECT i FROM read_csv('hive/*/*.csv') WHERE part = 9"
 check "in tasks of files" tasks 3 "SELECT part, count(*) FROM read_csv('hive/*/*.csv') GROUP BY part"
 
 # Several files, each with an order, a dialect and a few types of its own.
