@@ -23,6 +23,8 @@ enum option_code {
     OPTION_MEMORY_DIR,
     OPTION_TEMP_LIMIT,
     OPTION_COMPRESSION,
+    OPTION_REJECTS,
+    OPTION_REJECTS_LIMIT,
     OPTION_FORMAT,
     OPTION_ANALYZE,
     OPTION_QUIET,
@@ -135,6 +137,13 @@ static shoal_status read_one(struct cli_options *options, bool explain, int opti
         case OPTION_COMPRESSION:
             status = read_compression(optarg, &session->compression, err);
             break;
+        case OPTION_REJECTS:
+            session->rejects_dir = optarg;
+            break;
+        case OPTION_REJECTS_LIMIT:
+            status = read_number("rejects-limit", optarg, 0, 1L << 60, &number, err);
+            session->rejects_limit = (uint64_t)number;
+            break;
         case OPTION_FORMAT:
             status = read_format(optarg, explain, &options->format, err);
             break;
@@ -185,6 +194,8 @@ shoal_status cli_options_read(struct cli_options *options, bool explain, int arg
         {"temp-limit", required_argument, NULL, OPTION_TEMP_LIMIT},
         {"temp-dir", required_argument, NULL, OPTION_TEMP_DIR},
         {"spool-compression", required_argument, NULL, OPTION_COMPRESSION},
+        {"rejects", required_argument, NULL, OPTION_REJECTS},
+        {"rejects-limit", required_argument, NULL, OPTION_REJECTS_LIMIT},
         {"format", required_argument, NULL, OPTION_FORMAT},
         {"analyze", no_argument, NULL, OPTION_ANALYZE},
         {"timer", no_argument, NULL, OPTION_TIMER},
@@ -197,7 +208,8 @@ shoal_status cli_options_read(struct cli_options *options, bool explain, int arg
                                                 .sort_rows = SORT_ROWS,
                                                 .split_rows = SPLIT_ROWS,
                                                 .cluster_rows = CLUSTER_ROWS,
-                                                .merge_segments = MERGE_SEGMENTS}};
+                                                .merge_segments = MERGE_SEGMENTS,
+                                                .rejects_limit = UINT64_MAX}};
     opterr = 0;
     optind = 1;
     for (;;) {
@@ -208,6 +220,9 @@ shoal_status cli_options_read(struct cli_options *options, bool explain, int arg
         if (status != SHOAL_OK) return status;
     }
     if (options->help) return SHOAL_OK;
+    if (options->session.rejects_limit != UINT64_MAX &&
+        options->session.rejects_dir == NULL)
+        return shoal_fail(err, SHOAL_USAGE, "--rejects-limit goes with --rejects DIR");
     int left = argc - optind;
     if (left > 1) {
         return shoal_fail(err, SHOAL_USAGE,
@@ -274,6 +289,10 @@ void cli_help(FILE *out) {
         "  files by name       FROM 'logs/*.parquet'\n"
         "  --db FILE           a DuckDB database, attached read-only\n"
         "  --init FILE         statements to run first: CREATE VIEW, MACRO, SET\n"
+        "  --rejects DIR       keep rows of CSV files that can't be read in a file "
+        "there,\n"
+        "                      instead of failing: file, line, column, reason\n"
+        "  --rejects-limit N   fail if there are more than N such rows\n"
         "What it prints\n"
         "  --format F          table (the first 1000 rows), csv or json; for explain:\n"
         "                      text or json\n"

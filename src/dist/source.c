@@ -43,6 +43,7 @@ enum use {
     USE_PATH,     // it stays: columns of the files' paths
     USE_SCHEMA,   // it stays, and is the pinned schema
     USE_NAMES,    // files lack columns
+    USE_REJECTS,  // as USE_WHOLE, where tasks keep what is rejected
     USE_FORMAT,   // how JSON records follow each other
 };
 
@@ -98,6 +99,9 @@ static const struct option {
     {"thousands", CSV, USE_KEEP},
     {"force_not_null", CSV, USE_KEEP},
     {"allow_quoted_nulls", CSV, USE_KEEP},
+    {"store_rejects", CSV, USE_REJECTS},
+    {"rejects_table", CSV, USE_REJECTS},
+    {"rejects_scan", CSV, USE_REJECTS},
     {"max_line_size", CSV, USE_WHOLE},
     {"maximum_line_size", CSV, USE_WHOLE},
     {"buffer_size", CSV, USE_WHOLE},
@@ -149,7 +153,7 @@ static bool take_option(struct planner *planner, json_t *given, struct file_set 
     if (!tree_is(given, "type", "COMPARE_EQUAL") || json_array_size(parts) != 1)
         return refuse_set(set, "it has more than one argument without a name", "");
     const struct option *option = find_option(source->kind, name);
-    if (option == NULL)
+    if (option == NULL || (option->use == USE_REJECTS && !planner->options->rejects))
         return refuse_set(set, "one reader is needed for its option ", name);
     if (option->use == USE_DETECT) return true;
     json_t *value = json_object_get(given, "right");
@@ -158,6 +162,7 @@ static bool take_option(struct planner *planner, json_t *given, struct file_set 
     struct text *to = &texts->keep;
     switch (option->use) {
         case USE_WHOLE:
+        case USE_REJECTS:
             source->cuts = false;
             to = &texts->dialect;
             break;

@@ -176,6 +176,7 @@ struct plan_options {
     uint64_t broadcast_bytes;  // of the hash table, estimated, at most; 0: no limit
     uint64_t sort_rows;  // ORDER BY from this many estimated rows on: a RANGE exchange
     bool no_range;       // never
+    bool rejects;        // rows of CSV files that can't be read are kept
     bool files_whole;    // files are read by the driver alone
     bool sink;           // the rows go to files: the stage that has them last writes
     bool summaries;      // wanted for EXPLAIN: they take time of their own

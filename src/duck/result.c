@@ -83,7 +83,8 @@ static bool add_chunk(struct duck_result *result, duckdb_data_chunk chunk) {
 
 static bool copy_names(struct duck_result *out, duckdb_result *raw,
                        const struct schema *schema) {
-    out->columns = duckdb_column_count(raw);
+    // Behind those that are described there may be one more; see start().
+    out->columns = schema->count > 0 ? schema->count : duckdb_column_count(raw);
     out->names = calloc(out->columns + 1, sizeof *out->names);
     out->types = calloc(out->columns + 1, sizeof *out->types);
     if (out->names == NULL || out->types == NULL) return false;
@@ -158,14 +159,17 @@ static bool all_text(duckdb_result *raw) {
     return true;
 }
 
-// Runs sql, with its columns cast to text when cast is set.
+// Runs sql, with its columns cast to text when cast is set. Beside the casts there is a
+// constant: without it DuckDB's type pushdown hands them down into a reader of CSV files,
+// which would give a number as it is written there (007, 1.50), and not check that it is
+// one.
 static shoal_status start(struct duck_conn *conn, const char *sql, bool cast,
                           const struct schema *schema, struct duck_result *out,
                           struct shoal_error *err) {
     struct text text = {0};
     shoal_status status = SHOAL_OK;
-    text_printf(&text, cast ? "SELECT CAST(COLUMNS(*) AS VARCHAR) FROM (\n%s\n)" : "%s",
-                sql);
+    text_printf(
+        &text, cast ? "SELECT CAST(COLUMNS(*) AS VARCHAR), '' FROM (\n%s\n)" : "%s", sql);
     if (text.failed) {
         status = shoal_no_memory(err);
     } else if (duckdb_query(conn->conn, text.data, &out->raw) != DuckDBSuccess) {

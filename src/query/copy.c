@@ -183,6 +183,24 @@ static shoal_status take_job(struct parsing *parsing, const struct option *optio
                       *option->value ? option->value : "nothing");
 }
 
+static shoal_status take_rejects(struct parsing *parsing, const struct option *option) {
+    struct copy *copy = parsing->copy;
+    char *end = NULL;
+    if (equals(option, "rejects")) {
+        free(copy->rejects);
+        copy->rejects = unquoted(option->value);
+        if (copy->rejects != NULL && *copy->rejects != '\0') return SHOAL_OK;
+        return shoal_fail(parsing->err, SHOAL_USER,
+                          "REJECTS is a folder between quotes, not %s",
+                          *option->value ? option->value : "nothing");
+    }
+    copy->rejects_limit = strtoull(option->value, &end, 10);
+    if (*option->value >= '0' && *option->value <= '9' && *end == '\0') return SHOAL_OK;
+    return shoal_fail(parsing->err, SHOAL_USER,
+                      "REJECTS_LIMIT is a number of rows, not %s",
+                      *option->value ? option->value : "nothing");
+}
+
 static bool take_partitions(struct copy *copy, const struct option *option) {
     copy->partitioned = copy->nested = true;
     free(copy->partition_by);
@@ -200,6 +218,8 @@ static shoal_status take_option(struct parsing *parsing, const struct option *op
         if (equals(option, not_delta[i])) parsing->not_delta = not_delta[i];
     }
     if (equals(option, "job_id")) return take_job(parsing, option);
+    if (equals(option, "rejects") || equals(option, "rejects_limit"))
+        return take_rejects(parsing, option);
     shoal_status status = take_switch(parsing, option, &taken);
     if (status != SHOAL_OK || taken) return status;
     if (equals(option, "file_extension")) {
@@ -364,7 +384,7 @@ shoal_status copy_parse(const char *sql, struct copy *copy, struct shoal_error *
     struct parsing parsing = {.copy = copy, .err = err};
     const char *at = duck_token_start(sql);
     shoal_status status = SHOAL_OK;
-    *copy = (struct copy){0};
+    *copy = (struct copy){.rejects_limit = UINT64_MAX};
     if (duck_token_is(at, "copy")) at = parse_source(next_token(at), copy);
     if (at == NULL || copy->query == NULL || !duck_token_is(at, "to")) {
         return shoal_fail(err, SHOAL_UNSUPPORTED, "COPY of this form is not distributed");
@@ -418,6 +438,7 @@ shoal_status copy_partition_names(const char *partition_by, json_t **names,
 void copy_free(struct copy *copy) {
     free(copy->query);
     free(copy->path);
+    free(copy->rejects);
     free(copy->options);
     free(copy->extension);
     free(copy->format);

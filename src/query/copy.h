@@ -38,6 +38,8 @@ struct copy {
     bool delta;
     char *partition_by;         // its value as it stands; NULL: not given
     char *job_id;               // NULL: not given
+    char *rejects;              // REJECTS 'folder'; NULL: not given
+    uint64_t rejects_limit;     // UINT64_MAX: none
     struct delta_write *table;  // the one that is written, borrowed; delta_sink.c
 };
 

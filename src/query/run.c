@@ -80,6 +80,9 @@ static shoal_status accept(struct run *run, uint32_t stage, uint32_t task,
         bytes += file->bytes;
         if (file->memory == 0 && !run->stages->stages[stage].sink) on_disk += file->bytes;
     }
+    if (output->rejects != NULL && run->session->rejects != NULL &&
+        !rejects_add(run->session->rejects, output->rejects))
+        return shoal_no_memory(err);
     shoal_status kept = run_keep_files(state, task, output, err);
     if (kept != SHOAL_OK) return kept;
     run->progress.rows += rows;
@@ -390,6 +393,9 @@ shoal_status run_stages(struct session *session, const struct stages *stages,
     if (status == SHOAL_OK) status = prepare(&run, err);
     if (status == SHOAL_OK) status = run_driver_stages(&run, err);
     if (status == SHOAL_OK && stages->count > 1) status = run_tasks(&run, err);
+    // Before anything is final.
+    if (status == SHOAL_OK && session->rejects != NULL)
+        status = rejects_settle(session->rejects, session->conn, err);
     progress_end(&run.progress);
     if (status == SHOAL_OK)
         status = run.sink != NULL ? run_write(&run, result, err)

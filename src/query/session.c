@@ -12,6 +12,7 @@
 #include "query/delta_sink.h"
 #include "query/memory_tier.h"
 #include "query/session.h"
+#include "task/rejects.h"
 
 static shoal_status run_init(struct session *session, struct shoal_error *err) {
     char **statements = NULL;
@@ -184,6 +185,7 @@ static shoal_status plan(struct session *session, const char *sql,
         .split_rows = session->options.split_rows,
         .cluster_rows = session->options.cluster_rows,
         .sink = purpose->sink,
+        .rejects = session->rejects != NULL,
         .files_whole = purpose->files_whole,
         .summaries = purpose->explain};
     shoal_status status = limits_check(sql, err);
@@ -199,8 +201,26 @@ static shoal_status plan(struct session *session, const char *sql,
     return status;
 }
 
+// Too many rejects take back what a statement changed.
+static shoal_status run_guarded(struct session *session, const char *sql,
+                                struct duck_result **result, struct shoal_error *err) {
+    struct shoal_error ignored;
+    bool begun = duck_run(session->conn, "BEGIN", &ignored) == SHOAL_OK;
+    shoal_status status = duck_query(session->conn, sql, result, err);
+    if (status == SHOAL_OK) status = rejects_settle(session->rejects, session->conn, err);
+    if (begun && status == SHOAL_OK) {
+        status = duck_run(session->conn, "COMMIT", err);
+    } else if (begun) {
+        (void)duck_run(session->conn, "ROLLBACK", &ignored);
+    }
+    return status;
+}
+
 static shoal_status run_embedded(struct session *session, const char *sql,
                                  struct duck_result **result, struct shoal_error *err) {
+    if (session->rejects != NULL && session->rejects->limit != REJECTS_NO_LIMIT &&
+        !duck_is_select(sql))
+        return run_guarded(session, sql, result, err);
     shoal_status status = limits_pipe(sql)
                               ? duck_query_once(session->conn, sql, result, err)
                               : duck_query_batches(session->conn, sql, result, err);
@@ -275,6 +295,24 @@ static shoal_status read_statement(struct session *session, const char *sql,
     return status == SHOAL_OK && *select == NULL ? shoal_no_memory(err) : status;
 }
 
+// DuckDB doesn't know the options about rejects.
+static shoal_status copy_to_file(struct session *session, const struct copy *copy,
+                                 struct duck_result **result, struct shoal_error *err) {
+    struct text sql = {0};
+    if (session->rejects->limit != REJECTS_NO_LIMIT) {
+        return shoal_fail(err, SHOAL_USER,
+                          "REJECTS_LIMIT can't keep %s from being replaced: write to a "
+                          "folder (PER_THREAD_OUTPUT), or give --workers",
+                          copy->path);
+    }
+    text_printf(&sql, "COPY (%s) TO ", copy->query);
+    copy_append_target(&sql, copy);
+    shoal_status status =
+        sql.failed ? shoal_no_memory(err) : run_embedded(session, sql.data, result, err);
+    text_free(&sql);
+    return status;
+}
+
 // In this process alone; a folder that a COPY writes appears as over workers.
 static shoal_status run_alone(struct session *session, const char *sql,
                               struct delta_write *table, struct duck_result **result,
@@ -286,6 +324,8 @@ static shoal_status run_alone(struct session *session, const char *sql,
     if (status == SHOAL_OK) status = delta_sink_attach(session->conn, table, &copy, err);
     if (status == SHOAL_OK && copy.folder && duck_is_select(copy.query)) {
         status = write_embedded(session, &copy, result, err);
+    } else if (status == SHOAL_OK && copy.path != NULL && session->rejects != NULL) {
+        status = copy_to_file(session, &copy, result, err);
     } else if (status == SHOAL_OK || status == SHOAL_UNSUPPORTED) {
         status = run_embedded(session, sql, result, err);
     }
@@ -331,15 +371,53 @@ shoal_status session_rows(struct session *session, const char *sql,
     return status;
 }
 
+// Does the statement keep what is rejected? Then *rewritten reads its files so; else it
+// is NULL. keeper and copy are to live as long as the statement.
+static shoal_status open_rejects(struct session *session, const char *sql,
+                                 struct rejects *keeper, struct copy *copy,
+                                 char **rewritten, struct shoal_error *err) {
+    struct shoal_error ignored;
+    *keeper = (struct rejects){.folder = session->options.rejects_dir,
+                               .limit = session->options.rejects_limit};
+    *rewritten = NULL;
+    if (is_copy(sql)) (void)copy_parse(sql, copy, &ignored);  // whose errors come later
+    if (copy->rejects != NULL) keeper->folder = copy->rejects;
+    if (copy->rejects_limit != REJECTS_NO_LIMIT) keeper->limit = copy->rejects_limit;
+    if (keeper->folder == NULL && copy->rejects_limit != REJECTS_NO_LIMIT)
+        return shoal_fail(err, SHOAL_USER, "REJECTS_LIMIT goes with REJECTS 'folder'");
+    if (keeper->folder == NULL) return SHOAL_OK;
+    shoal_status status = rejects_clear(session->conn, err);
+    if (status == SHOAL_OK) status = rejects_rewrite(sql, rewritten, err);
+    if (status == SHOAL_OK) session->rejects = keeper;
+    return status;
+}
+
+static void close_rejects(struct session *session, struct rejects *keeper) {
+    struct shoal_error ignored;
+    if (session->rejects != NULL) (void)rejects_clear(session->conn, &ignored);
+    session->rejects = NULL;
+    rejects_free(keeper);
+}
+
 shoal_status session_query(struct session *session, const char *sql,
                            enum result_format format, FILE *out,
                            struct shoal_error *err) {
     struct duck_result *result = NULL;
-    shoal_status status = session_rows(session, sql, &result, err);
+    struct rejects keeper;
+    struct copy copy = {.rejects_limit = REJECTS_NO_LIMIT};
+    char *rewritten = NULL;
+    shoal_status status = open_rejects(session, sql, &keeper, &copy, &rewritten, err);
+    if (status == SHOAL_OK)
+        status = session_rows(session, rewritten ? rewritten : sql, &result, err);
     if (status == SHOAL_OK && duck_result_has_rows(result)) {
         status = format_result(result, format, out, err);
     }
     duck_result_free(result);
+    if (status == SHOAL_OK && session->rejects != NULL)
+        status = rejects_settle(session->rejects, session->conn, err);
+    close_rejects(session, &keeper);
+    copy_free(&copy);
+    free(rewritten);
     if (session->options.cancelled != NULL && *session->options.cancelled) {
         status = shoal_fail(err, SHOAL_CANCELLED, "cancelled");
     }
@@ -407,8 +485,8 @@ bool session_explains(const char *sql) {
     return explains;
 }
 
-shoal_status session_explain(struct session *session, const char *sql, bool analyze,
-                             bool json, FILE *out, struct shoal_error *err) {
+static shoal_status explain(struct session *session, const char *sql, bool analyze,
+                            bool json, FILE *out, struct shoal_error *err) {
     struct stages *stages = NULL;
     struct copy copy = {0};
     struct delta_write *table = NULL;
@@ -438,5 +516,19 @@ shoal_status session_explain(struct session *session, const char *sql, bool anal
     free(select);
     free(rewritten);
     copy_free(&copy);
+    return status;
+}
+
+shoal_status session_explain(struct session *session, const char *sql, bool analyze,
+                             bool json, FILE *out, struct shoal_error *err) {
+    struct rejects keeper;
+    struct copy copy = {.rejects_limit = REJECTS_NO_LIMIT};
+    char *rewritten = NULL;
+    shoal_status status = open_rejects(session, sql, &keeper, &copy, &rewritten, err);
+    if (status == SHOAL_OK)
+        status = explain(session, rewritten ? rewritten : sql, analyze, json, out, err);
+    close_rejects(session, &keeper);
+    copy_free(&copy);
+    free(rewritten);
     return status;
 }

@@ -9,6 +9,7 @@
 #include "engine/engine.h"
 #include "query/copy.h"
 #include "query/query.h"
+#include "query/rejects.h"
 #include "sched/sched.h"
 
 struct session {
@@ -23,7 +24,8 @@ struct session {
     size_t up_count;
     struct spool spool;   // open while there is an engine
     struct spool memory;  // the same, of block files in memory; none if block_bytes is 0
-    struct text worker_sql;  // what brings a new worker to this session's state
+    struct rejects *rejects;  // of the statement that runs, if it keeps them
+    struct text worker_sql;   // what brings a new worker to this session's state
     uint64_t next_task;
     uint32_t next_query;
 };

@@ -166,6 +166,15 @@ static bool name_range(const struct run *run, const struct sched_action *action,
     return range->pipe != NULL && range->path != NULL;
 }
 
+static bool name_rejects(const struct run *run, const struct sched_action *action,
+                         struct task *task) {
+    struct text path = {0};
+    text_printf(&path, "%s/s%u.t%u.a%u.w%u.rejects", run->folder, action->stage,
+                action->task, action->attempt, action->worker);
+    task->rejects = text_take(&path);
+    return task->rejects != NULL;
+}
+
 shoal_status run_make_task(struct run *run, const struct sched_action *action,
                            struct task **out, struct shoal_error *err) {
     const struct stage *stage = &run->stages->stages[action->stage];
@@ -186,6 +195,10 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
     text_printf(&output, "%s/s%u.t%u.a%u.w%u", folder, action->stage, action->task,
                 action->attempt, action->worker);
     task->output = text_take(&output);
+    if (run->session->rejects != NULL && !name_rejects(run, action, task)) {
+        task_free(task);
+        return shoal_no_memory(err);
+    }
     if (stage->sink && !sink_task(run->sink, task)) {
         task_free(task);
         return shoal_no_memory(err);

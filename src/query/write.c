@@ -110,6 +110,8 @@ shoal_status write_embedded(struct session *session, const struct copy *copy,
     }
     if (status == SHOAL_OK) status = write_by_threads(&sink, task, err);
     if (status == SHOAL_OK) status = duck_copy_task(session->conn, task, &output, err);
+    if (status == SHOAL_OK && session->rejects != NULL)
+        status = rejects_settle(session->rejects, session->conn, err);
     if (status == SHOAL_OK) status = commit(&sink, output.files, output.count, err);
     if (status == SHOAL_OK) status = answer(session, &sink, result, err);
     task_output_free(&output);

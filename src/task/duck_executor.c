@@ -10,6 +10,7 @@
 #include "duck/duck.h"
 #include "lines/feed.h"
 #include "task/executor.h"
+#include "task/rejects.h"
 
 struct executor {
     struct duck *duck;
@@ -197,6 +198,16 @@ static shoal_status run_fed(struct duck_conn *conn, uint32_t threads,
     return status;
 }
 
+static shoal_status take_rejects(struct duck_conn *conn, const struct task *task,
+                                 struct task_output *output, struct shoal_error *err) {
+    uint64_t rows = 0;
+    if (task->rejects == NULL) return SHOAL_OK;
+    shoal_status status = rejects_take(conn, task->rejects, &rows, err);
+    if (status != SHOAL_OK || rows == 0) return status;
+    output->rejects = strdup(task->rejects);
+    return output->rejects == NULL ? shoal_no_memory(err) : SHOAL_OK;
+}
+
 shoal_status duck_run_task(struct duck_conn *conn, uint32_t threads,
                            const struct task *task, struct task_output *output,
                            struct shoal_error *err) {
@@ -205,8 +216,10 @@ shoal_status duck_run_task(struct duck_conn *conn, uint32_t threads,
     *output = (struct task_output){0};
     task_key(task, key);
     shoal_status status = task_bind_inputs(task->inputs, task->input_count, key, err);
+    if (status == SHOAL_OK && task->rejects != NULL) status = rejects_clear(conn, err);
     if (status == SHOAL_OK) {
         status = run_fed(conn, threads, task, output, err);
+        if (status == SHOAL_OK) status = take_rejects(conn, task, output, err);
         if (status != SHOAL_OK && status != SHOAL_CANCELLED) add_place(task, err);
     }
     block_release_inputs(key);

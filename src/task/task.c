@@ -30,6 +30,7 @@ void task_free(struct task *task) {
     free(task->sql);
     free(task->output);
     free(task->copy_options);
+    free(task->rejects);
     free(task->copy_file);
     free(task->memory_output);
     free(task);
@@ -52,6 +53,7 @@ void task_output_free(struct task_output *output) {
         keys_free(&output->files[i].sample);
     }
     free(output->files);
+    free(output->rejects);
     *output = (struct task_output){0};
 }
 
@@ -70,7 +72,7 @@ shoal_status task_encode(const struct task *task, char **json, struct shoal_erro
     }
     return json_take_text(
         json_pack("{s:I, s:I, s:I, s:s, s:o, s:s, s:s?, s:I, s:b, s:I, s:i, s:b, s:o, "
-                  "s:s?, s:s?, s:b, s:b, s:o}",
+                  "s:s?, s:s?, s:b, s:b, s:o, s:s?}",
                   "task", (json_int_t)task->id, "attempt", (json_int_t)task->attempt,
                   "stage", (json_int_t)task->stage, "sql", task->sql, "inputs", inputs,
                   "output", task->output, "memory_output", task->memory_output,
@@ -80,7 +82,7 @@ shoal_status task_encode(const struct task *task, char **json, struct shoal_erro
                   keys_to_json(&task->bounds), "copy_options", task->copy_options,
                   "copy_file", task->copy_file, "copy_counts", task->copy_counts,
                   "copy_statistics", task->copy_statistics, "range",
-                  range_to_json(&task->range)),
+                  range_to_json(&task->range), "rejects", task->rejects),
         json, err);
 }
 
@@ -171,6 +173,8 @@ shoal_status task_decode(const char *json, size_t size, struct task **out,
     }
     if (status == SHOAL_OK) {
         status = get_range(root, &task->range, err);
+        if (status == SHOAL_OK)
+            status = get_optional(root, "rejects", &task->rejects, err);
     }
     if (status == SHOAL_OK) {
         task->inputs = calloc(json_array_size(inputs) + 1, sizeof *task->inputs);
@@ -257,9 +261,9 @@ shoal_status task_output_encode(uint64_t id, uint32_t attempt,
                              (json_int_t)file->sample_rows, "written", written));
     }
     return json_take_text(
-        json_pack("{s:I, s:I, s:I, s:f, s:o}", "task", (json_int_t)id, "attempt",
+        json_pack("{s:I, s:I, s:I, s:f, s:o, s:s?}", "task", (json_int_t)id, "attempt",
                   (json_int_t)attempt, "partitions", (json_int_t)output->partitions,
-                  "seconds", output->seconds, "files", files),
+                  "seconds", output->seconds, "files", files, "rejects", output->rejects),
         json, err);
 }
 
@@ -297,6 +301,9 @@ shoal_status task_output_decode(const char *json, size_t size, uint64_t *id,
         *attempt = (uint32_t)tried;
         output->partitions = (uint32_t)partitions;
         output->seconds = json_number_value(json_object_get(root, "seconds"));
+        status = get_optional(root, "rejects", &output->rejects, err);
+    }
+    if (status == SHOAL_OK) {
         output->files = calloc(json_array_size(files) + 1, sizeof *output->files);
         if (output->files == NULL) status = shoal_no_memory(err);
     }

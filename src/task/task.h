@@ -42,11 +42,12 @@ struct task {
     struct task_input *inputs;
     size_t input_count;
     struct task_range range;
-    char *output;         // path of the output: a file, or a folder of one file a thread
-    char *memory_output;  // where names of files in memory begin; NULL: all go to disk
-    uint64_t memory_bytes;       // that they may take there
-    bool compress;               // what goes to disk
-    uint32_t partitions;         // 1: not partitioned
+    char *output;   // path of the output: a file, or a folder of one file a thread
+    char *rejects;  // where rows of CSV files that can't be read are kept; NULL: nowhere
+    char *memory_output;    // where names of files in memory begin; NULL: all go to disk
+    uint64_t memory_bytes;  // that they may take there
+    bool compress;          // what goes to disk
+    uint32_t partitions;    // 1: not partitioned
     enum block_scatter scatter;  // what the SELECT's first column is
     struct keys bounds;          // of BLOCK_RANGE
     bool ordered;                // the output is one file, in the SELECT's order
@@ -82,6 +83,7 @@ struct task_output {
     struct task_file *files;
     size_t count;
     uint32_t partitions;
+    char *rejects;   // the file that has some; NULL: there are none
     double seconds;  // of the task's thread, wall clock
 };
 

@@ -115,6 +115,14 @@ printf 'a,b\n' >header.csv
 check "an empty file" answers "FROM 'empty.csv'"
 check "a header alone" answers "SELECT a, b, count(*) FROM 'header.csv' GROUP BY ALL"
 
+# What is printed is the column's value, not what the file has for it.
+typed() { [ "$(sql "$@" "FROM read_csv('typed.csv', columns = {'i': 'INTEGER', 'f': 'DOUBLE'})" | tail -n 1)" = 7,1.5 ]; }
+printf 'i,f\n007,1.50\n' >typed.csv
+check "values of their types" typed
+check "values of their types, over workers" typed "${options[@]}"
+printf 'i,f\nseven,1.50\n' >typed.csv
+check "or an error" fails 1 "Could not convert string" sql "FROM read_csv('typed.csv', columns = {'i': 'INTEGER', 'f': 'DOUBLE'})"
+
 # Through a pipe a file is read once, by whoever asks first.
 piped() {
     local sum

@@ -1,0 +1,30 @@
+// Quality on the way: rows of CSV files that don't parse, or don't fit their types, are
+// kept in a folder instead of failing the statement, up to a limit.
+#ifndef SHOAL_QUERY_REJECTS_H
+#define SHOAL_QUERY_REJECTS_H
+
+#include "base/text.h"
+#include "duck/duck.h"
+
+#define REJECTS_NO_LIMIT UINT64_MAX
+
+// Of one statement.
+struct rejects {
+    const char *folder;
+    uint64_t limit;     // more, and the statement fails
+    struct text files;  // what tasks took, "'path', ..."
+    uint64_t rows;      // that are in the folder by now
+    unsigned written;   // files
+};
+
+// The statement with every read of a CSV file told to keep them; free() it.
+shoal_status rejects_rewrite(const char *sql, char **rewritten, struct shoal_error *err);
+// A task's file, of one whose attempt counts.
+bool rejects_add(struct rejects *rejects, const char *path);
+// Writes what tasks and conn have, as one file of the folder; SHOAL_USER when there are
+// more than the limit. To be called before what is final, and at the end.
+shoal_status rejects_settle(struct rejects *rejects, struct duck_conn *conn,
+                            struct shoal_error *err);
+void rejects_free(struct rejects *rejects);
+
+#endif

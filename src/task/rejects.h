@@ -1,0 +1,20 @@
+// Rows of CSV files that can't be read: DuckDB keeps them in two tables of the
+// connection (store_rejects), and they are taken from there after a statement.
+#ifndef SHOAL_TASK_REJECTS_H
+#define SHOAL_TASK_REJECTS_H
+
+#include "duck/duck.h"
+
+// Options of a read_csv call that keep them: the tables' names are shoal's own.
+#define REJECTS_OPTIONS                                       \
+    "store_rejects = true, rejects_table = 'shoal_rejects', " \
+    "rejects_scan = 'shoal_reject_scans'"
+
+// Forgets what binding or an earlier statement left.
+shoal_status rejects_clear(struct duck_conn *conn, struct shoal_error *err);
+// Moves them to a Parquet file: file, line, byte_position, column, error, reason, text.
+// *rows 0: there are none, and no file.
+shoal_status rejects_take(struct duck_conn *conn, const char *path, uint64_t *rows,
+                          struct shoal_error *err);
+
+#endif
