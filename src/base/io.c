@@ -122,6 +122,10 @@ int io_rename(const char *from, const char *to) {
     return injected("rename", to) ? -1 : rename(from, to);
 }
 
+int io_link(const char *from, const char *to) {
+    return injected("link", to) ? -1 : link(from, to);
+}
+
 int io_swap(const char *one, const char *other) {
     if (injected("swap", other)) return -1;
     return renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE);

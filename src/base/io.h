@@ -11,8 +11,8 @@
 #include "base/status.h"
 
 // Tests only: called before each file call with its name ("open", "write", "read",
-// "rename", "swap"); a value other than 0 is the errno that the call then fails with, or
-// IO_FAULT_FLIP. NULL in production.
+// "rename", "link", "swap"); a value other than 0 is the errno that the call then fails
+// with, or IO_FAULT_FLIP. NULL in production.
 #define IO_FAULT_FLIP (-1)  // a write that succeeds with one bit changed
 extern int (*io_fault)(const char *call, const char *path);
 
@@ -29,6 +29,7 @@ shoal_status io_read_at(int fd, const char *path, void *data, size_t size,
 // As rename(2), and two paths that change places (RENAME_EXCHANGE): -1 and errno on
 // failure; EINVAL or ENOSYS: this file system can't swap.
 int io_rename(const char *from, const char *to);
+int io_link(const char *from, const char *to);  // as link(2)
 int io_swap(const char *one, const char *other);
 shoal_status io_size(int fd, const char *path, uint64_t *size, struct shoal_error *err);
 

@@ -345,11 +345,10 @@ static shoal_status put_if_absent(const struct commit *commit, const char *from,
                                   const char *to, bool *lost) {
     struct stat at;
     *lost = false;
-    if (link(from, to) == 0) return SHOAL_OK;
-    if (errno == EPERM || errno == EOPNOTSUPP || errno == ENOSYS || errno == EXDEV) {
-        if (renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
-            return SHOAL_OK;
-    }
+    if (io_link(from, to) == 0) return SHOAL_OK;
+    bool no_links = errno == EPERM || errno == EOPNOTSUPP || errno == EINVAL;
+    if (no_links && renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+        return SHOAL_OK;
     if (errno != EEXIST) return io_failed(commit, "write the commit", to);
     // NFS may do it twice when an answer is lost.
     *lost = stat(from, &at) != 0 || at.st_nlink < 2;

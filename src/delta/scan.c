@@ -2,8 +2,8 @@
 //
 // What a file does not have itself has to come from the log: values of partition columns,
 // and the NULLs of columns that are younger than the file. DuckDB does both where it can:
-// hive_partitioning reads the values from the paths, if these say what the log says, and
-// union_by_name fills in columns, which it has to open all files for. Otherwise files of
+// hive_partitioning reads the values from the paths that say what the log says, and
+// union_by_name fills in columns, which it has to open all files for. Other files of
 // equal values are read by a SELECT each, which has the values as constants.
 //
 // Spark writes timestamps as INT96, which say nothing of a time zone and are in UTC;
@@ -27,7 +27,7 @@ struct scan {
     json_t **adds;  // theirs, borrowed
     size_t count;
     json_t *int96;  // a path to names of its INT96 columns; none for most
-    bool hive;      // the paths say what the partition columns hold
+    bool *in_path;  // does a file's path say what its partition columns hold?
     bool by_name;   // a file may lack a column
     struct shoal_error *err;
 };
@@ -43,7 +43,9 @@ static shoal_status list_files(struct scan *scan) {
     shoal_status status = SHOAL_OK;
     scan->paths = calloc(count + 1, sizeof *scan->paths);
     scan->adds = calloc(count + 1, sizeof(json_t *));
-    if (scan->paths == NULL || scan->adds == NULL) return shoal_no_memory(scan->err);
+    scan->in_path = calloc(count + 1, sizeof *scan->in_path);
+    if (scan->paths == NULL || scan->adds == NULL || scan->in_path == NULL)
+        return shoal_no_memory(scan->err);
     json_object_foreach(scan->snapshot->files, key, add) {
         if (status != SHOAL_OK) break;
         status =
@@ -108,17 +110,15 @@ static bool hive_type(const json_t *type) {
     return name != NULL && (text_one_of(name, names) || strncmp(name, "decimal", 7) == 0);
 }
 
-static bool paths_agree(const struct scan *scan) {
+static void compare_paths(struct scan *scan) {
     const json_t *name;
     size_t i;
+    if (json_array_size(scan->snapshot->partitions) == 0) return;
     json_array_foreach(scan->snapshot->partitions, i, name) {
         const json_t *field = delta_field(scan->snapshot, json_string_value(name));
-        if (!hive_type(json_object_get(field, "type"))) return false;
+        if (!hive_type(json_object_get(field, "type"))) return;
     }
-    for (size_t f = 0; f < scan->count; f++) {
-        if (!path_agrees(scan, f)) return false;
-    }
-    return scan->count > 0;
+    for (size_t f = 0; f < scan->count; f++) scan->in_path[f] = path_agrees(scan, f);
 }
 
 // ---- may a file lack a column?
@@ -276,7 +276,7 @@ static shoal_status append_columns(const struct scan *scan, size_t file,
         if (i > 0) text_append(out, ", ");
         if (file == SIZE_MAX) {
             text_printf(out, "CAST(NULL AS %s)", type.data);
-        } else if (!scan->hive && delta_is_partition(scan->snapshot, name)) {
+        } else if (!scan->in_path[file] && delta_is_partition(scan->snapshot, name)) {
             append_constant(scan->adds[file], name, type.data, out);
         } else if (names_contain(int96, name)) {
             text_append_identifier(out, name);
@@ -317,18 +317,17 @@ static shoal_status append_hive_types(const struct scan *scan, struct text *out)
 
 static shoal_status append_select(const struct scan *scan, const json_t *files,
                                   struct text *out) {
-    bool partitioned = json_array_size(scan->snapshot->partitions) > 0;
     size_t file = (size_t)json_integer_value(json_array_get(files, 0));
     text_append(out, "SELECT ");
     shoal_status status = append_columns(scan, file, out);
     text_append(out, " FROM read_parquet(");
     append_files(scan, files, out);
     if (scan->by_name) text_append(out, ", union_by_name = true");
-    if (scan->hive && partitioned && status == SHOAL_OK)
+    if (scan->in_path[file] && status == SHOAL_OK) {
         status = append_hive_types(scan, out);
-    // else a folder "k=1" somewhere above would give a column
-    if (!scan->hive && strchr(scan->paths[file], '=') != NULL)
-        text_append(out, ", hive_partitioning = false");
+    } else if (strchr(scan->paths[file], '=') != NULL) {
+        text_append(out, ", hive_partitioning = false");  // its folders are no columns
+    }
     text_append(out, ")");
     return status;
 }
@@ -342,7 +341,7 @@ static char *group_key(const struct scan *scan, size_t file) {
     json_array_foreach(scan->snapshot->partitions, i, name) {
         const char *value =
             delta_partition_value(scan->adds[file], json_string_value(name));
-        if (scan->hive) break;
+        if (scan->in_path[file]) break;
         text_printf(&key, "%zu:%s,", value ? strlen(value) : 0, value ? value : "");
     }
     json_array_foreach(int96, i, name) {
@@ -403,7 +402,7 @@ shoal_status delta_scan_sql(struct duck_conn *conn, const struct delta_snapshot 
     }
     if (status == SHOAL_OK) status = find_int96(&scan, conn);
     if (status == SHOAL_OK) {
-        scan.hive = json_array_size(snapshot->partitions) > 0 && paths_agree(&scan);
+        compare_paths(&scan);
         scan.by_name = may_lack_columns(&scan);
     }
     text_append(out, "(");
@@ -418,6 +417,7 @@ shoal_status delta_scan_sql(struct duck_conn *conn, const struct delta_snapshot 
     for (size_t f = 0; f < scan.count; f++) free(scan.paths[f]);
     free(scan.paths);
     free(scan.adds);
+    free(scan.in_path);
     json_decref(scan.int96);
     if (status == SHOAL_OK && out->failed) status = shoal_no_memory(err);
     return status;

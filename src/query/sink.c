@@ -118,8 +118,9 @@ shoal_status sink_open(struct sink *sink, const struct copy *copy, bool ordered,
     if (status != SHOAL_OK) return status;
     text_printf(&file, "data_0.%s", copy->extension);
     if (!copy->nested) sink->file = text_take(&file);
-    text_printf(&options, "%s%s", copy->options,
-                ordered && !copy->keeps_order ? ", PRESERVE_ORDER true" : "");
+    text_printf(
+        &options, "%s%s", copy->options,
+        ordered && !copy->keeps_order && !copy->nested ? ", PRESERVE_ORDER true" : "");
     sink->options = text_take(&options);
     sink->run = adds || sink->kind->unique ? new_run() : strdup("");
     text_free(&file);

@@ -374,6 +374,7 @@ static void test_partitions(void **state) {
         {IN("1", "\"it's\""), "CAST('it''s' AS VARCHAR) AS \"g\""},
         {IN("a=1/g=x/1", "\"x\""), "CAST('x' AS VARCHAR) AS \"g\""},
         {IN("g=x/1", "\"x\"") IN("2", "\"x\"") IN("3", "\"z\""), " UNION ALL SELECT"},
+        {IN("g=x/1", "\"x\"") IN("2", "\"x\""), "hive_types = {\"g\": 'VARCHAR'}"},
     };
     (void)state;
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Delta Lake tables: those of other writers are read, and what shoal writes others read.
+# Delta Lake tables of other writers, read by shoal; delta_write_test.sh is the other way.
 # shellcheck source=test/support/lib.sh
 source "$(dirname "$0")/../support/lib.sh"
 python=$root/third_party/venv/bin/python
