@@ -122,10 +122,13 @@ static shoal_status check_file(const struct delta_snapshot *snapshot, const json
     }
     json_array_foreach(snapshot->partitions, i, name) {
         const json_t *value = json_object_get(values, json_string_value(name));
-        if (json_is_string(value) || json_is_null(value)) continue;
+        // Spark leaves a NULL out.
+        if (json_is_object(values) &&
+            (value == NULL || json_is_string(value) || json_is_null(value)))
+            continue;
         return shoal_fail(err, SHOAL_USER,
                           "the log of the Delta table %s is broken: the file %s has no "
-                          "value for the partition column %s",
+                          "text for the partition column %s",
                           snapshot->dir, path, json_string_value(name));
     }
     return SHOAL_OK;

@@ -23,7 +23,7 @@ struct delta_snapshot {
     json_t *fields;      // of the schema; checked: objects with a name and a type
     json_t *partitions;  // names of the partition columns; checked: each is a field
     // The live files, their key to the add action; checked: path is a text, and
-    // partitionValues has a text or nothing for each partition column.
+    // partitionValues has a text, null or nothing for each partition column.
     json_t *files;
     json_t *txns;     // appId to the last version committed under it
     bool one_schema;  // all of the history was read, and had one schema

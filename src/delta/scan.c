@@ -29,7 +29,16 @@ struct scan {
     json_t *int96;  // a path to names of its INT96 columns; none for most
     bool *in_path;  // does a file's path say what its partition columns hold?
     bool by_name;   // a file may lack a column
+    struct duck_conn *conn;
     struct shoal_error *err;
+};
+
+// Files that one SELECT reads.
+struct group {
+    const json_t *files;  // numbers
+    size_t first;         // of them
+    bool by_name;
+    struct schema schema;  // of the files together
 };
 
 static const char *field_name(const json_t *field) {
@@ -199,7 +208,7 @@ static shoal_status add_int96(struct scan *scan, const char *path, const char *n
                : shoal_no_memory(scan->err);
 }
 
-static shoal_status find_int96(struct scan *scan, struct duck_conn *conn) {
+static shoal_status find_int96(struct scan *scan) {
     const json_t *field;
     size_t i;
     bool timestamps = false;
@@ -218,7 +227,7 @@ static shoal_status find_int96(struct scan *scan, struct duck_conn *conn) {
     json_decref(files);
     shoal_status status = sql.failed
                               ? shoal_no_memory(scan->err)
-                              : duck_query_text(conn, sql.data, &result, scan->err);
+                              : duck_query_text(scan->conn, sql.data, &result, scan->err);
     for (size_t r = 0; status == SHOAL_OK && r < duck_result_rows(result); r++) {
         status = add_int96(scan, duck_result_text(result, 0, r),
                            duck_result_text(result, 1, r));
@@ -254,12 +263,38 @@ static bool names_contain(const json_t *names, const char *name) {
     return false;
 }
 
-// The list of a SELECT over files that are like `file`; SIZE_MAX: over none.
-static shoal_status append_columns(const struct scan *scan, size_t file,
+static bool has_column(const struct group *group, const char *name) {
+    for (size_t c = 0; c < group->schema.count; c++) {
+        if (strcasecmp(group->schema.columns[c].name, name) == 0) return true;
+    }
+    return false;
+}
+
+static void append_column(const struct scan *scan, const struct group *group,
+                          const char *name, const char *type, struct text *out) {
+    if (group->files == NULL) {
+        text_printf(out, "CAST(NULL AS %s)", type);
+        return;
+    }
+    const json_t *int96 = json_object_get(scan->int96, scan->paths[group->first]);
+    if (!scan->in_path[group->first] && delta_is_partition(scan->snapshot, name)) {
+        append_constant(scan->adds[group->first], name, type, out);
+    } else if (!has_column(group, name)) {
+        text_printf(out, "CAST(NULL AS %s)", type);
+    } else if (names_contain(int96, name)) {
+        text_append_identifier(out, name);
+        text_append(out, " AT TIME ZONE 'UTC'");
+    } else {
+        text_append(out, "CAST(");
+        text_append_identifier(out, name);
+        text_printf(out, " AS %s)", type);
+    }
+}
+
+// The list of the group's SELECT; without files, of NULLs.
+static shoal_status append_columns(const struct scan *scan, const struct group *group,
                                    struct text *out) {
     const json_t *field;
-    const json_t *int96 =
-        file == SIZE_MAX ? NULL : json_object_get(scan->int96, scan->paths[file]);
     size_t i;
     shoal_status status = SHOAL_OK;
     json_array_foreach(scan->snapshot->fields, i, field) {
@@ -269,25 +304,12 @@ static shoal_status append_columns(const struct scan *scan, size_t file,
         status =
             delta_type_to_duck(json_object_get(field, "type"), name, &type, scan->err);
         if (status == SHOAL_OK && type.failed) status = shoal_no_memory(scan->err);
-        if (status != SHOAL_OK) {
-            text_free(&type);
-            break;
-        }
-        if (i > 0) text_append(out, ", ");
-        if (file == SIZE_MAX) {
-            text_printf(out, "CAST(NULL AS %s)", type.data);
-        } else if (!scan->in_path[file] && delta_is_partition(scan->snapshot, name)) {
-            append_constant(scan->adds[file], name, type.data, out);
-        } else if (names_contain(int96, name)) {
+        if (status == SHOAL_OK) {
+            if (i > 0) text_append(out, ", ");
+            append_column(scan, group, name, type.data, out);
+            text_append(out, " AS ");
             text_append_identifier(out, name);
-            text_append(out, " AT TIME ZONE 'UTC'");
-        } else {
-            text_append(out, "CAST(");
-            text_append_identifier(out, name);
-            text_printf(out, " AS %s)", type.data);
         }
-        text_append(out, " AS ");
-        text_append_identifier(out, name);
         text_free(&type);
     }
     return status;
@@ -315,20 +337,78 @@ static shoal_status append_hive_types(const struct scan *scan, struct text *out)
     return status;
 }
 
-static shoal_status append_select(const struct scan *scan, const json_t *files,
+static shoal_status append_source(const struct scan *scan, const struct group *group,
                                   struct text *out) {
-    size_t file = (size_t)json_integer_value(json_array_get(files, 0));
-    text_append(out, "SELECT ");
-    shoal_status status = append_columns(scan, file, out);
+    shoal_status status = SHOAL_OK;
     text_append(out, " FROM read_parquet(");
-    append_files(scan, files, out);
-    if (scan->by_name) text_append(out, ", union_by_name = true");
-    if (scan->in_path[file] && status == SHOAL_OK) {
+    append_files(scan, group->files, out);
+    if (group->by_name) text_append(out, ", union_by_name = true");
+    if (scan->in_path[group->first]) {
         status = append_hive_types(scan, out);
-    } else if (strchr(scan->paths[file], '=') != NULL) {
+    } else if (strchr(scan->paths[group->first], '=') != NULL) {
         text_append(out, ", hive_partitioning = false");  // its folders are no columns
     }
     text_append(out, ")");
+    return status;
+}
+
+static shoal_status describe(const struct scan *scan, struct group *group) {
+    struct text sql = {0};
+    schema_free(&group->schema);
+    shoal_status status = append_source(scan, group, &sql);
+    if (status == SHOAL_OK && sql.failed) status = shoal_no_memory(scan->err);
+    if (status == SHOAL_OK)
+        status = duck_describe(scan->conn, sql.data, &group->schema, scan->err);
+    text_free(&sql);
+    return status;
+}
+
+// Does the first file have all of the column? Of a nested one the fields inside, too:
+// DuckDB would leave out those of the other files.
+static bool has_whole_column(const struct group *group, const json_t *field) {
+    const json_t *type = json_object_get(field, "type");
+    struct shoal_error ignored;
+    json_t *found = NULL;
+    bool ntz = false, same = true;
+    for (size_t c = 0; c < group->schema.count; c++) {
+        const struct schema_column *column = &group->schema.columns[c];
+        if (strcasecmp(column->name, field_name(field)) != 0) continue;
+        if (json_is_object(type))
+            same = delta_type_from_duck(column->type, column->name, &found, &ntz,
+                                        &ignored) == SHOAL_OK &&
+                   delta_type_same(found, type);
+        json_decref(found);
+        return same;
+    }
+    return false;
+}
+
+static bool has_all_columns(const struct scan *scan, const struct group *group) {
+    const json_t *field;
+    size_t i;
+    json_array_foreach(scan->snapshot->fields, i, field) {
+        if (!delta_is_partition(scan->snapshot, field_name(field)) &&
+            !has_whole_column(group, field))
+            return false;
+    }
+    return true;
+}
+
+// What none of the files has is NULL. What the first has not, another may have.
+static shoal_status append_select(const struct scan *scan, const json_t *files,
+                                  struct text *out) {
+    struct group group = {.files = files,
+                          .first = (size_t)json_integer_value(json_array_get(files, 0)),
+                          .by_name = scan->by_name};
+    shoal_status status = describe(scan, &group);
+    if (status == SHOAL_OK && !group.by_name && !has_all_columns(scan, &group)) {
+        group.by_name = true;
+        status = describe(scan, &group);
+    }
+    text_append(out, "SELECT ");
+    if (status == SHOAL_OK) status = append_columns(scan, &group, out);
+    if (status == SHOAL_OK) status = append_source(scan, &group, out);
+    schema_free(&group.schema);
     return status;
 }
 
@@ -392,33 +472,38 @@ static shoal_status append_groups(const struct scan *scan, struct text *out) {
     return status;
 }
 
+static void scan_free(struct scan *scan) {
+    for (size_t f = 0; f < scan->count; f++) free(scan->paths[f]);
+    free(scan->paths);
+    free(scan->adds);
+    free(scan->in_path);
+    json_decref(scan->int96);
+}
+
 shoal_status delta_scan_sql(struct duck_conn *conn, const struct delta_snapshot *snapshot,
                             struct text *out, struct shoal_error *err) {
-    struct scan scan = {.snapshot = snapshot, .int96 = json_object(), .err = err};
+    struct scan scan = {
+        .snapshot = snapshot, .int96 = json_object(), .conn = conn, .err = err};
+    const struct group none = {0};
+    struct text nulls = {0};
     shoal_status status = scan.int96 == NULL ? shoal_no_memory(err) : list_files(&scan);
     if (status == SHOAL_OK && json_array_size(snapshot->fields) == 0) {
         status = shoal_fail(err, SHOAL_USER, "the Delta table %s has no columns",
                             snapshot->dir);
     }
-    if (status == SHOAL_OK) status = find_int96(&scan, conn);
-    if (status == SHOAL_OK) {
-        compare_paths(&scan);
-        scan.by_name = may_lack_columns(&scan);
-    }
+    if (status == SHOAL_OK) status = append_columns(&scan, &none, &nulls);
+    if (status == SHOAL_OK && nulls.failed) status = shoal_no_memory(err);
+    if (status == SHOAL_OK) status = find_int96(&scan);
     text_append(out, "(");
     if (status == SHOAL_OK && scan.count == 0) {
-        text_append(out, "SELECT ");
-        status = append_columns(&scan, SIZE_MAX, out);
-        text_append(out, " WHERE false");
+        text_printf(out, "SELECT %s WHERE false", nulls.data);
     } else if (status == SHOAL_OK) {
+        compare_paths(&scan);
+        scan.by_name = may_lack_columns(&scan);
         status = append_groups(&scan, out);
     }
     text_append(out, ")");
-    for (size_t f = 0; f < scan.count; f++) free(scan.paths[f]);
-    free(scan.paths);
-    free(scan.adds);
-    free(scan.in_path);
-    json_decref(scan.int96);
-    if (status == SHOAL_OK && out->failed) status = shoal_no_memory(err);
-    return status;
+    text_free(&nulls);
+    scan_free(&scan);
+    return status == SHOAL_OK && out->failed ? shoal_no_memory(err) : status;
 }

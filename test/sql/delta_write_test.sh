@@ -120,8 +120,9 @@ errors() {
     rm -rf "$out"
     code=1
     for type in HUGEINT UBIGINT UINTEGER TIME INTERVAL UUID BIT TIMESTAMP_NS "ENUM('a')" "UUID[]"; do
-        fails 1 "a Delta table can't hold the column c" sql "${how[@]}" "COPY (SELECT CAST(NULL AS $type) AS c) TO '$out' (FORMAT delta)" &&
-            [ ! -e "$out" ] || { echo "$type"; return 1; }
+        fails 1 "a Delta table can't hold the column c" sql "${how[@]}" "COPY (SELECT CAST(NULL AS $type) AS c) TO '$out' (FORMAT delta)" ||
+            return 1
+        [ ! -e "$out" ] || return 1
     done
     fails 1 "can't be partitioned by x here" sql --init "$work/init.sql" "COPY (SELECT i, x FROM t) TO '$out' (FORMAT delta, PARTITION_BY x)" &&
         fails 1 "which is no column of the query" sql "COPY (SELECT 1 AS a) TO '$out' (FORMAT delta, PARTITION_BY (b))" &&
@@ -242,7 +243,9 @@ one_made_it() {
     done
     [ "$made" = 1 ] && no_strays && [ "$(find "$log" -name '*.json' | wc -l)" = 1 ]
 }
-for _ in 1 2; do
+times=2
+if under_asan; then times=1; fi
+for ((i = 0; i < times; i++)); do
     check "appends at once" both_appended
     check "overwrites at once" one_replaced
     check "one job at once" one_job

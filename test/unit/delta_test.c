@@ -96,6 +96,28 @@ static void checkpoint(const char *name, const char *select) {
     text_free(&sql);
 }
 
+// A data file with these columns.
+static void data_of(const char *path, const char *columns) {
+    struct text sql = {0}, file = {0};
+    struct shoal_error err;
+    text_printf(&file, "%s/%s", dir, path);
+    for (char *at = file.data + strlen(dir) + 1; (at = strchr(at, '/')) != NULL; at++) {
+        *at = '\0';
+        (void)mkdir(file.data, 0700);
+        *at = '/';
+    }
+    text_printf(&sql, "COPY (SELECT %s) TO ", columns);
+    text_append_literal(&sql, file.data);
+    text_append(&sql, " (FORMAT parquet)");
+    assert_int_equal(duck_run(conn, sql.data, &err), SHOAL_OK);
+    text_free(&sql);
+    text_free(&file);
+}
+
+static void data(const char *path) {
+    data_of(path, "7::INTEGER AS a");
+}
+
 // The names of the live files, with blanks between.
 static void live(int64_t version, const char *expected) {
     struct delta_snapshot *snapshot = NULL;
@@ -138,7 +160,9 @@ static void scanned(const char *words) {
     struct text sql = {0};
     assert_int_equal(delta_snapshot_open(conn, dir, DELTA_LATEST, &snapshot, &err),
                      SHOAL_OK);
-    assert_int_equal(delta_scan_sql(conn, snapshot, &sql, &err), SHOAL_OK);
+    shoal_status status = delta_scan_sql(conn, snapshot, &sql, &err);
+    if (status != SHOAL_OK) print_error("%s\n", err.message);
+    assert_int_equal(status, SHOAL_OK);
     if (strstr(sql.data, words) == NULL) print_error("%s\n", sql.data);
     assert_non_null(strstr(sql.data, words));
     delta_snapshot_free(snapshot);
@@ -297,8 +321,13 @@ static void test_broken(void **state) {
         {PROTOCOL METADATA(FIELD("a", INT) "," FIELD("A", INT), "", ""), "the same name"},
         {PROTOCOL METADATA(FIELD("a", INT), "\"b\"", ""), "is none of the schema"},
         {PROTOCOL METADATA(FIELD("a", INT), "\"a\"", ""), "all columns are"},
-        {PROTOCOL METADATA(FIELD("a", INT) "," FIELD("b", INT), "\"b\"", "") ADD("one"),
-         "no value for the partition column b"},
+        {PROTOCOL METADATA(
+             FIELD("a", INT) "," FIELD("b", INT), "\"b\"",
+             "") "{\"add\":{\"path\":\"one\",\"partitionValues\":{\"b\":3}}}\n",
+         "no text for the partition column b"},
+        {PROTOCOL METADATA(FIELD("a", INT) "," FIELD("b", INT), "\"b\"",
+                           "") "{\"add\":{\"path\":\"one\"}}\n",
+         "no text for the partition column b"},
         {PROTOCOL METADATA("", "", ""), "has no columns"},
         // what shoal does not read
         {PROTOCOL METADATA(FIELD("a", INT), "", "\"delta.columnMapping.mode\":\"name\""),
@@ -346,6 +375,8 @@ static void test_deep(void **state) {
 
 static void test_scans(void **state) {
     (void)state;
+    data("it's");
+    data("no statistics");
     commit(0, PLAIN);
     scanned("(SELECT CAST(NULL AS INTEGER) AS \"a\" WHERE false)");
     commit(1,
@@ -354,6 +385,29 @@ static void test_scans(void **state) {
     scanned("it''s'])");
     commit(2, ADD("no%20statistics"));
     scanned("/no statistics'], union_by_name = true)");
+    commit(3, METADATA(FIELD("a", INT) "," FIELD("b", STRING), "", ""));
+    scanned(
+        "SELECT CAST(\"a\" AS INTEGER) AS \"a\", CAST(NULL AS VARCHAR) AS \"b\" FROM");
+}
+
+// The first file has less of a column than the second, and the statistics don't say so.
+static void test_fields(void **state) {
+    (void)state;
+    data_of("1", "1 AS i, [{'a': 1}] AS a");
+    data_of("2", "1 AS i, [{'a': 1, 'b': 2}] AS a");
+#define COUNTED(path)                         \
+    "{\"add\":{\"path\":\"" path              \
+    "\",\"partitionValues\":{},\"stats\":\"{" \
+    "\\\"nullCount\\\":{\\\"i\\\":0}}\"}}\n"
+    commit(0, PROTOCOL METADATA(
+                  FIELD("i", INT) "," FIELD(
+                      "a", "{\\\"type\\\":\\\"array\\\",\\\"elementType\\\":" SCHEMA(
+                               FIELD("a", INT) "," FIELD("b", INT)) "}"),
+                  "", "") COUNTED("1"));
+    commit(1, COUNTED("2"));
+    scanned("union_by_name = true");
+    commit(2, REMOVE("1"));
+    scanned("/2'])");
 }
 
 #define TWO PROTOCOL METADATA(FIELD("a", INT) "," FIELD("g", STRING), "\"g\"", "")
@@ -371,12 +425,18 @@ static void test_partitions(void **state) {
         {IN("g=x/1", "\"y\""), "CAST('y' AS VARCHAR) AS \"g\""},
         {IN("g=null/1", "\"null\""), "CAST('null' AS VARCHAR) AS \"g\""},
         {IN("g=x/1", "null"), "CAST(NULL AS VARCHAR) AS \"g\""},
+        {ADD("2"), "CAST(NULL AS VARCHAR) AS \"g\""},
         {IN("1", "\"it's\""), "CAST('it''s' AS VARCHAR) AS \"g\""},
         {IN("a=1/g=x/1", "\"x\""), "CAST('x' AS VARCHAR) AS \"g\""},
         {IN("g=x/1", "\"x\"") IN("2", "\"x\"") IN("3", "\"z\""), " UNION ALL SELECT"},
         {IN("g=x/1", "\"x\"") IN("2", "\"x\""), "hive_types = {\"g\": 'VARCHAR'}"},
     };
+    static const char *const files[] = {
+        "g=x/1",    "g=a%20b/1", "g=__HIVE_DEFAULT_PARTITION__/1",
+        "g=null/1", "a=1/g=x/1", "1",
+        "2",        "3"};
     (void)state;
+    for (size_t i = 0; i < sizeof files / sizeof *files; i++) data(files[i]);
     for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
         struct text log = {0};
         text_printf(&log, "%s%s", TWO, tables[i].files);
@@ -588,6 +648,8 @@ static void test_mutations(void **state) {
     uint32_t seed = 7;
     size_t read = 0;
     (void)state;
+    data("g=x/1");
+    data("2");
     for (int round = 0; round < 3000; round++) {
         char log[4096];
         size_t size = sizeof good - 1;
@@ -631,23 +693,13 @@ static void test_mutations(void **state) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(test_commits),
-                                       TEST(test_names),
-                                       TEST(test_vectors),
-                                       TEST(test_checkpoint),
-                                       TEST(test_parts),
-                                       TEST(test_sidecars),
-                                       TEST(test_gaps),
-                                       TEST(test_versions),
-                                       TEST(test_broken),
-                                       TEST(test_deep),
-                                       TEST(test_scans),
-                                       TEST(test_partitions),
-                                       TEST(test_many_partitions),
-                                       TEST(test_types),
-                                       TEST(test_finds),
-                                       TEST(test_leaves),
-                                       TEST(test_bad_calls),
-                                       TEST(test_mutations)};
+    const struct CMUnitTest tests[] = {
+        TEST(test_commits),    TEST(test_names),           TEST(test_vectors),
+        TEST(test_checkpoint), TEST(test_parts),           TEST(test_sidecars),
+        TEST(test_gaps),       TEST(test_versions),        TEST(test_broken),
+        TEST(test_deep),       TEST(test_scans),           TEST(test_fields),
+        TEST(test_partitions), TEST(test_many_partitions), TEST(test_types),
+        TEST(test_finds),      TEST(test_leaves),          TEST(test_bad_calls),
+        TEST(test_mutations)};
     return cmocka_run_group_tests(tests, setup_all, teardown_all);
 }
