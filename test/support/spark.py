@@ -1,6 +1,7 @@
 """Delta Lake tables by Spark: `make` writes some, `read` copies one to Parquet files.
 
-Usage: spark.py JARS make FOLDER | spark.py JARS read TABLE OUT [TABLE OUT]...
+Usage: spark.py JARS make FOLDER | spark.py JARS append TABLE
+    | spark.py JARS read TABLE OUT [TABLE OUT]...
 """
 
 import pathlib
@@ -68,11 +69,19 @@ def read(spark: SparkSession, table: str, out: str) -> None:
     spark.read.format("delta").load(table).write.parquet(out)
 
 
+def append(spark: SparkSession, table: str) -> None:
+    """Writes to a table of shoal's: doubles its rows, then makes small ones negative."""
+    spark.read.format("delta").load(table).write.format("delta").mode("append").save(table)
+    spark.sql(f"UPDATE delta.`{table}` SET i = -i WHERE i < 10")
+
+
 if __name__ == "__main__":
     spark = session(sys.argv[1])
     spark.sparkContext.setLogLevel("ERROR")
     if sys.argv[2] == "make":
         make(spark, sys.argv[3])
+    elif sys.argv[2] == "append":
+        append(spark, sys.argv[3])
     else:
         for table, out in zip(sys.argv[3::2], sys.argv[4::2]):
             read(spark, table, out)
