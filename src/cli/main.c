@@ -180,7 +180,7 @@ static shoal_status run_statements(const struct cli_options *options, bool expla
             status = shoal_fail(err, SHOAL_CANCELLED, "cancelled");
         } else if (!explain) {
             status = session_query(session, statements[i], options->format, out, err);
-        } else if (session_explains(statements[i])) {
+        } else if (session_explains(statements[i], i + 1 == count)) {
             status = session_explain(session, statements[i], options->analyze,
                                      options->format == FORMAT_JSON, out, err);
         } else {

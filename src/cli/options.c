@@ -287,7 +287,7 @@ void cli_help(FILE *out) {
         "                      network file system)\n"
         "What it reads\n"
         "  files by name       FROM 'logs/*.parquet'\n"
-        "  --db FILE           a DuckDB database, attached read-only\n"
+        "  --db FILE           a DuckDB database; CREATE TABLE ... AS makes one\n"
         "  --init FILE         statements to run first: CREATE VIEW, MACRO, SET\n"
         "  --rejects DIR       keep rows of CSV files that can't be read in a file "
         "there,\n"

@@ -35,8 +35,7 @@ static void write_head(const struct stages *stages, const struct stage *stage,
         text_printf(out, " -> exchange %u: %s", exchange->id, kinds[exchange->kind]);
         if (exchange->keys != NULL) text_printf(out, " keys=[%s]", exchange->keys);
     } else {
-        text_printf(out, ": %s", writes ? "CopyTo " : "result");
-        if (writes) text_append(out, stages->target);
+        text_printf(out, ": %s", writes ? stages->target : "result");
     }
     if (exchange == NULL) {
         text_append(out, ", in the driver\n");
@@ -121,6 +120,8 @@ shoal_status stages_explain_json(const struct stages *stages,
     }
     json_t *root = json_pack("{s:o, s:o, s:f}", "stages", list, "notes", notes,
                              "planning_ms", stages->plan_seconds * 1000);
+    if (stages->target != NULL)
+        json_object_set_new(root, "target", json_string(stages->target));
     *json = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
     json_decref(root);
     return *json ? SHOAL_OK : shoal_fail(err, SHOAL_NOMEM, "out of memory in EXPLAIN");

@@ -156,7 +156,7 @@ struct stages {
     size_t exchange_count;
     char **notes;  // why something was gathered, broadcast, and so on
     size_t note_count;
-    char *target;  // of a COPY, for EXPLAIN; NULL: the rows are the result
+    char *target;  // for EXPLAIN, "CopyTo 'x' ..."; NULL: the rows are the result
     double plan_seconds;
 };
 

@@ -30,16 +30,16 @@ struct session_options {
                              // -1: never
     uint64_t memory_bytes;   // of all processes together; 0: 80% of the machine's
     uint64_t temp_bytes;   // of spill, and of a query's block files on disk; 0: no limit
-    const char *db;        // attached read-only; may be NULL
+    const char *db;        // attached; may be NULL
     const char *init_sql;  // run first, here and in workers; may be NULL
     const char *temp_dir;  // block files and spill; NULL: $TMPDIR or /tmp
     const char *memory_dir;  // block files while they fit; NULL: /dev/shm; "none"
     enum spool_compression compression;  // of block files on disk
     const char *rejects_dir;  // keeps rows of CSV files that can't be read; NULL: they
                               // are errors
-    uint64_t rejects_limit;  // more are an error; UINT64_MAX: none
-    const char *program;     // this program, for workers
-    bool progress;           // draw on stderr
+    uint64_t rejects_limit;   // more are an error; UINT64_MAX: none
+    const char *program;      // this program, for workers
+    bool progress;            // draw on stderr
     const volatile sig_atomic_t *cancelled;
 };
 
@@ -51,9 +51,9 @@ shoal_status session_open(const struct session_options *options, struct session 
 // Runs one statement and writes its rows, if it gives any, to out.
 shoal_status session_query(struct session *session, const char *sql,
                            enum result_format format, FILE *out, struct shoal_error *err);
-// Is it a statement to explain: a SELECT, or a COPY of one to files? Others, such as
-// CREATE VIEW, prepare for one.
-bool session_explains(const char *sql);
+// Is it a statement to explain: a SELECT, a COPY of one to files, or, as the last of all,
+// a CREATE TABLE or INSERT of one? Others, such as CREATE VIEW, prepare for one.
+bool session_explains(const char *sql, bool last);
 // Writes the distributed plan, or why there is none; analyze also runs it.
 shoal_status session_explain(struct session *session, const char *sql, bool analyze,
                              bool json, FILE *out, struct shoal_error *err);

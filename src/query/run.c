@@ -262,12 +262,18 @@ static shoal_status run_driver_stages(struct run *run, struct shoal_error *err) 
 
 // ---- the last stage
 
-// The last stage's SQL as a COPY into one file, which DuckDB writes beside it and
-// renames.
-static char *copy_to_file(const struct copy *copy, char *select) {
+// The last stage's SQL as the statement that takes its rows: a COPY into one file, which
+// DuckDB writes beside it and renames, or into a table.
+static char *wrap_select(const struct statement *statement, char *select) {
     struct text sql = {0};
-    text_printf(&sql, "COPY (%s) TO ", select);
-    copy_append_target(&sql, copy);
+    if (statement->copy.path != NULL) {
+        text_printf(&sql, "COPY (%s) TO ", select);
+        copy_append_target(&sql, &statement->copy);
+    } else if (statement->insert.head != NULL) {
+        text_printf(&sql, "%s %s", statement->insert.head, select);
+    } else {
+        return select;
+    }
     free(select);
     return text_take(&sql);
 }
@@ -284,7 +290,7 @@ static shoal_status run_result(struct run *run, struct duck_result **result,
     (void)snprintf(key, sizeof key, "result.%u", session->next_query);
     if (inputs == NULL) return shoal_no_memory(err);
     char *sql = run_task_sql(run, last, 0, key, NULL, inputs, &count);
-    if (sql != NULL && run->copy != NULL) sql = copy_to_file(run->copy, sql);
+    if (sql != NULL) sql = wrap_select(run->statement, sql);
     if (sql == NULL) status = shoal_no_memory(err);
     if (status == SHOAL_OK) status = task_bind_inputs(inputs, count, key, err);
     for (size_t i = 0; i < count; i++) {
@@ -374,22 +380,22 @@ static shoal_status prepare(struct run *run, struct shoal_error *err) {
 }
 
 shoal_status run_stages(struct session *session, const struct stages *stages,
-                        const struct copy *copy, struct stage_stats *stats,
+                        const struct statement *statement, struct stage_stats *stats,
                         struct duck_result **result, struct shoal_error *err) {
     const struct session_options *options = &session->options;
     struct run run = {.session = session,
                       .stages = stages,
+                      .statement = statement,
                       .stats = stats,
                       .slots = options->workers * options->threads};
     struct sink sink = {.staging = {.lock = -1}};
     *result = NULL;
     session->next_query++;
-    run.copy = copy;
-    if (copy != NULL && copy->folder) run.sink = &sink;
+    if (statement->copy.folder) run.sink = &sink;
     progress_start(&run.progress, options->progress, clock_seconds());
     shoal_status status = SHOAL_OK;
     if (run.sink != NULL)
-        status = sink_open(&sink, copy, stages_last(stages)->ordered, err);
+        status = sink_open(&sink, &statement->copy, stages_last(stages)->ordered, err);
     if (status == SHOAL_OK) status = prepare(&run, err);
     if (status == SHOAL_OK) status = run_driver_stages(&run, err);
     if (status == SHOAL_OK && stages->count > 1) status = run_tasks(&run, err);

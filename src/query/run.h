@@ -32,9 +32,9 @@ struct run {
     char *folder;
     struct memory_tier memory;
     uint32_t slots;
-    uint32_t *partitions;     // of each exchange
-    const struct copy *copy;  // of a query whose rows go to files; else NULL
-    struct sink *sink;        // of one whose rows go to a folder; else NULL
+    uint32_t *partitions;  // of each exchange
+    const struct statement *statement;
+    struct sink *sink;  // of one whose rows go to a folder; else NULL
 };
 
 // tasks.c

@@ -8,19 +8,30 @@
 #include "duck/duck.h"
 #include "engine/engine.h"
 #include "query/copy.h"
+#include "query/insert.h"
 #include "query/query.h"
 #include "query/rejects.h"
 #include "sched/sched.h"
+
+// A statement that can be distributed.
+struct statement {
+    char *select;
+    struct copy copy;      // its path NULL: it is no COPY
+    struct insert insert;  // its head NULL: it is no CREATE TABLE and no INSERT
+};
+
+enum database { DATABASE_NONE, DATABASE_MISSING, DATABASE_READ, DATABASE_WRITE };
 
 struct session {
     struct session_options options;
     struct duck *duck;
     struct duck_conn *conn;
-    struct engine *engine;  // NULL until a query needs it, and again after a failure
-    uint64_t worker_bytes;  // of memory, each
-    uint64_t block_bytes;   // of memory, for block files
-    bool compress;          // those on disk
-    uint32_t *up;           // numbers of the workers that are up
+    struct engine *engine;   // NULL until a query needs it, and again after a failure
+    enum database database;  // how --db is attached
+    uint64_t worker_bytes;   // of memory, each
+    uint64_t block_bytes;    // of memory, for block files
+    bool compress;           // those on disk
+    uint32_t *up;            // numbers of the workers that are up
     size_t up_count;
     struct spool spool;   // open while there is an engine
     struct spool memory;  // the same, of block files in memory; none if block_bytes is 0
@@ -31,10 +42,10 @@ struct session {
 };
 
 // run.c: runs all stages but the last on workers, the last here. stats may be NULL, else
-// [stages->count]. The result has no batch read yet; free it with duck_result_free. copy,
-// not NULL, says which files the rows go to; the result is their number then.
+// [stages->count]. The result has no batch read yet; free it with duck_result_free. The
+// statement says where the rows go.
 shoal_status run_stages(struct session *session, const struct stages *stages,
-                        const struct copy *copy, struct stage_stats *stats,
+                        const struct statement *statement, struct stage_stats *stats,
                         struct duck_result **result, struct shoal_error *err);
 // write.c: a COPY to a folder, its query run by this process's DuckDB.
 shoal_status write_embedded(struct session *session, const struct copy *copy,
@@ -46,7 +57,19 @@ void session_stop_workers(struct session *session);
 shoal_status session_open_spools(struct session *session, struct shoal_error *err);
 void session_close_spools(struct session *session);
 
-// session.c: the rows of one statement, distributed if it can be.
+// database.c: --db
+shoal_status database_attach(struct session *session, struct shoal_error *err);
+// Before a statement runs: the database must be there, and be written if the statement
+// looks like it. *entered: tables are created in it until database_leave.
+shoal_status database_enter(struct session *session, const char *sql, bool *entered,
+                            struct shoal_error *err);
+void database_leave(struct session *session);
+// A statement failed; true: only because the database was attached to be read, and now it
+// is attached to be written. *status is the reason if that can't be.
+bool database_retry(struct session *session, shoal_status *status,
+                    struct shoal_error *err);
+
+// statement.c: the rows of one statement, distributed if it can be.
 shoal_status session_rows(struct session *session, const char *sql,
                           struct duck_result **result, struct shoal_error *err);
 // partitions.c: how many partitions each exchange has, by estimate; the caller frees

@@ -1,0 +1,446 @@
+// One statement, from its text to its rows: distributed if it can be, else embedded, and
+// EXPLAIN says why; no query fails for being undistributable.
+//
+// On its way the text is rewritten where shoal adds what DuckDB doesn't have: calls of
+// read_csv that keep what is rejected, Delta tables as subqueries over their files.
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "delta/delta.h"
+#include "plan/limits.h"
+#include "query/delta_sink.h"
+#include "query/session.h"
+#include "task/rejects.h"
+
+static bool nested_pivot(const struct shoal_error *err) {
+    return strstr(err->message, "PIVOT statements with pivot elements extracted") != NULL;
+}
+
+#define BROADCAST_SHARE 4  // of a worker's memory that the hash table of a side may take
+
+// What a plan is made for, beside the session's options.
+struct purpose {
+    bool sink, explain;
+    bool files_whole;  // reading some of the files has failed
+};
+
+static shoal_status plan(struct session *session, const char *sql,
+                         const struct purpose *purpose, struct stages **stages,
+                         struct shoal_error *err) {
+    struct plan_options options = {
+        .workers = session->options.workers,
+        .broadcast_rows = session->options.broadcast_rows,
+        .broadcast_bytes = session->worker_bytes / BROADCAST_SHARE,
+        .sort_rows = session->options.sort_rows,
+        .slots = session->options.workers * session->options.threads,
+        .split_rows = session->options.split_rows,
+        .cluster_rows = session->options.cluster_rows,
+        .sink = purpose->sink,
+        .rejects = session->rejects != NULL,
+        .files_whole = purpose->files_whole,
+        .summaries = purpose->explain};
+    shoal_status status = limits_check(sql, err);
+    if (status == SHOAL_OK) {
+        status = stages_plan(session->conn, sql, &options, stages, err);
+    }
+    if (status == SHOAL_OK) {
+        status = levels_add(&session->options, *stages, err);
+    }
+    if (status == SHOAL_UNSUPPORTED && nested_pivot(err)) {
+        return shoal_fail(err, SHOAL_UNSUPPORTED, "a nested PIVOT without an IN list");
+    }
+    return status;
+}
+
+// Too many rejects take back what a statement changed.
+static shoal_status run_guarded(struct session *session, const char *sql,
+                                struct duck_result **result, struct shoal_error *err) {
+    struct shoal_error ignored;
+    bool begun = duck_run(session->conn, "BEGIN", &ignored) == SHOAL_OK;
+    shoal_status status = duck_query(session->conn, sql, result, err);
+    if (status == SHOAL_OK) status = rejects_settle(session->rejects, session->conn, err);
+    if (begun && status == SHOAL_OK) {
+        status = duck_run(session->conn, "COMMIT", err);
+    } else if (begun) {
+        (void)duck_run(session->conn, "ROLLBACK", &ignored);
+    }
+    return status;
+}
+
+static shoal_status run_embedded(struct session *session, const char *sql,
+                                 struct duck_result **result, struct shoal_error *err) {
+    if (session->rejects != NULL && session->rejects->limit != REJECTS_NO_LIMIT &&
+        !duck_is_select(sql))
+        return run_guarded(session, sql, result, err);
+    shoal_status status = limits_pipe(sql)
+                              ? duck_query_once(session->conn, sql, result, err)
+                              : duck_query_batches(session->conn, sql, result, err);
+    if (status == SHOAL_OK) worker_state_keep(session, sql);
+    return status;
+}
+
+// Did a task fail to read its files as all of them together were found to be? A later
+// file differs from the first, a part of a text file was cut wrongly, or there is an
+// error that only one reader can name the line of. The stages were bound here: what
+// doesn't bind in a task is a file without a column.
+static bool failed_in_files(const struct stages *stages, const struct shoal_error *err) {
+    static const char *const words[] = {"Binder Error",
+                                        "CSV Error",
+                                        "Malformed JSON",
+                                        "JSON transform error",
+                                        "do not exist in the CSV File",
+                                        "Schema mismatch between globbed files",
+                                        NULL};
+    bool reading = false, scans = false;
+    for (size_t i = 0; words[i] != NULL; i++)
+        reading = reading || strstr(err->message, words[i]) != NULL;
+    for (size_t s = 0; stages != NULL && s < stages->count; s++) {
+        for (size_t l = 0; l < stages->stages[s].leaf_count; l++)
+            scans = scans || stages->stages[s].leaves[l].scan_call != NULL;
+    }
+    return reading && scans;
+}
+
+// The SELECT, its rows to where the statement says, or as the result.
+static shoal_status run_planned(struct session *session,
+                                const struct statement *statement,
+                                struct duck_result **result, struct shoal_error *err) {
+    struct stages *stages = NULL;
+    const char *select = statement->select;
+    struct purpose purpose = {.sink = statement->copy.folder};
+    // They start while the query is planned. Without FROM there is nothing for them.
+    shoal_status status = strcasestr(select, "from") == NULL
+                              ? SHOAL_OK
+                              : session_start_workers(session, err);
+    if (status == SHOAL_OK) status = plan(session, select, &purpose, &stages, err);
+    if (status == SHOAL_OK)
+        status = run_stages(session, stages, statement, NULL, result, err);
+    if (status == SHOAL_USER && failed_in_files(stages, err)) {
+        stages_free(stages);
+        purpose.files_whole = true;
+        status = plan(session, select, &purpose, &stages, err);
+        if (status == SHOAL_OK)
+            status = run_stages(session, stages, statement, NULL, result, err);
+    }
+    stages_free(stages);
+    return status;
+}
+
+static bool is_copy(const char *sql) {
+    return duck_token_is(duck_token_start(sql), "copy");
+}
+
+static void statement_free(struct statement *statement) {
+    free(statement->select);
+    copy_free(&statement->copy);
+    insert_free(&statement->insert);
+}
+
+// What a statement asks for, if it can be distributed: a SELECT, and where its rows go.
+// SHOAL_UNSUPPORTED with the reason when it can't. Free it with statement_free in any
+// case.
+static shoal_status read_statement(struct session *session, const char *sql,
+                                   struct delta_write *table, struct statement *statement,
+                                   struct shoal_error *err) {
+    const char *query = sql;
+    shoal_status status = SHOAL_OK;
+    *statement = (struct statement){0};
+    if (is_copy(sql)) {
+        status = copy_parse(sql, &statement->copy, err);
+        if (status == SHOAL_OK)
+            status = delta_sink_attach(session->conn, table, &statement->copy, err);
+        query = statement->copy.query;
+    } else if (insert_begins(sql)) {
+        status = insert_parse(sql, &statement->insert, err);
+        query = statement->insert.query;
+        if (status == SHOAL_OK)
+            status = insert_check(session->conn, &statement->insert, err);
+    }
+    if (status == SHOAL_OK && !duck_is_select(query)) {
+        status = shoal_fail(err, SHOAL_UNSUPPORTED,
+                            "only SELECT statements, and what writes their rows, are "
+                            "distributed");
+    }
+    if (status == SHOAL_OK)
+        status = session_expand_pivot(session, query, &statement->select, err);
+    if (status == SHOAL_OK && statement->select == NULL)
+        statement->select = strdup(query);
+    return status == SHOAL_OK && statement->select == NULL ? shoal_no_memory(err)
+                                                           : status;
+}
+
+// DuckDB doesn't know the options about rejects.
+static shoal_status copy_to_file(struct session *session, const struct copy *copy,
+                                 struct duck_result **result, struct shoal_error *err) {
+    struct text sql = {0};
+    if (session->rejects->limit != REJECTS_NO_LIMIT) {
+        return shoal_fail(err, SHOAL_USER,
+                          "REJECTS_LIMIT can't keep %s from being replaced: write to a "
+                          "folder (PER_THREAD_OUTPUT), or give --workers",
+                          copy->path);
+    }
+    text_printf(&sql, "COPY (%s) TO ", copy->query);
+    copy_append_target(&sql, copy);
+    shoal_status status =
+        sql.failed ? shoal_no_memory(err) : run_embedded(session, sql.data, result, err);
+    text_free(&sql);
+    return status;
+}
+
+// In this process alone; a folder that a COPY writes appears as over workers.
+static shoal_status run_alone(struct session *session, const char *sql,
+                              struct delta_write *table, struct duck_result **result,
+                              struct shoal_error *err) {
+    struct copy copy = {0};
+    shoal_status status = is_copy(sql)
+                              ? copy_parse(sql, &copy, err)
+                              : shoal_fail(err, SHOAL_UNSUPPORTED, "this is no COPY");
+    if (status == SHOAL_OK) status = delta_sink_attach(session->conn, table, &copy, err);
+    if (status == SHOAL_OK && copy.folder && duck_is_select(copy.query)) {
+        status = write_embedded(session, &copy, result, err);
+    } else if (status == SHOAL_OK && copy.path != NULL && session->rejects != NULL) {
+        status = copy_to_file(session, &copy, result, err);
+    } else if (status == SHOAL_OK || status == SHOAL_UNSUPPORTED) {
+        status = run_embedded(session, sql, result, err);
+    }
+    copy_free(&copy);
+    return status;
+}
+
+static shoal_status run_statement(struct session *session, const char *sql,
+                                  struct delta_write *table, struct duck_result **result,
+                                  struct shoal_error *err) {
+    struct statement statement = {0};
+    if (session->options.workers == 0) return run_alone(session, sql, table, result, err);
+    shoal_status status = read_statement(session, sql, table, &statement, err);
+    if (status == SHOAL_OK) status = run_planned(session, &statement, result, err);
+    // A defect of the planner must not cost the user an answer.
+    if (status == SHOAL_INTERNAL || status == SHOAL_UNSUPPORTED)
+        status = run_alone(session, sql, table, result, err);
+    statement_free(&statement);
+    return status;
+}
+
+// With Delta tables, read and written, as DuckDB knows them.
+static shoal_status run_rewritten(struct session *session, const char *sql,
+                                  struct duck_result **result, struct shoal_error *err) {
+    static const char nothing[] = "SELECT CAST(0 AS BIGINT) AS \"Count\"";
+    struct delta_write *table = NULL;
+    char *rewritten = NULL;
+    shoal_status status = delta_sink_open(session->conn, sql, &table, err);
+    if (status == SHOAL_OK && delta_sink_is_done(table)) {
+        status = duck_query_batches(session->conn, nothing, result, err);
+    } else if (status == SHOAL_OK) {
+        status = delta_rewrite(session->conn, sql, &rewritten, err);
+        if (status == SHOAL_OK)
+            status =
+                run_statement(session, rewritten ? rewritten : sql, table, result, err);
+    }
+    delta_write_free(table);
+    free(rewritten);
+    return status;
+}
+
+shoal_status session_rows(struct session *session, const char *sql,
+                          struct duck_result **result, struct shoal_error *err) {
+    bool entered = false;
+    *result = NULL;
+    shoal_status status = limits_balanced(sql, err);
+    if (status == SHOAL_OK) status = database_enter(session, sql, &entered, err);
+    if (status != SHOAL_OK) return status;
+    status = run_rewritten(session, sql, result, err);
+    if (database_retry(session, &status, err))
+        status = run_rewritten(session, sql, result, err);
+    if (entered) database_leave(session);
+    return status;
+}
+
+// Does the statement keep what is rejected? Then *rewritten reads its files so; else it
+// is NULL. keeper and copy are to live as long as the statement.
+static shoal_status open_rejects(struct session *session, const char *sql,
+                                 struct rejects *keeper, struct copy *copy,
+                                 char **rewritten, struct shoal_error *err) {
+    struct shoal_error ignored;
+    *keeper = (struct rejects){.folder = session->options.rejects_dir,
+                               .limit = session->options.rejects_limit};
+    *rewritten = NULL;
+    if (is_copy(sql)) (void)copy_parse(sql, copy, &ignored);  // whose errors come later
+    if (copy->rejects != NULL) keeper->folder = copy->rejects;
+    if (copy->rejects_limit != REJECTS_NO_LIMIT) keeper->limit = copy->rejects_limit;
+    if (keeper->folder == NULL && copy->rejects_limit != REJECTS_NO_LIMIT)
+        return shoal_fail(err, SHOAL_USER, "REJECTS_LIMIT goes with REJECTS 'folder'");
+    if (keeper->folder == NULL) return SHOAL_OK;
+    shoal_status status = rejects_clear(session->conn, err);
+    if (status == SHOAL_OK) status = rejects_rewrite(sql, rewritten, err);
+    if (status == SHOAL_OK) session->rejects = keeper;
+    return status;
+}
+
+static void close_rejects(struct session *session, struct rejects *keeper) {
+    struct shoal_error ignored;
+    if (session->rejects != NULL) (void)rejects_clear(session->conn, &ignored);
+    session->rejects = NULL;
+    rejects_free(keeper);
+}
+
+shoal_status session_query(struct session *session, const char *sql,
+                           enum result_format format, FILE *out,
+                           struct shoal_error *err) {
+    struct duck_result *result = NULL;
+    struct rejects keeper;
+    struct copy copy = {.rejects_limit = REJECTS_NO_LIMIT};
+    char *rewritten = NULL;
+    shoal_status status = open_rejects(session, sql, &keeper, &copy, &rewritten, err);
+    if (status == SHOAL_OK)
+        status = session_rows(session, rewritten ? rewritten : sql, &result, err);
+    if (status == SHOAL_OK && duck_result_has_rows(result)) {
+        status = format_result(result, format, out, err);
+    }
+    duck_result_free(result);
+    if (status == SHOAL_OK && session->rejects != NULL)
+        status = rejects_settle(session->rejects, session->conn, err);
+    close_rejects(session, &keeper);
+    copy_free(&copy);
+    free(rewritten);
+    if (session->options.cancelled != NULL && *session->options.cancelled) {
+        status = shoal_fail(err, SHOAL_CANCELLED, "cancelled");
+    }
+    return status;
+}
+
+static shoal_status explain_stages(struct session *session, const struct stages *stages,
+                                   const struct statement *statement, bool analyze,
+                                   bool json, FILE *out, struct shoal_error *err) {
+    struct stage_stats *stats = calloc(stages->count, sizeof *stats);
+    struct duck_result *result = NULL;
+    struct text text = {0};
+    char *plan_json = NULL;
+    shoal_status status = SHOAL_OK;
+    if (stats == NULL) return shoal_no_memory(err);
+    if (analyze) status = run_stages(session, stages, statement, stats, &result, err);
+    for (bool more = analyze; status == SHOAL_OK && more;) {
+        status = duck_result_next(result, &more, err);
+        if (statement->copy.path == NULL && statement->insert.head == NULL)
+            stats[stages->count - 1].rows += duck_result_rows(result);
+    }
+    if (status == SHOAL_OK && json) {
+        status = stages_explain_json(stages, analyze ? stats : NULL, &plan_json, err);
+        if (status == SHOAL_OK) fprintf(out, "%s\n", plan_json);
+    } else if (status == SHOAL_OK) {
+        stages_explain(stages, analyze ? stats : NULL, &text);
+        if (text.failed) status = shoal_no_memory(err);
+        if (status == SHOAL_OK) fputs(text.data, out);
+    }
+    free(plan_json);
+    text_free(&text);
+    duck_result_free(result);
+    free(stats);
+    return status;
+}
+
+// For EXPLAIN: where the rows go, if they are not the result.
+static shoal_status name_target(struct stages *stages, const struct statement *statement,
+                                struct shoal_error *err) {
+    struct text target = {0};
+    if (statement->copy.path != NULL) {
+        text_append(&target, "CopyTo ");
+        copy_append_target(&target, &statement->copy);
+    } else if (statement->insert.head != NULL) {
+        text_append(&target, statement->insert.head);
+    } else {
+        return SHOAL_OK;
+    }
+    stages->target = text_take(&target);
+    return stages->target == NULL ? shoal_no_memory(err) : SHOAL_OK;
+}
+
+static void explain_embedded(const char *reason, bool json, FILE *out) {
+    if (!json) {
+        fprintf(out, "Runs embedded, in one process: %s\n", reason);
+        return;
+    }
+    json_t *why = json_pack("{s:b, s:s}", "embedded", 1, "reason", reason);
+    json_dumpf(why, out, JSON_INDENT(2));
+    fputc('\n', out);
+    json_decref(why);
+}
+
+bool session_explains(const char *sql, bool last) {
+    struct copy copy = {0};
+    struct insert insert = {0};
+    struct shoal_error ignored;
+    bool explains = duck_is_select(sql);
+    if (!explains && is_copy(sql)) {
+        (void)copy_parse(sql, &copy, &ignored);
+        explains = copy.path != NULL;
+    } else if (!explains && last && insert_begins(sql)) {
+        (void)insert_parse(sql, &insert, &ignored);
+        explains = insert.head != NULL;
+    }
+    copy_free(&copy);
+    insert_free(&insert);
+    return explains;
+}
+
+static shoal_status explain_statement(struct session *session, const char *sql,
+                                      bool analyze, bool json, FILE *out,
+                                      struct shoal_error *err) {
+    struct stages *stages = NULL;
+    struct statement statement = {0};
+    struct delta_write *table = NULL;
+    char *rewritten = NULL;
+    shoal_status status = delta_sink_open(session->conn, sql, &table, err);
+    bool done = status != SHOAL_OK || delta_sink_is_done(table);
+    if (!done) status = delta_rewrite(session->conn, sql, &rewritten, err);
+    if (!done && status == SHOAL_OK)
+        status =
+            read_statement(session, rewritten ? rewritten : sql, table, &statement, err);
+    struct purpose purpose = {.sink = statement.copy.folder, .explain = true};
+    if (!done && status == SHOAL_OK)
+        status = plan(session, statement.select, &purpose, &stages, err);
+    if (stages != NULL && status == SHOAL_OK)
+        status = name_target(stages, &statement, err);
+    if (stages != NULL && status == SHOAL_OK) {
+        status = explain_stages(session, stages, &statement, analyze, json, out, err);
+    } else if (status == SHOAL_UNSUPPORTED || status == SHOAL_INTERNAL) {
+        explain_embedded(err->message, json, out);
+        status = SHOAL_OK;
+    }
+    stages_free(stages);
+    delta_write_free(table);
+    statement_free(&statement);
+    free(rewritten);
+    return status;
+}
+
+static shoal_status explain_entered(struct session *session, const char *sql,
+                                    bool analyze, bool json, FILE *out,
+                                    struct shoal_error *err) {
+    bool entered = false;
+    // To show how a table would be made makes no database.
+    bool only_shown =
+        session->database == DATABASE_MISSING && !analyze && insert_creates_table(sql);
+    shoal_status status = limits_balanced(sql, err);
+    if (status == SHOAL_OK && !only_shown)
+        status = database_enter(session, sql, &entered, err);
+    if (status != SHOAL_OK) return status;
+    status = explain_statement(session, sql, analyze, json, out, err);
+    if (entered) database_leave(session);
+    return status;
+}
+
+shoal_status session_explain(struct session *session, const char *sql, bool analyze,
+                             bool json, FILE *out, struct shoal_error *err) {
+    struct rejects keeper;
+    struct copy copy = {.rejects_limit = REJECTS_NO_LIMIT};
+    char *rewritten = NULL;
+    shoal_status status = open_rejects(session, sql, &keeper, &copy, &rewritten, err);
+    if (status == SHOAL_OK)
+        status = explain_entered(session, rewritten ? rewritten : sql, analyze, json, out,
+                                 err);
+    close_rejects(session, &keeper);
+    copy_free(&copy);
+    free(rewritten);
+    return status;
+}
