@@ -125,6 +125,15 @@ shoal_status duck_fail(duckdb_result *result, struct shoal_error *err) {
     if (type == DUCKDB_ERROR_INTERRUPT) status = SHOAL_CANCELLED;
     if (type == DUCKDB_ERROR_IO && strstr(message, "No space left") != NULL)
         status = SHOAL_IO;
+    // s3:// and https:// paths, and all else that isn't built in.
+    bool extension = strstr(message, "Extension \"") != NULL &&
+                     strstr(message, "Install it first using") != NULL;
+    if (extension) {
+        return shoal_fail(err, status,
+                          "%s\nWhere there is no network, put the file that was made for "
+                          "DuckDB %s at that path, on every machine that has workers",
+                          message, duckdb_library_version());
+    }
     if (type != DUCKDB_ERROR_OUT_OF_MEMORY) return shoal_fail(err, status, "%s", message);
     // DuckDB's advice is about settings that shoal gives itself.
     bool spill = strstr(message, "max_temp_directory_size") != NULL;

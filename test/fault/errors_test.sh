@@ -27,6 +27,14 @@ for where in "" "--workers 2 ${spools[*]}"; do
     check "a value that does not cast $where" fails 1 'seven' \
         sql "SELECT sum(s::INTEGER) FROM '$work/bad.parquet'" "${options[@]}"
 done
+# Without the extension that such paths need, whatever this machine has installed.
+remote="SET autoinstall_known_extensions = false; SET extension_directory = '$work/none'; FROM"
+for where in "" "--workers 2 ${spools[*]}"; do
+    read -ra options <<<"$where"
+    check "object storage $where" fails 1 'INSTALL httpfs' sql "$remote 's3://bucket/t.parquet'" "${options[@]}"
+    check "without a network $where" fails 1 'on every machine that has workers' \
+        sql "$remote read_csv('https://localhost/t.csv')" "${options[@]}"
+done
 check "the line of a value" fails 1 "LINE 2:   'a'::INT" sql $'SELECT 1,\n  \'a\'::INT'
 check "the stage's SQL is named" fails 1 'in stage 0, task' \
     sql "SELECT sum(s::INTEGER) FROM '$work/bad.parquet'" --workers 2 "${spools[@]}"
