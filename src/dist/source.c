@@ -7,6 +7,7 @@
 // were found for all are pinned, by name: the dialect of each CSV file, its header and
 // the order of its columns stay its own.
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -61,7 +62,8 @@ static const struct option {
     {"hive_types", PARQUET | CSV | JSON, USE_PATH},
     {"hive_types_autocast", PARQUET | CSV | JSON, USE_DETECT},
     {"filename", PARQUET | CSV | JSON, USE_PATH},
-    {"union_by_name", PARQUET | JSON, USE_NAMES},
+    {"union_by_name", PARQUET, USE_NAMES},
+    {"union_by_name", JSON, USE_DETECT},
     {"binary_as_string", PARQUET, USE_KEEP},
     {"file_row_number", PARQUET, USE_KEEP},
     {"auto_detect", CSV, USE_WHOLE},
@@ -107,7 +109,6 @@ static const struct option {
     {"buffer_size", CSV, USE_WHOLE},
     {"parallel", CSV, USE_WHOLE},
     {"null_padding", CSV, USE_WHOLE},
-    {"strict_mode", CSV, USE_WHOLE},
     {"encoding", CSV, USE_WHOLE},
     {"format", JSON, USE_FORMAT},
     {"maximum_object_size", JSON, USE_KEEP},
@@ -170,7 +171,7 @@ static bool take_option(struct planner *planner, json_t *given, struct file_set 
             to = &texts->dialect;
             break;
         case USE_NAMES:
-            source->by_name = source->kind == SCAN_PARQUET && says_true(text);
+            source->by_name = says_true(text);
             break;
         case USE_SCHEMA:
             source->positional = source->kind == SCAN_CSV;
@@ -274,6 +275,62 @@ static bool split_schema(struct file_set *set, const struct schema *bare, bool *
     return set->source.filename != NULL || own == bare->count;
 }
 
+// Of several CSV files the later ones are read in the first one's dialect, if they fit
+// it; alone, one of them could be taken for something else. One that doesn't fit fails.
+static bool pin_dialect(struct planner *planner, const struct file_set *set,
+                        struct text *pinned) {
+    static const char *const given[][2] = {
+        {", delim = ", ", sep = "}, {", quote = ", NULL}, {", escape = ", NULL}};
+    static const char *const names[] = {"delim", "quote", "escape"};
+    struct text sql = {0};
+    struct duck_result *result = NULL;
+    struct shoal_error ignored;
+    text_append(&sql, "SELECT Delimiter, Quote, Escape FROM sniff_csv(");
+    text_append_literal(&sql, set->files[0].path);
+    text_printf(&sql, "%s%s)", set->source.options, set->source.dialect);
+    bool ok = !sql.failed && duck_query_text(planner->trees.conn, sql.data, &result,
+                                             &ignored) == SHOAL_OK;
+    text_free(&sql);
+    ok = ok && duck_result_rows(result) > 0;
+    for (size_t i = 0; ok && i < sizeof names / sizeof *names; i++) {
+        const char *value = duck_result_text(result, i, 0);
+        if (strstr(set->source.dialect, given[i][0]) != NULL ||
+            (given[i][1] != NULL && strstr(set->source.dialect, given[i][1]) != NULL))
+            continue;
+        text_printf(pinned, ", %s = ", names[i]);
+        text_append_literal(pinned,
+                            strcmp(value ? value : "", "(empty)") == 0 ? "" : value);
+    }
+    duck_result_free(result);
+    return ok;
+}
+
+#define HEADER_MOST 65536
+
+// The first line of a file that isn't compressed; NULL: it can't be seen.
+static char *first_line(const char *path) {
+    char *line = scan_file_packed(path) ? NULL : malloc(HEADER_MOST);
+    FILE *file = line == NULL ? NULL : fopen(path, "re");
+    bool read = file != NULL && fgets(line, HEADER_MOST, file) != NULL;
+    if (file != NULL) fclose(file);
+    if (read) return line;
+    free(line);
+    return NULL;
+}
+
+// Where errors are ignored nothing shows that a file is not like the others.
+static bool alike(const struct file_set *set) {
+    char *first = first_line(set->files[0].path);
+    bool same = first != NULL;
+    for (size_t i = 1; same && i < set->file_count; i++) {
+        char *line = first_line(set->files[i].path);
+        same = line != NULL && strcmp(line, first) == 0;
+        free(line);
+    }
+    free(first);
+    return same;
+}
+
 bool source_pin(struct planner *planner, struct file_set *set,
                 const struct schema *bare) {
     struct scan_source *source = &set->source;
@@ -288,6 +345,22 @@ bool source_pin(struct planner *planner, struct file_set *set,
     if (source->kind == SCAN_JSON && source->columns.count == 1 &&
         strcmp(source->columns.columns[0].name, "json") == 0)
         return refuse_set(set, "its values are no objects", "");
+    // Whether a later file begins with a header DuckDB finds out by what the first has.
+    if (source->kind == SCAN_CSV && set->file_count > 1 && !source->positional &&
+        source->columns.count > 0 &&
+        strcmp(source->columns.columns[0].name, "column0") == 0 &&
+        strstr(source->dialect, ", header = ") == NULL)
+        return refuse_set(set, "its files seem to have no header: say header = false",
+                          "");
+    if (source->kind == SCAN_CSV && set->file_count > 1 &&
+        strstr(source->dialect, ", ignore_errors = ") != NULL && !alike(set))
+        return refuse_set(
+            set, "its files begin with other lines, whose errors would be ignored", "");
+    if (source->kind == SCAN_CSV && set->file_count > 1 &&
+        !pin_dialect(planner, set, &pinned)) {
+        text_free(&pinned);
+        return refuse_set(set, "its dialect can't be told from its first file", "");
+    }
     text_append(&pinned, layout_of(set));
     if (strstr(layout_of(set), ", columns = ") == NULL) {
         text_append(&pinned, source->kind == SCAN_CSV ? ", types = " : ", columns = ");
@@ -299,7 +372,6 @@ bool source_pin(struct planner *planner, struct file_set *set,
                     hive ? ", hive_partitioning = true" : ", hive_partitioning = false");
     source->hive = hive;
     if (hive) text_append(&pinned, ", hive_types_autocast = false");
-    (void)planner;
     return take_text(&pinned, &source->pinned);
 }
 

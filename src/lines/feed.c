@@ -1,9 +1,10 @@
 // The pipe's life: the starting thread opens it for reading first, without waiting, so
 // that the feeding thread can open it for writing at once; both keep it from being at an
 // end before the reader comes. The feeding thread must not close it before the reader has
-// opened it (an open for reading waits for a writer, whatever is in the pipe), and
-// inotify tells when that was. lines_feed_end closes the reading end, which ends a
-// feeding thread that still writes, and wakes one that still waits.
+// it open (an open for reading waits for a writer, whatever is in the pipe), and some
+// open it twice before they read: so it waits until the pipe is empty, and inotify tells
+// when to look. lines_feed_end closes the reading end, which ends a feeding thread that
+// still writes, and wakes one that still waits.
 #include "lines/feed.h"
 
 #include <errno.h>
@@ -16,6 +17,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -25,7 +27,7 @@ struct lines_feed {
     char *pipe_path;
     char *path;
     uint64_t first, end;
-    int file, reader, writer, opened, ended;
+    int file, reader, writer, reads, ended;
     pthread_t thread;
     bool running;
     struct shoal_error error;
@@ -60,9 +62,15 @@ static bool feed_bytes(struct lines_feed *feed) {
 }
 
 static void await_reader(const struct lines_feed *feed) {
-    struct pollfd any[] = {{.fd = feed->opened, .events = POLLIN},
+    char events[4096];
+    struct pollfd any[] = {{.fd = feed->reads, .events = POLLIN},
                            {.fd = feed->ended, .events = POLLIN}};
-    while (poll(any, 2, -1) < 0 && errno == EINTR) continue;
+    int left = 0;
+    while (ioctl(feed->writer, FIONREAD, &left) == 0 && left > 0) {
+        while (poll(any, 2, -1) < 0 && errno == EINTR) continue;
+        if (any[1].revents != 0) return;
+        while (read(feed->reads, events, sizeof events) < 0 && errno == EINTR) continue;
+    }
 }
 
 static void *feed_thread(void *ctx) {
@@ -83,10 +91,10 @@ static shoal_status open_pipe(struct lines_feed *feed, struct shoal_error *err) 
                           strerror(errno));
     feed->reader = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
     feed->writer = open(path, O_WRONLY | O_CLOEXEC);
-    feed->opened = inotify_init1(IN_CLOEXEC);
+    feed->reads = inotify_init1(IN_CLOEXEC);
     feed->ended = eventfd(0, EFD_CLOEXEC);
-    if (feed->reader < 0 || feed->writer < 0 || feed->opened < 0 || feed->ended < 0 ||
-        inotify_add_watch(feed->opened, path, IN_OPEN) < 0) {
+    if (feed->reader < 0 || feed->writer < 0 || feed->reads < 0 || feed->ended < 0 ||
+        inotify_add_watch(feed->reads, path, IN_ACCESS) < 0) {
         return shoal_fail(err, SHOAL_IO, "cannot open the pipe %s: %s", path,
                           strerror(errno));
     }
@@ -110,7 +118,7 @@ shoal_status lines_feed_start(const char *pipe_path, const char *path, uint64_t 
                                 .end = end,
                                 .reader = -1,
                                 .writer = -1,
-                                .opened = -1,
+                                .reads = -1,
                                 .ended = -1};
     bool named = feed->pipe_path != NULL && feed->path != NULL;
     feed->file = named ? open(path, O_RDONLY | O_CLOEXEC) : -1;
@@ -146,7 +154,7 @@ shoal_status lines_feed_end(struct lines_feed *feed, struct shoal_error *err) {
     shoal_status status = feed->error.status;
     if (status != SHOAL_OK && err != NULL) *err = feed->error;
     close_any(feed->file);
-    close_any(feed->opened);
+    close_any(feed->reads);
     close_any(feed->ended);
     if (feed->pipe_path != NULL) unlink(feed->pipe_path);
     free(feed->pipe_path);

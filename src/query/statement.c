@@ -90,6 +90,7 @@ static bool failed_in_files(const struct stages *stages, const struct shoal_erro
                                         "Malformed JSON",
                                         "JSON transform error",
                                         "do not exist in the CSV File",
+                                        "Error when sniffing file",
                                         "Schema mismatch between globbed files",
                                         NULL};
     bool reading = false, scans = false;
@@ -123,6 +124,9 @@ static shoal_status run_planned(struct session *session,
         if (status == SHOAL_OK)
             status = run_stages(session, stages, statement, NULL, result, err);
     }
+    // DuckDB minds a column that a file lacks only where the query reads it.
+    if (status == SHOAL_USER && strcasestr(err->message, "schema mismatch") != NULL)
+        status = SHOAL_UNSUPPORTED;
     stages_free(stages);
     return status;
 }

@@ -9,4 +9,9 @@ for seed in ${SEEDS:-1 2 3}; do
     check "seed $seed" python3 "$root/test/random/random_queries.py" --shoal "$SHOAL" \
         --seed "$seed" --count "${COUNT:-$count}"
 done
+# Random CSV and JSON files, read in parts as one reader reads them.
+for seed in ${SEEDS:-1 2}; do
+    check "text files, seed $seed" python3 "$root/test/random/text_files.py" --shoal "$SHOAL" \
+        --seed "$seed" --count "${COUNT:-$((count / 3))}"
+done
 finish

@@ -188,6 +188,15 @@ static void test_feed(void **state) {
         assert_memory_equal(seen, data + 5, size);
         assert_int_equal(access(pipe, F_OK), -1);
     }
+    // A reader that opens it twice before it reads.
+    assert_int_equal(lines_feed_start(pipe, path, 0, 100, &feed, &err), SHOAL_OK);
+    int first = open(pipe, O_RDONLY);
+    assert_true(first >= 0);
+    size_t twice = all;
+    read_pipe(pipe, seen, &twice);
+    close(first);
+    assert_int_equal(twice, 100);
+    assert_int_equal(lines_feed_end(feed, &err), SHOAL_OK);
     // A reader that stops early, and none at all.
     assert_int_equal(lines_feed_start(pipe, path, 0, all, &feed, &err), SHOAL_OK);
     size_t some = 1000;
