@@ -343,6 +343,8 @@ static void test_broken(void **state) {
          "which is not read"},
         {PROTOCOL METADATA(FIELD("a", "\\\"decimal(39,2)\\\""), "", "") ADD("one"),
          "which is not read"},
+        {PROTOCOL METADATA(FIELD("a", INT) "," FIELD("b", "\\\"binary\\\""), "\"b\"", ""),
+         "the partition column of binary b"},
         {PLAIN ADD("s3://bucket/one"), "not in a local folder: s3://bucket/one"},
         {PLAIN ADD("a%2Ab"), "* ? ["},
         {PLAIN ADD("a%00b"), "* ? ["},
