@@ -228,7 +228,7 @@ one_replaced() { # each says that it wrote, or that another was first; a winner'
         fi
     done
     [ "$(find "$log" -name '*.json' | wc -l)" = $((winners + 1)) ] && [ "$winners" -ge 1 ] && no_strays &&
-        [ "$(value "SELECT count(*) % 1000 + (count(*) = 0)::INT FROM '$out'")" = 0 ]
+        [ "$(value "SELECT count(*) % 1000 = 0 AND count(*) = max(i) + 1 FROM '$out'")" = true ]
 }
 one_job() {
     start_table && writers "APPEND, JOB_ID 'x'" && [ "${codes[*]}" = "0 0 0 0" ] && no_strays &&
