@@ -106,7 +106,8 @@ static shoal_status check_partitions(struct delta_snapshot *snapshot,
         const char *text = json_string_value(name);
         if (text == NULL || delta_field(snapshot, text) == NULL)
             return broken(snapshot, "a partition column is none of the schema", err);
-        if (delta_type_has(json_object_get(delta_field(snapshot, text), "type"), "binary"))
+        if (delta_type_has(json_object_get(delta_field(snapshot, text), "type"),
+                           "binary"))
             return refuse(snapshot, "the partition column of binary ", text, err);
     }
     if (json_array_size(snapshot->fields) == i && i > 0)
