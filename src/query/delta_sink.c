@@ -124,13 +124,15 @@ static shoal_status sync_path(const char *path, struct shoal_error *err) {
     return status;
 }
 
-// The file, and the folder that it is in when that is another than the one before.
+#define SYNC_FILES 64  // more are forced to the disk with all else of its file system
+
 static shoal_status move_file(const struct sink *sink, const char *ready, size_t number,
                               struct shoal_error *err) {
     const char *path = sink->files[number].path;
     char *from = sink_join(ready, path), *to = sink_join(sink->target, path);
     shoal_status status = from && to ? SHOAL_OK : shoal_no_memory(err);
-    if (status == SHOAL_OK) status = sync_path(from, err);
+    if (status == SHOAL_OK && sink->file_count <= SYNC_FILES)
+        status = sync_path(from, err);
     if (status == SHOAL_OK) status = sink_make_parents(to, err);
     if (status == SHOAL_OK && io_rename(from, to) != 0)
         status = sink_io_failed("move a file to", to, err);
@@ -139,27 +141,35 @@ static shoal_status move_file(const struct sink *sink, const char *ready, size_t
     return status;
 }
 
-static shoal_status sync_folders(const struct sink *sink, struct shoal_error *err) {
-    shoal_status status = sync_path(sink->target, err);
-    size_t before = 0;  // the length of the last file's folder
-    for (size_t i = 0; status == SHOAL_OK && i < sink->file_count; i++) {
-        const char *path = sink->files[i].path;
-        const char *slash = strrchr(path, '/');
-        size_t length = slash == NULL ? 0 : (size_t)(slash - path);
-        bool same = i > 0 && length == before &&
-                    strncmp(path, sink->files[i - 1].path, length) == 0;
-        before = length;
-        if (length == 0 || same) continue;
-        char *file = sink_join(sink->target, path);
-        if (file == NULL) return shoal_no_memory(err);
-        // up to the table itself: folders above may be new as well
-        for (char *end; status == SHOAL_OK && (end = strrchr(file, '/')) != NULL &&
-                        (size_t)(end - file) > strlen(sink->target);) {
-            *end = '\0';
-            status = sync_path(file, err);
-        }
-        free(file);
+// A file's folder, and those above it up to the table: they may be new as well.
+static shoal_status sync_above(const struct sink *sink, const char *path,
+                               struct shoal_error *err) {
+    char *folder = sink_join(sink->target, path);
+    shoal_status status = folder == NULL ? shoal_no_memory(err) : SHOAL_OK;
+    for (char *end; status == SHOAL_OK && (end = strrchr(folder, '/')) != NULL &&
+                    (size_t)(end - folder) >= strlen(sink->target);) {
+        *end = '\0';
+        status = sync_path(folder, err);
     }
+    free(folder);
+    return status;
+}
+
+static shoal_status sync_all(const struct sink *sink, struct shoal_error *err) {
+    int fd = open(sink->target, O_RDONLY | O_CLOEXEC);
+    shoal_status status = SHOAL_OK;
+    if (fd < 0 || syncfs(fd) != 0)
+        status = sink_io_failed("force to the disk", sink->target, err);
+    if (fd >= 0) close(fd);
+    return status;
+}
+
+// Before they count, the files' names must last as well.
+static shoal_status sync_names(const struct sink *sink, struct shoal_error *err) {
+    shoal_status status = SHOAL_OK;
+    if (sink->file_count > SYNC_FILES) return sync_all(sink, err);
+    for (size_t i = 0; status == SHOAL_OK && i < sink->file_count; i++)
+        status = sync_above(sink, sink->files[i].path, err);
     return status;
 }
 
@@ -224,7 +234,7 @@ static shoal_status delta_publish(struct sink *sink, const char *ready,
         return sink_io_failed("make the folder", sink->target, err);
     for (size_t i = 0; status == SHOAL_OK && i < sink->file_count; i++)
         status = move_file(sink, ready, i, err);
-    if (status == SHOAL_OK) status = sync_folders(sink, err);
+    if (status == SHOAL_OK) status = sync_names(sink, err);
     if (status == SHOAL_OK) status = commit(sink, err);
     if (status != SHOAL_OK) remove_files(sink);
     return status;
