@@ -318,13 +318,36 @@ static shoal_status io_failed(const struct commit *commit, const char *what,
                       strerror(errno));
 }
 
+shoal_status delta_put_if_absent(const char *from, const char *to, bool *lost,
+                                 struct shoal_error *err) {
+    struct stat at;
+    *lost = false;
+    if (io_link(from, to) == 0) return SHOAL_OK;
+    bool no_links = errno == EPERM || errno == EOPNOTSUPP || errno == EINVAL;
+    if (no_links && renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
+        return SHOAL_OK;
+    if (errno != EEXIST)
+        return shoal_fail(err, SHOAL_IO, "cannot write the file %s of the Delta log: %s",
+                          to, strerror(errno));
+    // NFS may do it twice when an answer is lost.
+    *lost = stat(from, &at) != 0 || at.st_nlink < 2;
+    return SHOAL_OK;
+}
+
+shoal_status delta_create(const char *path, int *fd, struct shoal_error *err) {
+    *fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
+    return *fd >= 0
+               ? SHOAL_OK
+               : shoal_fail(err, SHOAL_IO, "cannot create %s: %s", path, strerror(errno));
+}
+
 static shoal_status write_whole(const struct commit *commit, const char *path,
                                 const char *text, int64_t version) {
     struct text transaction = {0};
     if (unlink(path) != 0 && errno != ENOENT) return io_failed(commit, "remove", path);
-    int fd = open(path, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0666);
-    if (fd < 0) return io_failed(commit, "create", path);
-    shoal_status status = SHOAL_OK;
+    int fd = -1;
+    shoal_status status = delta_create(path, &fd, commit->err);
+    if (status != SHOAL_OK) return status;
     if (commit->write->job_id != NULL) {
         json_t *action = json_pack("{s:{s:s, s:I, s:I}}", "txn", "appId",
                                    commit->write->job_id, "version", (json_int_t)version,
@@ -338,21 +361,6 @@ static shoal_status write_whole(const struct commit *commit, const char *path,
     if (close(fd) != 0 && status == SHOAL_OK) status = io_failed(commit, "write", path);
     text_free(&transaction);
     return status;
-}
-
-// Gives the file its name in the log; *lost: the name was there.
-static shoal_status put_if_absent(const struct commit *commit, const char *from,
-                                  const char *to, bool *lost) {
-    struct stat at;
-    *lost = false;
-    if (io_link(from, to) == 0) return SHOAL_OK;
-    bool no_links = errno == EPERM || errno == EOPNOTSUPP || errno == EINVAL;
-    if (no_links && renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
-        return SHOAL_OK;
-    if (errno != EEXIST) return io_failed(commit, "write the commit", to);
-    // NFS may do it twice when an answer is lost.
-    *lost = stat(from, &at) != 0 || at.st_nlink < 2;
-    return SHOAL_OK;
 }
 
 static shoal_status sync_folder(const struct commit *commit, const char *path) {
@@ -421,7 +429,8 @@ static shoal_status claim(const struct commit *commit, const char *text,
         char *path = delta_commit_path(write->dir, *version);
         status = path == NULL ? shoal_no_memory(commit->err)
                               : write_whole(commit, scratch, text, *version);
-        if (status == SHOAL_OK) status = put_if_absent(commit, scratch, path, &lost);
+        if (status == SHOAL_OK)
+            status = delta_put_if_absent(scratch, path, &lost, commit->err);
         if (status == SHOAL_OK && lost) status = follow(commit, path, *version, before);
         free(path);
         if (!lost || *before || status != SHOAL_OK) break;
@@ -449,8 +458,10 @@ shoal_status delta_commit(const struct delta_write *write, const struct delta_fi
         status = io_failed(&commit, "make the folder", log.data);
     if (status == SHOAL_OK)
         status = claim(&commit, text.data, file.data, version, before);
-    // It counts already, whatever a power cut may still do to it.
-    if (status == SHOAL_OK && !*before && sync_folder(&commit, log.data) != SHOAL_OK)
+    // It counts already, whatever may still fail.
+    if (status == SHOAL_OK && !*before &&
+        (sync_folder(&commit, log.data) != SHOAL_OK ||
+         delta_checkpoint(write->conn, write->dir, *version, scratch, err) != SHOAL_OK))
         fprintf(stderr, "shoal: version %lld is committed, but: %s\n",
                 (long long)*version, err->message);
     json_decref(commit.partitions);

@@ -29,6 +29,17 @@ int64_t log_files_checkpoint(const struct log_files *files, int64_t version,
                              struct log_checkpoint *found);
 void log_files_free(struct log_files *files);
 
+// commit.c: a new file that whoever may read the folder may read.
+shoal_status delta_create(const char *path, int *fd, struct shoal_error *err);
+// Gives a file its name in the log if nobody else has it; *lost: somebody has.
+shoal_status delta_put_if_absent(const char *from, const char *to, bool *lost,
+                                 struct shoal_error *err);
+
+// checkpoint.c: writes the version's checkpoint, if it is due and if the table has
+// nothing that one written here would lose. scratch is a folder on the same file system.
+shoal_status delta_checkpoint(struct duck_conn *conn, const char *dir, int64_t version,
+                              const char *scratch, struct shoal_error *err);
+
 // check.c: what shoal reads; fills the snapshot's fields and partitions.
 shoal_status delta_check(struct delta_snapshot *snapshot, struct shoal_error *err);
 // Appends the text with %41 as A. False when a % is no such escape; it stands then.

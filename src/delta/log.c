@@ -54,11 +54,13 @@ static shoal_status apply_file(struct reading *reading, json_t *action, bool add
                       add ? "an \"add\" without a path" : "a \"remove\" without a path");
     char *key = file_key(action);
     if (key == NULL) return shoal_no_memory(reading->err);
-    json_t *files = reading->snapshot->files;
+    struct delta_snapshot *snapshot = reading->snapshot;
     if (add) {
-        status = kept(reading, json_object_set(files, key, action));
-    } else if (!reading->in_checkpoint) {
-        (void)json_object_del(files, key);  // it may be gone already
+        (void)json_object_del(snapshot->removes, key);
+        status = kept(reading, json_object_set(snapshot->files, key, action));
+    } else {
+        if (!reading->in_checkpoint) (void)json_object_del(snapshot->files, key);
+        status = kept(reading, json_object_set(snapshot->removes, key, action));
     }
     free(key);
     return status;
@@ -75,12 +77,11 @@ static shoal_status apply_metadata(struct reading *reading, json_t *metadata) {
     return SHOAL_OK;
 }
 
-static shoal_status apply_transaction(struct reading *reading, const json_t *action) {
+static shoal_status apply_transaction(struct reading *reading, json_t *action) {
     const char *id = json_string_value(json_object_get(action, "appId"));
-    json_t *version = json_object_get(action, "version");
-    if (id == NULL || !json_is_integer(version))
+    if (id == NULL || !json_is_integer(json_object_get(action, "version")))
         return broken(reading, "a \"txn\" without an appId or a version");
-    return kept(reading, json_object_set(reading->snapshot->txns, id, version));
+    return kept(reading, json_object_set(reading->snapshot->txns, id, action));
 }
 
 static shoal_status apply_sidecar(struct reading *reading, const json_t *action) {
@@ -364,12 +365,14 @@ shoal_status delta_snapshot_open(struct duck_conn *conn, const char *dir, int64_
     if (snapshot == NULL) return shoal_no_memory(err);
     snapshot->one_schema = true;
     snapshot->files = json_object();
+    snapshot->removes = json_object();
     snapshot->txns = json_object();
     snapshot->dir = realpath(dir, NULL);
     if (snapshot->dir == NULL) {
         status = shoal_fail(err, errno == ENOENT ? SHOAL_USER : SHOAL_IO,
                             "cannot open the Delta table %s: %s", dir, strerror(errno));
-    } else if (snapshot->files == NULL || snapshot->txns == NULL) {
+    } else if (snapshot->files == NULL || snapshot->removes == NULL ||
+               snapshot->txns == NULL) {
         status = shoal_no_memory(err);
     } else if (!delta_is_table(dir)) {
         status =
@@ -394,6 +397,7 @@ void delta_snapshot_free(struct delta_snapshot *snapshot) {
     json_decref(snapshot->fields);
     json_decref(snapshot->partitions);
     json_decref(snapshot->files);
+    json_decref(snapshot->removes);
     json_decref(snapshot->txns);
     free(snapshot);
 }

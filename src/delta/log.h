@@ -25,7 +25,8 @@ struct delta_snapshot {
     // The live files, their key to the add action; checked: path is a text, and
     // partitionValues has a text, null or nothing for each partition column.
     json_t *files;
-    json_t *txns;     // appId to the last version committed under it
+    json_t *removes;  // what a checkpoint says of files that are gone, by the same key
+    json_t *txns;     // appId to the last txn action of it; checked: version is a number
     bool one_schema;  // all of the history was read, and had one schema
 };
 

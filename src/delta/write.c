@@ -187,7 +187,7 @@ static shoal_status check_base(struct delta_write *write, struct shoal_error *er
     const json_t *committed =
         write->job_id == NULL ? NULL : json_object_get(write->base->txns, write->job_id);
     if (committed != NULL) {
-        write->committed = json_integer_value(committed);
+        write->committed = json_integer_value(json_object_get(committed, "version"));
         return SHOAL_OK;
     }
     if (write->mode == DELTA_ERROR_IF_EXISTS) {
@@ -213,7 +213,8 @@ shoal_status delta_write_open(struct duck_conn *conn, const char *dir,
         json_decref(partitions);
         return shoal_no_memory(err);
     }
-    *write = (struct delta_write){.dir = strdup(dir),
+    *write = (struct delta_write){.conn = conn,
+                                  .dir = strdup(dir),
                                   .mode = mode,
                                   .job_id = job_id ? strdup(job_id) : NULL,
                                   .committed = -1,

@@ -13,7 +13,8 @@ enum delta_mode {
 };
 
 struct delta_write {
-    char *dir;  // of the table, whole
+    struct duck_conn *conn;  // borrowed
+    char *dir;               // of the table, whole
     enum delta_mode mode;
     char *job_id;  // NULL: none
     // The version that the write builds on; NULL: the table is new.

@@ -33,7 +33,10 @@ ours="SELECT i, ['plain', 'a b/c=%2F', 'é \"q\" ''', 'NULL'][1 + i % 5] AS g, D
 "$SHOAL" sql "${options[@]}" "COPY ($ours) TO '$tables/ours' (FORMAT delta, PARTITION_BY (g, day));
     COPY ($ours) TO '$tables/flat' (FORMAT delta); COPY ($ours) TO '$tables/flat' (FORMAT delta, APPEND, JOB_ID 'x');
     COPY ($ours LIMIT 7) TO '$tables/flat' (FORMAT delta, OVERWRITE);
+    $(for i in 1 2 3 4 5 6 7 8 9; do echo "COPY ($ours LIMIT $i) TO '$tables/flat' (FORMAT delta, APPEND, JOB_ID 'job $i');"; done)
     COPY ($ours) TO '$tables/both' (FORMAT delta, PARTITION_BY (g, ok))" >/dev/null
+check "a checkpoint" test -e "$tables/flat/_delta_log/00000000000000000010.checkpoint.parquet"
+rm "$tables/flat/_delta_log"/0000000000000000000?.json
 check "Spark writes to it" spark append "$tables/both"
 check "and shoal again" "$SHOAL" sql "${options[@]}" "COPY (FROM '$tables/both' WHERE i > 50) TO '$tables/both' (FORMAT delta, APPEND)" >/dev/null
 both_rows() { [ "$("$SHOAL" sql --format csv "SELECT count(*), sum(i) FROM '$tables/both'" | tail -n 1)" = 298,$((2 * (4950 - 90) + 2 * (4950 - 1275))) ]; }

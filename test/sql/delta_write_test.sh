@@ -146,6 +146,18 @@ empty_text() {
         no_strays && holds 10 45
 }
 
+checkpoint() { # of version 10, which others can read without the commits before
+    local i
+    rm -rf "$out"
+    copy "SELECT i, g, small FROM t WHERE i < 10" "PARTITION_BY g" || return 1
+    for i in 1 2 3 4 5 6 7 8 9; do copy "SELECT i, g FROM t WHERE i < 10" "APPEND, JOB_ID 'job $i'" || return 1; done
+    SHOAL_FAULT=rename:EIO:1:_last_checkpoint copy "SELECT i, g, small FROM t WHERE i < 30" OVERWRITE 2>"$work/err" &&
+        grep -qF "version 10 is committed, but: its checkpoint was not written" "$work/err" && answer 30 &&
+        [ -e "$log/00000000000000000010.checkpoint.parquet" ] && rm "$log"/0000000000000000000?.json &&
+        copy "SELECT i, g, small FROM t WHERE i = 30" APPEND && no_polars=1 as_others "SELECT i, g, small FROM t WHERE i < 31" &&
+        copy "FROM t" "APPEND, JOB_ID 'job 9'" 2>"$work/err" && answer 0 && grep -qF "as version 9" "$work/err"
+}
+
 # What others ask of writers: a table with something that shoal does not honour.
 asks() { # SETTING WORDS OPTIONS
     rm -rf "$out"
@@ -180,16 +192,17 @@ for way in workers embedded; do
     check "$way: without a time zone" naive
     check "$way: no rows" empty
     check "$way: files of a size" in_order
-    check "$way: statistics" statistics
     check "$way: APPEND" appends
     check "$way: OVERWRITE" replaces
     check "$way: OVERWRITE_PARTITIONS" replaces_partitions
     check "$way: a job once" once
-    check "$way: refused" errors
-    check "$way: an empty text" empty_text
 done
+check "statistics" statistics
+check "refused" errors
+check "an empty text" empty_text
 check "partitions, as Polars reads them" whole "$flat" "PARTITION_BY (day, ok)"
 check "rows, as Polars reads them" whole "$flat"
+check "a checkpoint" checkpoint
 check "append-only" appends_to_append_only
 check "a constraint" asks "i > 0" "the constraint positive" APPEND
 check "a change feed" asks delta.enableChangeDataFeed "has the setting delta.enableChangeDataFeed" APPEND

@@ -334,6 +334,88 @@ static void test_statistics(void **state) {
     delta_write_free(write);
 }
 
+// ---- checkpoints
+
+static struct delta_snapshot *open_version(int64_t version) {
+    struct delta_snapshot *snapshot = NULL;
+    struct shoal_error err;
+    shoal_status status = delta_snapshot_open(conn, table, version, &snapshot, &err);
+    if (status != SHOAL_OK) print_error("%s\n", err.message);
+    assert_int_equal(status, SHOAL_OK);
+    return snapshot;
+}
+
+static bool has_checkpoint(int version) {
+    char path[160];
+    (void)snprintf(path, sizeof path, "%s/_delta_log/%020d.checkpoint.parquet", table,
+                   version);
+    return access(path, F_OK) == 0;
+}
+
+// What a checkpoint has to give back of an action: what is in it and not null.
+static bool same_actions(const json_t *before, const json_t *after) {
+    const char *key, *name;
+    json_t *action, *value;
+    json_object_foreach((json_t *)before, key, action) {
+        const json_t *other_action = json_object_get(after, key);
+        json_object_foreach(action, name, value) {
+            if (strcmp(name, "dataChange") == 0 || json_is_null(value)) continue;
+            if (!json_equal(value, json_object_get(other_action, name))) return false;
+        }
+    }
+    return json_object_size(before) == json_object_size(after);
+}
+
+// Ten more versions, and then without the commits that are in the checkpoint.
+static void test_checkpoints(void **state) {
+    (void)state;
+    other(0, PROTOCOL METADATA(FIELDS, "\"some.setting\":\"it's\"")
+                 ADD("g=x/1%20a", "\"x\"") ADD("g=y/2", "\"y\"") ADD("3", "null"));
+    for (int version = 1; version <= 9; version++) {
+        struct delta_write *write =
+            begin(DELTA_APPEND, version == 4 ? "my \"job\"" : NULL);
+        struct delta_file one = file;
+        struct shoal_error err;
+        char path[32];
+        int64_t made = -1;
+        bool before = false;
+        (void)snprintf(path, sizeof path, "g=x/%d", version);
+        one.path = path;
+        assert_int_equal(delta_commit(write, &one, 1, dir, &made, &before, &err),
+                         SHOAL_OK);
+        delta_write_free(write);
+    }
+    assert_false(has_checkpoint(9));
+    commits(begin(DELTA_OVERWRITE_PARTITIONS, NULL), 10);
+    assert_true(has_checkpoint(10));
+    struct delta_snapshot *with = open_version(10);
+    for (int version = 0; version <= 10; version++) forget(version);
+    struct delta_snapshot *without = open_version(DELTA_LATEST);
+    assert_int_equal(without->version, 10);
+    assert_int_equal(json_object_size(without->files), 3);
+    assert_int_equal(json_object_size(without->removes), 10);
+    assert_true(same_actions(with->files, without->files));
+    assert_true(same_actions(with->removes, without->removes));
+    assert_true(same_actions(with->txns, without->txns));
+    assert_true(json_equal(with->fields, without->fields));
+    assert_true(json_equal(json_object_get(with->metadata, "configuration"),
+                           json_object_get(without->metadata, "configuration")));
+    delta_snapshot_free(with);
+    delta_snapshot_free(without);
+    commits(begin(DELTA_APPEND, NULL), 11);
+}
+
+// A table whose checkpoints may need what is not known here gets none.
+static void test_no_checkpoint(void **state) {
+    (void)state;
+    other(0,
+          "{\"protocol\":{\"minReaderVersion\":1,\"minWriterVersion\":7,"
+          "\"writerFeatures\":[\"domainMetadata\"]}}\n" METADATA(FIELDS, ""));
+    for (int version = 1; version <= 9; version++) other(version, INFO);
+    commits(begin(DELTA_APPEND, NULL), 10);
+    assert_false(has_checkpoint(10));
+}
+
 // ---- what is refused
 
 static void test_refused(void **state) {
@@ -427,10 +509,10 @@ static void test_columns(void **state) {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void) {
-    const struct CMUnitTest tests[] = {TEST(test_appends),    TEST(test_schema_changes),
-                                       TEST(test_overwrites), TEST(test_partitions),
-                                       TEST(test_jobs),       TEST(test_new_tables),
-                                       TEST(test_actions),    TEST(test_statistics),
-                                       TEST(test_refused),    TEST(test_columns)};
+    const struct CMUnitTest tests[] = {
+        TEST(test_appends),    TEST(test_schema_changes), TEST(test_overwrites),
+        TEST(test_partitions), TEST(test_jobs),           TEST(test_new_tables),
+        TEST(test_actions),    TEST(test_statistics),     TEST(test_refused),
+        TEST(test_columns),    TEST(test_checkpoints),    TEST(test_no_checkpoint)};
     return cmocka_run_group_tests(tests, setup_all, teardown_all);
 }
