@@ -35,9 +35,15 @@ static const char *next_token(const char *at) {
     return duck_token_start(duck_token_end(at));
 }
 
+static bool is_letter(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
+}
+
 static bool is_one_of(const char *at, const char *const *words) {
-    for (; at != NULL && *words != NULL; words++) {
-        if (duck_token_is(at, *words)) return true;
+    if (at == NULL || !is_letter(*at)) return false;
+    size_t length = (size_t)(duck_token_end(at) - at);
+    for (; *words != NULL; words++) {
+        if (strncasecmp(at, *words, length) == 0 && (*words)[length] == '\0') return true;
     }
     return false;
 }
@@ -281,26 +287,29 @@ static shoal_status walk(struct rewrite *rewrite) {
     for (const char *at = duck_token_start(rewrite->sql); status == SHOAL_OK && *at;
          before = at, at = next) {
         struct level *level = &rewrite->levels[rewrite->depth - 1];
-        bool table = stands_table(rewrite, before, after_from);
+        bool may_be = *at == '(' || *at == '\'' || *at == '"';
+        bool table = may_be && stands_table(rewrite, before, after_from);
         next = next_token(at);
         after_from = false;
         if (*at == '(' || *at == '[' || *at == '{') {
-            struct level inner = {.in_from = table && *at == '(',
+            struct level inner = {.in_from = table,
                                   .operands = is_one_of(before, operands)};
             if (!push(rewrite, inner)) status = shoal_no_memory(rewrite->err);
         } else if (*at == ')' || *at == ']' || *at == '}') {
             if (rewrite->depth > 1) rewrite->depth--;
+        } else if (table && (is_quoted(at, '\'') || is_quoted(at, '"'))) {
+            status = replace_name(rewrite, at, is_one_of(before, shows) ? "FROM " : "");
+        } else if (!is_letter(*at)) {
+            continue;
         } else if (duck_token_is(at, "from")) {
             after_from = level->in_from = lists_tables(rewrite, before);
         } else if (ends_from(at)) {
             level->in_from = false;
-        } else if (duck_token_is(at, "delta_scan") && *next == '(' &&
+        } else if (*next == '(' && duck_token_is(at, "delta_scan") &&
                    (before == NULL || *before != '.')) {
             const char *end = next;
             status = replace_call(rewrite, at, &end);
             if (status == SHOAL_OK) next = duck_token_start(end);
-        } else if (table && (is_quoted(at, '\'') || is_quoted(at, '"'))) {
-            status = replace_name(rewrite, at, is_one_of(before, shows) ? "FROM " : "");
         }
     }
     return status;
