@@ -38,6 +38,21 @@ static int take_lock(const char *path) {
     return -1;
 }
 
+// Under another name first: a worker of the dead run that is still writing no longer
+// finds the folder, and can't put files into it while it is removed.
+static void remove_dead(const char *parent, const char *prefix, const char *path) {
+    struct text other = {0};
+    text_printf(&other, "%s/%sXXXXXX", parent, prefix);
+    bool moved = !other.failed && mkdtemp(other.data) != NULL;
+    if (moved && rename(path, other.data) == 0) {
+        spool_remove_tree(other.data);
+    } else {
+        if (moved) (void)rmdir(other.data);
+        spool_remove_tree(path);
+    }
+    text_free(&other);
+}
+
 static void sweep(const char *parent, const char *prefix,
                   bool (*undo)(const char *path)) {
     DIR *folder = opendir(parent);
@@ -57,7 +72,8 @@ static void sweep(const char *parent, const char *prefix,
             stat_of.st_uid == geteuid()) {
             int lock = take_lock(path.data);
             if (lock >= 0) {
-                if (undo == NULL || undo(path.data)) spool_remove_tree(path.data);
+                if (undo == NULL || undo(path.data))
+                    remove_dead(parent, prefix, path.data);
                 close(lock);
             }
         }
