@@ -16,6 +16,7 @@
 #include "base/text.h"
 
 #define PREFIX "shoal-"
+#define MARK ".shoal-spool"  // in each folder: it is one of these
 
 static int remove_one(const char *path, const struct stat *stat, int kind,
                       struct FTW *place) {
@@ -30,6 +31,35 @@ void spool_remove_tree(const char *path) {
     nftw(path, remove_one, 32, FTW_DEPTH | FTW_PHYS);
 }
 
+static bool is_dot(const char *name) {
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+// Removes the folder, its mark last: a worker that outlives its driver by a moment may
+// still make files in there, and then the next sweep must know the folder again.
+static void remove_marked(const char *path) {
+    struct text inside = {0}, mark = {0};
+    bool empty = true;
+    DIR *folder = opendir(path);
+    if (folder == NULL) return;
+    for (struct dirent *entry; (entry = readdir(folder)) != NULL;) {
+        if (is_dot(entry->d_name) || strcmp(entry->d_name, MARK) == 0) continue;
+        text_free(&inside);
+        text_printf(&inside, "%s/%s", path, entry->d_name);
+        if (!inside.failed) spool_remove_tree(inside.data);
+        empty = empty && !inside.failed && access(inside.data, F_OK) != 0;
+    }
+    closedir(folder);
+    text_printf(&mark, "%s/" MARK, path);
+    bool unmarked = empty && !mark.failed && (unlink(mark.data) == 0 || errno == ENOENT);
+    if (unmarked && rmdir(path) != 0) {
+        int fd = open(mark.data, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+        if (fd >= 0) close(fd);
+    }
+    text_free(&inside);
+    text_free(&mark);
+}
+
 // The lock of a folder, or -1 when someone lives in it.
 static int take_lock(const char *path) {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
@@ -38,19 +68,33 @@ static int take_lock(const char *path) {
     return -1;
 }
 
-// Under another name first: a worker of the dead run that is still writing no longer
-// finds the folder, and can't put files into it while it is removed.
-static void remove_dead(const char *parent, const char *prefix, const char *path) {
-    struct text other = {0};
-    text_printf(&other, "%s/%sXXXXXX", parent, prefix);
-    bool moved = !other.failed && mkdtemp(other.data) != NULL;
-    if (moved && rename(path, other.data) == 0) {
-        spool_remove_tree(other.data);
-    } else {
-        if (moved) (void)rmdir(other.data);
-        spool_remove_tree(path);
+// Did a process that is dead make this folder? Without a mark, it is empty and as mkdtemp
+// makes it: its maker died before the mark was there, or just after.
+static bool is_left(const char *path) {
+    struct text mark = {0};
+    struct stat at;
+    text_printf(&mark, "%s/" MARK, path);
+    bool marked = !mark.failed && lstat(mark.data, &at) == 0 && at.st_uid == geteuid();
+    text_free(&mark);
+    if (marked) return true;
+    return lstat(path, &at) == 0 && at.st_uid == geteuid() &&
+           at.st_mode == (S_IFDIR | 0700);
+}
+
+static void sweep_folder(const char *path, bool (*undo)(const char *path)) {
+    int lock = is_left(path) ? take_lock(path) : -1;
+    if (lock < 0) return;
+    // One that is empty goes at once, one without a mark in no other way.
+    struct text mark = {0};
+    text_printf(&mark, "%s/" MARK, path);
+    bool marked = !mark.failed && access(mark.data, F_OK) == 0;
+    text_free(&mark);
+    if (!marked) {
+        (void)rmdir(path);
+    } else if (undo == NULL || undo(path)) {
+        remove_marked(path);
     }
-    text_free(&other);
+    close(lock);
 }
 
 static void sweep(const char *parent, const char *prefix,
@@ -64,28 +108,16 @@ static void sweep(const char *parent, const char *prefix,
             continue;
         }
         struct text path = {0};
-        struct text mark = {0};
-        struct stat stat_of;
         text_printf(&path, "%s/%s", parent, entry->d_name);
-        text_printf(&mark, "%s/.shoal-spool", path.data ? path.data : "");
-        if (!path.failed && !mark.failed && lstat(mark.data, &stat_of) == 0 &&
-            stat_of.st_uid == geteuid()) {
-            int lock = take_lock(path.data);
-            if (lock >= 0) {
-                if (undo == NULL || undo(path.data))
-                    remove_dead(parent, prefix, path.data);
-                close(lock);
-            }
-        }
+        if (!path.failed) sweep_folder(path.data, undo);
         text_free(&path);
-        text_free(&mark);
     }
     closedir(folder);
 }
 
 static shoal_status mark_folder(const char *path, struct shoal_error *err) {
     struct text mark = {0};
-    text_printf(&mark, "%s/.shoal-spool", path);
+    text_printf(&mark, "%s/" MARK, path);
     int fd =
         mark.failed ? -1 : open(mark.data, O_CREAT | O_EXCL | O_WRONLY | O_CLOEXEC, 0600);
     text_free(&mark);
@@ -95,11 +127,11 @@ static shoal_status mark_folder(const char *path, struct shoal_error *err) {
     return SHOAL_OK;
 }
 
-shoal_status spool_open_as(struct spool *spool, const char *parent, const char *prefix,
-                           bool (*undo)(const char *path), struct shoal_error *err) {
+// *gone: another process took the folder for a dead one's, before it was locked.
+static shoal_status make_folder(struct spool *spool, const char *parent,
+                                const char *prefix, bool *gone, struct shoal_error *err) {
     struct text path = {0};
-    *spool = (struct spool){.lock = -1};
-    sweep(parent, prefix, undo);
+    *gone = false;
     text_printf(&path, "%s/%sXXXXXX", parent, prefix);
     spool->path = text_take(&path);
     if (spool->path == NULL) return shoal_no_memory(err);
@@ -113,7 +145,23 @@ shoal_status spool_open_as(struct spool *spool, const char *parent, const char *
     }
     spool->lock = take_lock(spool->path);
     shoal_status status = mark_folder(spool->path, err);
-    if (status != SHOAL_OK) spool_close(spool);
+    if (status != SHOAL_OK) {
+        *gone = access(spool->path, F_OK) != 0;
+        spool_close(spool);
+    }
+    return status;
+}
+
+#define TRIES 10
+
+shoal_status spool_open_as(struct spool *spool, const char *parent, const char *prefix,
+                           bool (*undo)(const char *path), struct shoal_error *err) {
+    bool gone = true;
+    shoal_status status = SHOAL_OK;
+    *spool = (struct spool){.lock = -1};
+    sweep(parent, prefix, undo);
+    for (int i = 0; gone && i < TRIES; i++)
+        status = make_folder(spool, parent, prefix, &gone, err);
     return status;
 }
 
@@ -131,7 +179,7 @@ shoal_status spool_open(struct spool *spool, const char *parent, const char *opt
 }
 
 void spool_close(struct spool *spool) {
-    if (spool->path != NULL) spool_remove_tree(spool->path);
+    if (spool->path != NULL) remove_marked(spool->path);
     spool_leave(spool);
 }
 

@@ -187,6 +187,9 @@ static shoal_status run_statements(const struct cli_options *options, bool expla
             // CREATE VIEW and the like before the query that is explained.
             status = session_query(session, statements[i], options->format, out, err);
         }
+        // What was written is done: whoever reads this may rely on it, whatever comes
+        // next.
+        (void)fflush(out);
         if (options->timer && status == SHOAL_OK)
             fprintf(stderr, "Time: %.3f s\n", clock_seconds() - start);
     }

@@ -102,7 +102,8 @@ shoal_status sink_open(struct sink *sink, const struct copy *copy, bool ordered,
                        struct shoal_error *err) {
     struct text file = {0}, options = {0};
     char *parent = NULL;
-    bool adds = copy->mode == WRITE_APPEND || copy->mode == WRITE_OVERWRITE_PARTITIONS;
+    // A reader that listed the old files must not find new ones under their names.
+    bool named = copy->mode != WRITE_ERROR_IF_EXISTS;
     *sink = (struct sink){
         .copy = copy,
         .kind = copy->table != NULL ? &delta_kind : &folder_kind,
@@ -122,7 +123,7 @@ shoal_status sink_open(struct sink *sink, const struct copy *copy, bool ordered,
         &options, "%s%s", copy->options,
         ordered && !copy->keeps_order && !copy->nested ? ", PRESERVE_ORDER true" : "");
     sink->options = text_take(&options);
-    sink->run = adds || sink->kind->unique ? new_run() : strdup("");
+    sink->run = named || sink->kind->unique ? new_run() : strdup("");
     text_free(&file);
     bool ok = sink->options != NULL && sink->run != NULL &&
               (copy->nested || sink->file != NULL);

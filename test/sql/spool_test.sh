@@ -79,4 +79,13 @@ check "a full memory and a full disk" env SHOAL_FAULT=write:ENOSPC:1+ bash -c "
 check "no such folder" fails 3 "choose another with --memory-dir" sql "$shuffle" --init "$work/init.sql" \
     --workers 2 "${spools[@]}" --memory-dir /proc/nowhere
 check "nothing is left in the end" nothing_left
+# What a process leaves that dies before its folder has a mark; a user's folder stays.
+swept() {
+    mkdir -m 700 "$work/spools" "$work/spools/shoal-abcdef" "$work/spools/shoal-ghijkl"
+    mkdir -m 755 "$work/spools/shoal-mnopqr"
+    touch "$work/spools/shoal-ghijkl/a file"
+    "$SHOAL" sql "SELECT count(*) FROM '$work/dims.parquet'" --workers 1 --temp-dir "$work/spools" >/dev/null &&
+        [ "$(cd "$work/spools" && echo *)" = "shoal-ghijkl shoal-mnopqr" ]
+}
+check "folders of the dead" swept
 finish
