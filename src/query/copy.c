@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/memory.h"
 #include "duck/duck.h"
 
 static const char *next_token(const char *at) {
@@ -88,8 +89,11 @@ static char *plain_word(const char *value) {
 
 struct parsing {
     struct copy *copy;
-    struct text rest;
+    struct text rest;       // of the options, for a task's COPY
+    struct text rewriting;  // and for one that puts its files together
     char *compression;
+    bool row_groups;        // their size is given
+    bool kept;              // files are as DuckDB wrote them
     const char *refused;    // an option of DuckDB's that shoal leaves to it
     const char *own;        // one that DuckDB doesn't have
     const char *not_delta;  // one that a Delta table's files can't have
@@ -166,12 +170,45 @@ static shoal_status take_switch(struct parsing *parsing, const struct option *op
 // Names of files that other writers know of are DuckDB's to give.
 static const char *const refused[] = {"overwrite_or_ignore", "filename_pattern", NULL};
 
+static const char *const row_group_options[] = {"row_group_size", "row_group_size_bytes",
+                                                "chunk_size", NULL};
+// With these, files can't be read back, or have as many row groups as they should.
+static const char *const kept_options[] = {"encryption_config", "row_groups_per_file",
+                                           NULL};
+// These are about the folder, not about one file in it.
+static const char *const folder_options[] = {
+    "partition_by",      "file_size_bytes", "write_partition_columns",
+    "hive_file_pattern", "preserve_order",  NULL};
+
+static bool is_one_of(const struct option *option, const char *const *names) {
+    for (; *names != NULL; names++) {
+        if (equals(option, *names)) return true;
+    }
+    return false;
+}
+
+// DuckDB's name is ORDER_BY: rows are sorted in each file, in a folder.
+static shoal_status take_sort(struct parsing *parsing, const struct option *option) {
+    struct copy *copy = parsing->copy;
+    const char *end = past_parentheses(option->value);
+    if (copy->sort_by != NULL || *option->value != '(' || end == NULL || *end != '\0') {
+        return shoal_fail(parsing->err, SHOAL_USER,
+                          "%s is one list of columns in parentheses, (a DESC, b)",
+                          option->name);
+    }
+    copy->folder = copy->nested = true;
+    copy->sort_by = text_between(option->value + 1, end - 1);
+    text_printf(&parsing->rest, ", ORDER_BY %s", option->value);
+    text_printf(&parsing->others, ", ORDER_BY %s", option->value);
+    return copy->sort_by == NULL ? shoal_no_memory(parsing->err) : SHOAL_OK;
+}
+
 // The log says where partitions are, and what their files hold.
 static const char *const not_delta[] = {"hive_file_pattern", "write_partition_columns",
                                         "encryption_config", NULL};
 
 static void append_option(struct text *list, const struct option *option) {
-    text_printf(list, "%s%s %s", list->size ? ", " : "", option->name, option->value);
+    text_printf(list, ", %s %s", option->name, option->value);
 }
 
 static shoal_status take_job(struct parsing *parsing, const struct option *option) {
@@ -234,12 +271,28 @@ static shoal_status take_option(struct parsing *parsing, const struct option *op
         parsing->compression = plain_word(option->value);
     }
     parsing->flat = parsing->flat || equals(option, "hive_file_pattern");
+    if (equals(option, "file_size_bytes")) {
+        char *size = plain_word(option->value);
+        if (size == NULL || !memory_parse(size, &copy->file_bytes)) copy->file_bytes = 0;
+        free(size);
+    }
     if (partitions && !take_partitions(copy, option))
         return shoal_no_memory(parsing->err);
+    parsing->row_groups = parsing->row_groups || is_one_of(option, row_group_options);
+    parsing->kept = parsing->kept || is_one_of(option, kept_options);
     copy->nested = copy->nested || equals(option, "file_size_bytes");
-    copy->keeps_order = copy->keeps_order || equals(option, "preserve_order");
+    if (equals(option, "preserve_order")) {
+        bool keeps = false;
+        status = read_bool(parsing, option, &keeps);
+        copy->keeps_order = true;
+        copy->any_order = !keeps;
+        if (status != SHOAL_OK) return status;
+    }
+    if (equals(option, "sort_by") || equals(option, "order_by"))
+        return take_sort(parsing, option);
     append_option(&parsing->rest, option);
     if (!partitions) append_option(&parsing->others, option);
+    if (!is_one_of(option, folder_options)) append_option(&parsing->rewriting, option);
     return SHOAL_OK;
 }
 
@@ -360,6 +413,27 @@ static shoal_status check_options(const struct parsing *parsing) {
     return SHOAL_OK;
 }
 
+#define ROW_GROUPS_A_FILE 5
+
+// DuckDB ends a file at the first row group that reaches its size: so they must be small
+// beside it. The size of a row group is one in memory, and nearly always less in the
+// file.
+static shoal_status size_files(struct parsing *parsing) {
+    struct copy *copy = parsing->copy;
+    struct text rewrite = {0};
+    if (!parsing->row_groups) {
+        unsigned long long bytes = copy->file_bytes / ROW_GROUPS_A_FILE + 1;
+        text_printf(&parsing->rest, ", ROW_GROUP_SIZE_BYTES %llu", bytes);
+        text_printf(&parsing->others, ", ROW_GROUP_SIZE_BYTES %llu", bytes);
+        text_printf(&parsing->rewriting, ", ROW_GROUP_SIZE_BYTES %llu", bytes);
+    }
+    if (parsing->kept) return SHOAL_OK;
+    text_printf(&rewrite, "FORMAT parquet%s",
+                parsing->rewriting.size ? parsing->rewriting.data : "");
+    copy->rewrite_options = text_take(&rewrite);
+    return copy->rewrite_options == NULL ? shoal_no_memory(parsing->err) : SHOAL_OK;
+}
+
 static shoal_status finish_options(struct parsing *parsing) {
     struct copy *copy = parsing->copy;
     shoal_status status = find_format(parsing);
@@ -368,15 +442,17 @@ static shoal_status finish_options(struct parsing *parsing) {
     status = check_options(parsing);
     if (status != SHOAL_OK) return status;
     struct text options = {0};
+    if (copy->file_bytes > 0 && strcmp(copy->format, "parquet") == 0)
+        status = size_files(parsing);
     const struct text *rest = copy->delta ? &parsing->others : &parsing->rest;
-    text_printf(&options, "FORMAT %s%s%s", copy->format, rest->size ? ", " : "",
-                rest->size ? rest->data : "");
+    text_printf(&options, "FORMAT %s%s", copy->format, rest->size ? rest->data : "");
     if (!copy->folder && copy->answer != ANSWER_COUNT) {
         text_append(&options,
                     copy->answer == ANSWER_FILES ? ", RETURN_FILES" : ", RETURN_STATS");
     }
     copy->options = text_take(&options);
     if (copy->extension == NULL) copy->extension = default_extension(parsing);
+    if (status != SHOAL_OK) return status;
     return copy->options && copy->extension ? SHOAL_OK : shoal_no_memory(parsing->err);
 }
 
@@ -407,6 +483,7 @@ shoal_status copy_parse(const char *sql, struct copy *copy, struct shoal_error *
     free(parsing.compression);
     text_free(&parsing.rest);
     text_free(&parsing.others);
+    text_free(&parsing.rewriting);
     return status;
 }
 
@@ -435,6 +512,13 @@ shoal_status copy_partition_names(const char *partition_by, json_t **names,
                       partition_by);
 }
 
+bool copy_mentions_order(const struct copy *copy) {
+    for (const char *at = duck_token_start(copy->query); *at; at = next_token(at)) {
+        if (duck_token_is(at, "order")) return true;
+    }
+    return false;
+}
+
 void copy_free(struct copy *copy) {
     free(copy->query);
     free(copy->path);
@@ -444,6 +528,8 @@ void copy_free(struct copy *copy) {
     free(copy->format);
     free(copy->partition_by);
     free(copy->job_id);
+    free(copy->rewrite_options);
+    free(copy->sort_by);
     *copy = (struct copy){0};
 }
 

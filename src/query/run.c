@@ -379,6 +379,33 @@ static shoal_status prepare(struct run *run, struct shoal_error *err) {
     return SHOAL_OK;
 }
 
+static void release(struct run *run) {
+    if (run->folder != NULL) spool_remove_tree(run->folder);
+    memory_tier_close(&run->memory);
+    for (size_t s = 0; run->runs != NULL && s < run->stages->count; s++) {
+        struct task_output files = {.files = run->runs[s].files,
+                                    .count = run->runs[s].file_count};
+        task_output_free(&files);
+        for (uint32_t t = 0; run->runs[s].splits != NULL && t < run->runs[s].tasks; t++)
+            free(run->runs[s].splits[t].options);
+        free(run->runs[s].splits);
+        free(run->runs[s].ends);
+        free(run->runs[s].file_tasks);
+        keys_free(&run->runs[s].bounds);
+    }
+    free(run->runs);
+    free(run->partitions);
+    free(run->of_sched);
+    free(run->folder);
+    sched_free(run->sched);
+}
+
+// Where this process writes, the ORDER BY is in its SQL.
+static bool has_order(const struct stages *stages, const struct statement *statement) {
+    const struct stage *last = stages_last(stages);
+    return last->ordered || (!last->sink && copy_mentions_order(&statement->copy));
+}
+
 shoal_status run_stages(struct session *session, const struct stages *stages,
                         const struct statement *statement, struct stage_stats *stats,
                         struct duck_result **result, struct shoal_error *err) {
@@ -395,7 +422,7 @@ shoal_status run_stages(struct session *session, const struct stages *stages,
     progress_start(&run.progress, options->progress, clock_seconds());
     shoal_status status = SHOAL_OK;
     if (run.sink != NULL)
-        status = sink_open(&sink, &statement->copy, stages_last(stages)->ordered, err);
+        status = sink_open(&sink, &statement->copy, has_order(stages, statement), err);
     if (status == SHOAL_OK) status = prepare(&run, err);
     if (status == SHOAL_OK) status = run_driver_stages(&run, err);
     if (status == SHOAL_OK && stages->count > 1) status = run_tasks(&run, err);
@@ -408,24 +435,37 @@ shoal_status run_stages(struct session *session, const struct stages *stages,
                                   : run_result(&run, result, err);
     // Workers may still be at a failed query's tasks: the next query gets fresh ones.
     if (status != SHOAL_OK) session_stop_workers(session);
-    if (run.folder != NULL) spool_remove_tree(run.folder);
+    release(&run);
     if (run.sink != NULL) sink_close(&sink);
-    memory_tier_close(&run.memory);
-    for (size_t s = 0; run.runs != NULL && s < stages->count; s++) {
-        struct task_output files = {.files = run.runs[s].files,
-                                    .count = run.runs[s].file_count};
-        task_output_free(&files);
-        for (uint32_t t = 0; run.runs[s].splits != NULL && t < run.runs[s].tasks; t++)
-            free(run.runs[s].splits[t].options);
-        free(run.runs[s].splits);
-        free(run.runs[s].ends);
-        free(run.runs[s].file_tasks);
-        keys_free(&run.runs[s].bounds);
+    return status;
+}
+
+shoal_status run_merge(struct run *of, const struct merge *merge, uint32_t wave,
+                       struct task_output *written, struct shoal_error *err) {
+    static const char none[] = "";
+    struct exchange exchange = {.kind = EXCHANGE_GATHER};
+    struct stage both[] = {{.sql = (char *)(uintptr_t)none, .sink = true},
+                           {.sql = (char *)(uintptr_t)none, .exchange = UINT32_MAX}};
+    struct stages stages = {
+        .stages = both, .count = 2, .exchanges = &exchange, .exchange_count = 1};
+    struct run run = {.session = of->session,
+                      .stages = &stages,
+                      .statement = of->statement,
+                      .sink = of->sink,
+                      .merge = merge,
+                      .wave = wave,
+                      .slots = of->slots};
+    run.session->next_query++;
+    progress_start(&run.progress, of->session->options.progress, clock_seconds());
+    shoal_status status = prepare(&run, err);
+    if (status == SHOAL_OK) status = run_tasks(&run, err);
+    progress_end(&run.progress);
+    if (status == SHOAL_OK) {
+        struct stage_run *done = &run.runs[0];
+        *written = (struct task_output){.files = done->files, .count = done->file_count};
+        done->files = NULL;
+        done->file_count = 0;
     }
-    free(run.runs);
-    free(run.partitions);
-    free(run.of_sched);
-    free(run.folder);
-    sched_free(run.sched);
+    release(&run);
     return status;
 }

@@ -3,6 +3,7 @@
 #define SHOAL_QUERY_RUN_H
 
 #include "query/memory_tier.h"
+#include "query/merge.h"
 #include "query/session.h"
 #include "query/sink.h"
 
@@ -34,7 +35,9 @@ struct run {
     uint32_t slots;
     uint32_t *partitions;  // of each exchange
     const struct statement *statement;
-    struct sink *sink;  // of one whose rows go to a folder; else NULL
+    struct sink *sink;          // of one whose rows go to a folder; else NULL
+    const struct merge *merge;  // its only stage's tasks are these jobs; else NULL
+    uint32_t wave;              // the number of the merge
 };
 
 // tasks.c
@@ -60,6 +63,11 @@ shoal_status run_keep_files(struct stage_run *stage, uint32_t task,
 // last, become the target's. The result is what COPY answers.
 shoal_status run_write(struct run *run, struct duck_result **result,
                        struct shoal_error *err);
+
+// run.c
+// Runs the jobs on workers; written, [job_count], is what they wrote.
+shoal_status run_merge(struct run *run, const struct merge *merge, uint32_t wave,
+                       struct task_output *written, struct shoal_error *err);
 
 // splits.c
 // Cuts a LEAF_SCAN of the stage into its splits and tasks.

@@ -98,9 +98,29 @@ static char *new_run(void) {
     return text_take(&run);
 }
 
+// DuckDB's writer keeps the order of the rows in one file, but not as it cuts them into
+// files of a size, or partitions: then each task writes one file, which is cut
+// afterwards.
+static bool choose_options(struct sink *sink, bool ordered) {
+    const struct copy *copy = sink->copy;
+    struct text file = {0}, options = {0};
+    bool cut_later = ordered && copy->rewrite_options != NULL && !copy->partitioned &&
+                     copy->sort_by == NULL;
+    bool one_file = !copy->nested || cut_later;
+    sink->ordered = ordered && one_file;
+    text_printf(&options, "%s%s", cut_later ? copy->rewrite_options : copy->options,
+                sink->ordered && (cut_later || !copy->keeps_order)
+                    ? ", PRESERVE_ORDER true"
+                    : "");
+    sink->options = text_take(&options);
+    if (!one_file) return sink->options != NULL;
+    text_printf(&file, "data_0.%s", copy->extension);
+    sink->file = text_take(&file);
+    return sink->options != NULL && sink->file != NULL;
+}
+
 shoal_status sink_open(struct sink *sink, const struct copy *copy, bool ordered,
                        struct shoal_error *err) {
-    struct text file = {0}, options = {0};
     char *parent = NULL;
     // A reader that listed the old files must not find new ones under their names.
     bool named = copy->mode != WRITE_ERROR_IF_EXISTS;
@@ -117,16 +137,8 @@ shoal_status sink_open(struct sink *sink, const struct copy *copy, bool ordered,
     free(parent);
     if (status == SHOAL_OK) status = sink->kind->check(sink, err);
     if (status != SHOAL_OK) return status;
-    text_printf(&file, "data_0.%s", copy->extension);
-    if (!copy->nested) sink->file = text_take(&file);
-    text_printf(
-        &options, "%s%s", copy->options,
-        ordered && !copy->keeps_order && !copy->nested ? ", PRESERVE_ORDER true" : "");
-    sink->options = text_take(&options);
     sink->run = named || sink->kind->unique ? new_run() : strdup("");
-    text_free(&file);
-    bool ok = sink->options != NULL && sink->run != NULL &&
-              (copy->nested || sink->file != NULL);
+    bool ok = sink->run != NULL && choose_options(sink, ordered && !copy->any_order);
     return ok ? SHOAL_OK : shoal_no_memory(err);
 }
 
@@ -146,6 +158,7 @@ void sink_close(struct sink *sink) {
         spool_close(&sink->staging);
     }
     written_files_free(sink->files, sink->file_count);
+    staged_files_free(sink->staged, sink->staged_count);
     free(sink->target);
     free(sink->file);
     free(sink->options);
@@ -155,49 +168,108 @@ void sink_close(struct sink *sink) {
 
 // ---- putting the files together
 
-// data_3.parquet of part 7 becomes part-00007-3.parquet, data_0.parquet
-// part-00007.parquet, in the same folder; a run's name stands before the part's number.
-static char *new_name(const struct sink *sink, size_t part, const char *old) {
-    struct text name = {0};
-    unsigned number = 0;
-    const char *file = strrchr(old, '/');
-    file = file == NULL ? old : file + 1;
-    (void)sscanf(file, "data_%u", &number);
-    text_append_bytes(&name, old, (size_t)(file - old));
-    text_printf(&name, "part-%s%s%05zu", sink->run, *sink->run ? "-" : "", part);
-    if (number > 0) text_printf(&name, "-%u", number);
-    text_printf(&name, ".%s", sink->copy->extension);
-    return text_take(&name);
+void staged_files_free(struct staged_file *files, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        free(files[i].source);
+        free(files[i].facts.path);
+        free(files[i].facts.statistics);
+        free(files[i].facts.partition);
+    }
+    free(files);
 }
 
-static bool copy_facts(struct written_file *to, const struct written_file *from) {
-    *to = (struct written_file){.path = to->path,
-                                .rows = from->rows,
+bool staged_copy_facts(struct written_file *to, const struct written_file *from) {
+    const char *end = strrchr(from->path, '/');
+    *to = (struct written_file){.rows = from->rows,
                                 .bytes = from->bytes,
                                 .footer_bytes = from->footer_bytes,
                                 .row_groups = from->row_groups};
+    to->path = strndup(from->path, end == NULL ? 0 : (size_t)(end - from->path));
     if (from->statistics != NULL) to->statistics = strdup(from->statistics);
     if (from->partition != NULL) to->partition = strdup(from->partition);
-    return (from->statistics == NULL || to->statistics != NULL) &&
+    return to->path != NULL && (from->statistics == NULL || to->statistics != NULL) &&
            (from->partition == NULL || to->partition != NULL);
 }
 
-static shoal_status move_file(struct sink *sink, const struct sink_part *part,
-                              const struct written_file *file, size_t number,
-                              const char *ready, struct shoal_error *err) {
-    struct written_file *kept = &sink->files[sink->file_count++];
-    kept->path = new_name(sink, number, file->path);
-    char *from = sink_join(part->folder, file->path);
-    char *to = kept->path == NULL ? NULL : sink_join(ready, kept->path);
-    shoal_status status = SHOAL_OK;
-    if (from == NULL || to == NULL || !copy_facts(kept, file)) {
-        status = shoal_no_memory(err);
-    } else {
-        if (strchr(kept->path, '/') != NULL) status = sink_make_parents(to, err);
-        if (status == SHOAL_OK && io_rename(from, to) != 0)
-            status = sink_io_failed("move a file to", to, err);
+static unsigned number_of(const struct written_file *file) {
+    const char *name = strrchr(file->path, '/');
+    unsigned number = 0;
+    (void)sscanf(name == NULL ? file->path : name + 1, "data_%u", &number);
+    return number;
+}
+
+// DuckDB's data_9.parquet comes before data_10.parquet.
+static int by_number(const void *one, const void *other) {
+    const struct written_file *a = *(const struct written_file *const *)one;
+    const struct written_file *b = *(const struct written_file *const *)other;
+    unsigned first = number_of(a), second = number_of(b);
+    return first != second ? (first > second) - (first < second)
+                           : strcmp(a->path, b->path);
+}
+
+static shoal_status stage_part(struct sink *sink, const struct sink_part *part,
+                               struct shoal_error *err) {
+    const struct written_file **files = calloc(part->file_count + 1, sizeof(void *));
+    bool ok = files != NULL;
+    for (size_t i = 0; ok && i < part->file_count; i++) files[i] = &part->files[i];
+    if (ok) qsort(files, part->file_count, sizeof(void *), by_number);
+    for (size_t i = 0; ok && i < part->file_count; i++) {
+        struct staged_file *staged = &sink->staged[sink->staged_count++];
+        staged->source = sink_join(part->folder, files[i]->path);
+        ok = staged_copy_facts(&staged->facts, files[i]) && staged->source != NULL;
     }
-    free(from);
+    free(files);
+    return ok ? SHOAL_OK : shoal_no_memory(err);
+}
+
+static int by_folder(const void *one, const void *other) {
+    const struct staged_file *a = one, *b = other;
+    int order = strcmp(a->facts.path, b->facts.path);
+    return order != 0 ? order : (a->place > b->place) - (a->place < b->place);
+}
+
+shoal_status sink_stage(struct sink *sink, const struct sink_part *parts, size_t count,
+                        struct shoal_error *err) {
+    size_t all = 0;
+    bool any = false;
+    shoal_status status = SHOAL_OK;
+    for (size_t i = 0; i < count; i++) {
+        all += parts[i].file_count;
+        sink->rows += parts[i].rows;
+    }
+    sink->staged = calloc(all + 1, sizeof *sink->staged);
+    if (sink->staged == NULL) return shoal_no_memory(err);
+    for (size_t i = 0; status == SHOAL_OK && i < count; i++) {
+        if (parts[i].rows == 0 && (sink->rows > 0 || any)) continue;
+        status = stage_part(sink, &parts[i], err);
+        any = true;
+    }
+    if (status != SHOAL_OK) return status;
+    for (size_t i = 0; i < sink->staged_count; i++) sink->staged[i].place = i;
+    qsort(sink->staged, sink->staged_count, sizeof *sink->staged, by_folder);
+    return SHOAL_OK;
+}
+
+// k=1/part-00007.parquet; a run's name stands before the number.
+static char *final_path(const struct sink *sink, const char *folder, size_t number) {
+    struct text path = {0};
+    text_printf(&path, "%s%spart-%s%s%05zu.%s", folder, *folder ? "/" : "", sink->run,
+                *sink->run ? "-" : "", number, sink->copy->extension);
+    return text_take(&path);
+}
+
+static shoal_status move_file(struct sink *sink, struct staged_file *staged,
+                              size_t number, const char *ready, struct shoal_error *err) {
+    struct written_file *kept = &sink->files[sink->file_count++];
+    char *folder = staged->facts.path;
+    *kept = staged->facts;
+    staged->facts = (struct written_file){.path = folder};
+    kept->path = final_path(sink, folder, number);
+    char *to = kept->path == NULL ? NULL : sink_join(ready, kept->path);
+    shoal_status status = to == NULL ? shoal_no_memory(err) : SHOAL_OK;
+    if (status == SHOAL_OK && *folder) status = sink_make_parents(to, err);
+    if (status == SHOAL_OK && io_rename(staged->source, to) != 0)
+        status = sink_io_failed("move a file to", to, err);
     free(to);
     return status;
 }
@@ -207,33 +279,28 @@ static int by_path(const void *one, const void *other) {
                   ((const struct written_file *)other)->path);
 }
 
-static shoal_status gather_files(struct sink *sink, const struct sink_part *parts,
-                                 size_t count, const char *ready,
+static shoal_status gather_files(struct sink *sink, const char *ready,
                                  struct shoal_error *err) {
-    size_t all = 0, number = 0;
-    for (size_t i = 0; i < count; i++) {
-        all += parts[i].file_count;
-        sink->rows += parts[i].rows;
-    }
-    sink->files = calloc(all + 1, sizeof *sink->files);
+    size_t number = 0;
+    sink->files = calloc(sink->staged_count + 1, sizeof *sink->files);
     if (sink->files == NULL) return shoal_no_memory(err);
     if (mkdir(ready, 0777) != 0) return sink_io_failed("make the folder", ready, err);
     shoal_status status = SHOAL_OK;
-    for (size_t i = 0; status == SHOAL_OK && i < count; i++) {
-        if (parts[i].rows == 0 && (sink->rows > 0 || number > 0)) continue;
-        for (size_t f = 0; status == SHOAL_OK && f < parts[i].file_count; f++)
-            status = move_file(sink, &parts[i], &parts[i].files[f], number, ready, err);
-        number++;
+    for (size_t i = 0; status == SHOAL_OK && i < sink->staged_count; i++) {
+        struct staged_file *staged = &sink->staged[i];
+        bool same = i > 0 && strcmp(staged->facts.path, staged[-1].facts.path) == 0;
+        number = same ? number + 1 : 0;
+        status = move_file(sink, staged, number, ready, err);
     }
-    qsort(sink->files, sink->file_count, sizeof *sink->files, by_path);
+    if (status == SHOAL_OK)
+        qsort(sink->files, sink->file_count, sizeof *sink->files, by_path);
     return status;
 }
 
-shoal_status sink_commit(struct sink *sink, const struct sink_part *parts, size_t count,
-                         struct shoal_error *err) {
+shoal_status sink_commit(struct sink *sink, struct shoal_error *err) {
     char *ready = sink_join(sink->staging.path, JOURNAL_READY);
     if (ready == NULL) return shoal_no_memory(err);
-    shoal_status status = gather_files(sink, parts, count, ready, err);
+    shoal_status status = gather_files(sink, ready, err);
     if (status == SHOAL_OK) status = sink->kind->publish(sink, ready, err);
     free(ready);
     return status;

@@ -34,6 +34,13 @@ struct sink_kind {
 extern const struct sink_kind folder_kind;
 extern const struct sink_kind delta_kind;  // delta_sink.c
 
+// A file in an attempt's folder, on its way.
+struct staged_file {
+    char *source;               // where it is
+    size_t place;               // in the order of the tasks
+    struct written_file facts;  // path: the folder below the target, "" for the target
+};
+
 struct sink {
     const struct copy *copy;
     const struct sink_kind *kind;
@@ -43,7 +50,10 @@ struct sink {
     char *file;  // the name of an attempt's file in its folder; NULL: DuckDB names them
     char *options;               // of a task's COPY
     char *run;                   // in the files' names; "" when they need not be unique
+    bool ordered;                // files are in order by name
     bool atomic;                 // readers see all of the files or none
+    struct staged_file *staged;  // what counts, by folder and there by task
+    size_t staged_count;
     struct written_file *files;  // that count, by path below the target; after the commit
     size_t file_count;
     uint64_t rows;
@@ -62,10 +72,15 @@ shoal_status sink_open(struct sink *sink, const struct copy *copy, bool ordered,
                        struct shoal_error *err);
 // Makes the task one that writes the sink's files. False: out of memory.
 bool sink_task(const struct sink *sink, struct task *task);
-// parts in the order of their tasks: the order of the files' names. An empty part gives
-// no file, unless all are.
-shoal_status sink_commit(struct sink *sink, const struct sink_part *parts, size_t count,
-                         struct shoal_error *err);
+// Fills sink->staged. parts in the order of their tasks: the order of the files' names.
+// An empty part gives no file, unless all are.
+shoal_status sink_stage(struct sink *sink, const struct sink_part *parts, size_t count,
+                        struct shoal_error *err);
+// The staged files get their final names and count.
+shoal_status sink_commit(struct sink *sink, struct shoal_error *err);
+// The facts of a file below a folder; false: out of memory.
+bool staged_copy_facts(struct written_file *to, const struct written_file *from);
+void staged_files_free(struct staged_file *files, size_t count);
 // A SELECT of what COPY answers: rows, files or statistics. free() it; NULL: out of
 // memory.
 char *sink_answer(const struct sink *sink);

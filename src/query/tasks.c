@@ -18,7 +18,9 @@ shoal_status run_plan_tasks(struct run *run, struct shoal_error *err) {
         struct stage_run *to = &run->runs[s];
         const struct stage_leaf *leaf = stage->single ? NULL : driving_leaf(stage);
         shoal_status status = SHOAL_OK;
-        if (leaf == NULL) {
+        if (run->merge != NULL) {
+            to->tasks = (uint32_t)run->merge->job_count;
+        } else if (leaf == NULL) {
             to->tasks = 1;
         } else if (leaf->kind == LEAF_SCAN) {
             status = run_cut_scan(run, leaf, stage, to, err);
@@ -192,14 +194,17 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
     task->compress = run->session->compress;
     task->partitions = run_partitions(run, stage);
     const char *folder = stage->sink ? run->sink->staging.path : run->folder;
-    text_printf(&output, "%s/s%u.t%u.a%u.w%u", folder, action->stage, action->task,
+    text_printf(&output, "%s/%c%u.t%u.a%u.w%u", folder, run->merge != NULL ? 'm' : 's',
+                run->merge != NULL ? run->wave : action->stage, action->task,
                 action->attempt, action->worker);
     task->output = text_take(&output);
     if (run->session->rejects != NULL && !name_rejects(run, action, task)) {
         task_free(task);
         return shoal_no_memory(err);
     }
-    if (stage->sink && !sink_task(run->sink, task)) {
+    bool sinks = !stage->sink || run->merge != NULL || sink_task(run->sink, task);
+    if (run->merge != NULL) sinks = merge_task(run->sink, run->merge, action->task, task);
+    if (!sinks) {
         task_free(task);
         return shoal_no_memory(err);
     }
@@ -209,7 +214,7 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
     }
     task->inputs = calloc(stage->leaf_count + 1, sizeof *task->inputs);
     task_key(task, key);
-    if (task->inputs != NULL && task->output != NULL) {
+    if (task->inputs != NULL && task->output != NULL && run->merge == NULL) {
         task->sql = run_task_sql(run, action->stage, action->task, key, task->range.pipe,
                                  task->inputs, &task->input_count);
     }

@@ -1,24 +1,104 @@
 // The end of a COPY to a folder: who writes the last rows, and the commit.
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/text.h"
 #include "query/run.h"
 #include "task/executor.h"
 
-static shoal_status commit(struct sink *sink, const struct task_file *files, size_t count,
-                           struct shoal_error *err) {
-    struct sink_part *parts = calloc(count + 1, sizeof *parts);
-    if (parts == NULL) return shoal_no_memory(err);
-    for (size_t i = 0; i < count; i++) {
-        parts[i] = (struct sink_part){.folder = files[i].path,
-                                      .rows = files[i].rows.total,
-                                      .files = files[i].written,
-                                      .file_count = files[i].written_count};
+#define WAVES 3  // of merges: what the first makes is nearly always right
+
+// Where no worker does it: one job after the other.
+static shoal_status merge_here(struct session *session, const struct sink *sink,
+                               const struct merge *merge, uint32_t wave,
+                               struct task_output *written, struct shoal_error *err) {
+    shoal_status status = SHOAL_OK;
+    written->files = calloc(merge->job_count + 1, sizeof *written->files);
+    if (written->files == NULL) return shoal_no_memory(err);
+    for (size_t i = 0; status == SHOAL_OK && i < merge->job_count; i++) {
+        struct task *task = calloc(1, sizeof *task);
+        struct task_output one = {0};
+        struct text folder = {0};
+        if (task == NULL) return shoal_no_memory(err);
+        text_printf(&folder, "%s/m%u.t%zu", sink->staging.path, wave, i);
+        task->output = text_take(&folder);
+        status = merge_task(sink, merge, i, task) && task->output != NULL
+                     ? duck_copy_task(session->conn, task, &one, err)
+                     : shoal_no_memory(err);
+        if (status == SHOAL_OK) {
+            written->files[written->count++] = one.files[0];
+            one.count = 0;
+        }
+        task_output_free(&one);
+        task_free(task);
     }
-    shoal_status status = sink_commit(sink, parts, count, err);
-    free(parts);
     return status;
+}
+
+// Can staged files be cut and sorted? Their rows are told apart by their numbers in the
+// file, which DuckDB makes, unless a column has that name; what they are sorted by may be
+// the partition's, which is in no file.
+static shoal_status can_merge(struct session *session, const struct sink *sink, bool *can,
+                              struct shoal_error *err) {
+    struct text sql = {0};
+    struct schema schema = {0};
+    text_append(&sql, "FROM read_parquet(");
+    if (sink->staged_count > 0) text_append_literal(&sql, sink->staged[0].source);
+    text_append(&sql, ", hive_partitioning = false)");
+    if (sink->copy->sort_by != NULL)
+        text_printf(&sql, " ORDER BY %s", sink->copy->sort_by);
+    shoal_status status = sql.failed
+                              ? shoal_no_memory(err)
+                              : duck_describe(session->conn, sql.data, &schema, err);
+    *can = status == SHOAL_OK;
+    for (size_t i = 0; i < schema.count; i++) {
+        if (strcasecmp(schema.columns[i].name, "file_row_number") == 0) *can = false;
+    }
+    schema_free(&schema);
+    text_free(&sql);
+    return status == SHOAL_USER ? SHOAL_OK : status;
+}
+
+// Files of about the size that the statement asks for. run NULL: nothing on workers.
+static shoal_status merge_files(struct session *session, struct sink *sink,
+                                struct run *run, struct shoal_error *err) {
+    shoal_status status = SHOAL_OK;
+    bool more = sink->copy->rewrite_options != NULL && sink->staged_count > 0;
+    if (more) status = can_merge(session, sink, &more, err);
+    for (uint32_t wave = 0; status == SHOAL_OK && more && wave < WAVES; wave++) {
+        struct merge merge;
+        struct task_output written = {0};
+        status = merge_plan(sink, &merge, err);
+        more = merge.job_count > 0;
+        if (status == SHOAL_OK && more) {
+            status = run != NULL ? run_merge(run, &merge, wave, &written, err)
+                                 : merge_here(session, sink, &merge, wave, &written, err);
+        }
+        if (status == SHOAL_OK && more)
+            status = merge_take(sink, &merge, written.files, err);
+        task_output_free(&written);
+        merge_free(&merge);
+    }
+    return status;
+}
+
+static shoal_status commit(struct session *session, struct sink *sink,
+                           const struct task_output *output, struct run *run,
+                           struct shoal_error *err) {
+    struct sink_part *parts = calloc(output->count + 1, sizeof *parts);
+    if (parts == NULL) return shoal_no_memory(err);
+    for (size_t i = 0; i < output->count; i++) {
+        const struct task_file *file = &output->files[i];
+        parts[i] = (struct sink_part){.folder = file->path,
+                                      .rows = file->rows.total,
+                                      .files = file->written,
+                                      .file_count = file->written_count};
+    }
+    shoal_status status = sink_stage(sink, parts, output->count, err);
+    free(parts);
+    if (status == SHOAL_OK) status = merge_files(session, sink, run, err);
+    return status == SHOAL_OK ? sink_commit(sink, err) : status;
 }
 
 static shoal_status answer(struct session *session, const struct sink *sink,
@@ -64,10 +144,13 @@ shoal_status run_write(struct run *run, struct duck_result **result,
     shoal_status status = SHOAL_OK;
     if (stage->sink) {
         const struct stage_run *state = &run->runs[stage - run->stages->stages];
-        status = commit(run->sink, state->files, state->file_count, err);
+        const struct task_output all = {.files = state->files,
+                                        .count = state->file_count};
+        status = commit(run->session, run->sink, &all, run, err);
     } else {
         status = write_here(run, &here, err);
-        if (status == SHOAL_OK) status = commit(run->sink, here.files, here.count, err);
+        if (status == SHOAL_OK)
+            status = commit(run->session, run->sink, &here, NULL, err);
     }
     task_output_free(&here);
     return status == SHOAL_OK ? answer(run->session, run->sink, result, err) : status;
@@ -75,19 +158,11 @@ shoal_status run_write(struct run *run, struct duck_result **result,
 
 // ---- without workers
 
-static bool mentions_order(const char *sql) {
-    for (const char *at = duck_token_start(sql); *at;
-         at = duck_token_start(duck_token_end(at))) {
-        if (duck_token_is(at, "order")) return true;
-    }
-    return false;
-}
-
 // Each thread writes a file of its own where the rows' order says nothing.
 static shoal_status write_by_threads(struct sink *sink, struct task *task,
                                      struct shoal_error *err) {
     struct text options = {0};
-    if (sink->file == NULL || mentions_order(task->sql)) return SHOAL_OK;
+    if (sink->file == NULL || sink->ordered) return SHOAL_OK;
     free(task->copy_file);
     task->copy_file = NULL;
     text_printf(&options, "%s, PER_THREAD_OUTPUT", task->copy_options);
@@ -102,7 +177,7 @@ shoal_status write_embedded(struct session *session, const struct copy *copy,
     struct task *task = calloc(1, sizeof *task);
     struct task_output output = {0};
     *result = NULL;
-    shoal_status status = sink_open(&sink, copy, mentions_order(copy->query), err);
+    shoal_status status = sink_open(&sink, copy, copy_mentions_order(copy), err);
     if (status == SHOAL_OK) {
         if (task != NULL) task->sql = strdup(copy->query);
         if (task == NULL || task->sql == NULL || !set_output(&sink, task))
@@ -112,7 +187,7 @@ shoal_status write_embedded(struct session *session, const struct copy *copy,
     if (status == SHOAL_OK) status = duck_copy_task(session->conn, task, &output, err);
     if (status == SHOAL_OK && session->rejects != NULL)
         status = rejects_settle(session->rejects, session->conn, err);
-    if (status == SHOAL_OK) status = commit(&sink, output.files, output.count, err);
+    if (status == SHOAL_OK) status = commit(session, &sink, &output, NULL, err);
     if (status == SHOAL_OK) status = answer(session, &sink, result, err);
     task_output_free(&output);
     if (task != NULL) task_free(task);

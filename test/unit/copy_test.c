@@ -31,8 +31,10 @@ static const struct expected statements[] = {
      true},
     {"COPY (FROM t) TO 'd' (FILE_SIZE_BYTES '1MB', OVERWRITE false, FILE_EXTENSION 'PQ', "
      "FORMAT parquet)",
-     "FROM t", "d", "FORMAT parquet, FILE_SIZE_BYTES '1MB', FILE_EXTENSION 'PQ'", "pq",
-     true, true, false},
+     "FROM t", "d",
+     "FORMAT parquet, FILE_SIZE_BYTES '1MB', FILE_EXTENSION 'PQ', "
+     "ROW_GROUP_SIZE_BYTES 200001",
+     "pq", true, true, false},
 };
 
 static void test_reads(void **state) {
@@ -118,6 +120,43 @@ static void test_modes(void **state) {
     copy_free(&copy);
 }
 
+struct rewriting {
+    const char *options, *rewrite, *sort;
+    uint64_t bytes;
+};
+
+static void test_sizes(void **state) {
+    static const struct rewriting list[] = {
+        {"FILE_SIZE_BYTES 1000, PARTITION_BY (a, b), COMPRESSION zstd",
+         "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE_BYTES 201", NULL, 1000},
+        {"FILE_SIZE_BYTES '2KiB', ROW_GROUP_SIZE 7, PRESERVE_ORDER false",
+         "FORMAT parquet, ROW_GROUP_SIZE 7", NULL, 2048},
+        {"SORT_BY (a DESC NULLS LAST, f(b)), FILE_SIZE_BYTES '5 MB'",
+         "FORMAT parquet, ROW_GROUP_SIZE_BYTES 1000001", "a DESC NULLS LAST, f(b)",
+         5000000},
+        {"ORDER_BY (a)", NULL, "a", 0},
+        {"FILE_SIZE_BYTES 'much', PARTITION_BY a", NULL, NULL, 0},
+        {"FILE_SIZE_BYTES 9, ROW_GROUPS_PER_FILE 3", NULL, NULL, 9},
+        {"FILE_SIZE_BYTES 9, FORMAT csv", NULL, NULL, 9}};
+    (void)state;
+    for (size_t i = 0; i < sizeof list / sizeof *list; i++) {
+        char sql[200];
+        struct shoal_error err;
+        struct copy copy;
+        (void)snprintf(sql, sizeof sql, "COPY t TO 'd' (FORMAT parquet, %s)",
+                       list[i].options);
+        if (copy_parse(sql, &copy, &err) != SHOAL_OK) fail_msg("%s", err.message);
+        assert_int_equal(copy.file_bytes, list[i].bytes);
+        assert_true(copy.folder && copy.nested);
+        if (list[i].rewrite == NULL) assert_null(copy.rewrite_options);
+        if (list[i].rewrite != NULL)
+            assert_string_equal(copy.rewrite_options, list[i].rewrite);
+        if (list[i].sort == NULL) assert_null(copy.sort_by);
+        if (list[i].sort != NULL) assert_string_equal(copy.sort_by, list[i].sort);
+        copy_free(&copy);
+    }
+}
+
 // What DuckDB would do otherwise than the statement says, or not at all.
 static void test_contradictions(void **state) {
     static const char *const options[] = {
@@ -128,6 +167,8 @@ static void test_contradictions(void **state) {
         "PER_THREAD_OUTPUT, OVERWRITE_PARTITIONS",
         "PARTITION_BY a, HIVE_FILE_PATTERN false, OVERWRITE_PARTITIONS",
         "PARTITION_BY a, OVERWRITE_PARTITIONS, FILENAME_PATTERN 'x'",
+        "SORT_BY a",
+        "SORT_BY (a), ORDER_BY (b)",
         "APPEND",
         "ERROR_IF_EXISTS",
         "FORMAT csv, PER_THREAD_OUTPUT, RETURN_STATS",
@@ -147,6 +188,7 @@ static void test_contradictions(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reads), cmocka_unit_test(test_modes),
-        cmocka_unit_test(test_contradictions), cmocka_unit_test(test_leaves)};
+        cmocka_unit_test(test_sizes), cmocka_unit_test(test_contradictions),
+        cmocka_unit_test(test_leaves)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
