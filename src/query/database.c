@@ -12,7 +12,6 @@
 
 #define NAME "shoal_db"
 #define READ_PATH "memory.main," NAME ".main"
-#define CREATE_PATH NAME ".main,memory.main"
 
 static shoal_status attach(struct session *session, enum database how,
                            struct shoal_error *err) {
@@ -84,12 +83,24 @@ static bool begins_transaction(const char *sql) {
     return duck_token_is(word, "begin") || duck_token_is(word, "start");
 }
 
-shoal_status database_enter(struct session *session, const char *sql, bool *entered,
+// CREATE TABLE t: of the database, not of the session.
+static shoal_status qualify(struct session *session, const char *sql, char **own,
+                            struct shoal_error *err) {
+    struct text text = {0};
+    const char *name = insert_plain_name(sql);
+    if (name == NULL || !path_is(session, READ_PATH)) return SHOAL_OK;
+    text_append_bytes(&text, sql, (size_t)(name - sql));
+    text_append(&text, NAME ".main.");
+    text_append(&text, name);
+    *own = text_take(&text);
+    return *own == NULL ? shoal_no_memory(err) : SHOAL_OK;
+}
+
+shoal_status database_enter(struct session *session, const char *sql, char **own,
                             struct shoal_error *err) {
     struct shoal_error ignored;
     shoal_status status = SHOAL_OK;
-    bool creates = insert_creates_table(sql);
-    *entered = false;
+    *own = NULL;
     if (session->database == DATABASE_MISSING) {
         if (!makes_database(sql)) {
             if (needs_no_database(sql)) return SHOAL_OK;
@@ -109,16 +120,8 @@ shoal_status database_enter(struct session *session, const char *sql, bool *ente
     if (session->database == DATABASE_READ &&
         (insert_begins(sql) || begins_transaction(sql)))
         (void)make_writable(session, &ignored);
-    if (session->database == DATABASE_NONE || !creates || !path_is(session, READ_PATH))
-        return SHOAL_OK;
-    status = duck_run(session->conn, "SET search_path='" CREATE_PATH "'", err);
-    *entered = status == SHOAL_OK;
-    return status;
-}
-
-void database_leave(struct session *session) {
-    struct shoal_error ignored;
-    (void)duck_run(session->conn, "SET search_path='" READ_PATH "'", &ignored);
+    return session->database == DATABASE_NONE ? SHOAL_OK
+                                              : qualify(session, sql, own, err);
 }
 
 bool database_retry(struct session *session, shoal_status *status,

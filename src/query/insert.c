@@ -40,6 +40,13 @@ bool insert_creates_table(const char *sql) {
     return past_create_table(sql) != NULL;
 }
 
+const char *insert_plain_name(const char *sql) {
+    const char *at = past_create_table(sql);
+    if (at != NULL && duck_token_is(at, "if"))
+        at = next_token(next_token(next_token(at)));  // NOT EXISTS
+    return at == NULL || *at == '\0' || *next_token(at) == '.' ? NULL : at;
+}
+
 bool insert_begins(const char *sql) {
     return insert_creates_table(sql) || duck_token_is(duck_token_start(sql), "insert");
 }

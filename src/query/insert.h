@@ -18,6 +18,8 @@ struct insert {
 
 // Is it a CREATE TABLE whose table stays (not a temporary one)?
 bool insert_creates_table(const char *sql);
+// The name in a CREATE TABLE, if it says no schema; else NULL.
+const char *insert_plain_name(const char *sql);
 // Does the statement begin as one of these do?
 bool insert_begins(const char *sql);
 // SHOAL_UNSUPPORTED with the reason when DuckDB has to run it alone. Free with

@@ -60,10 +60,10 @@ void session_close_spools(struct session *session);
 // database.c: --db
 shoal_status database_attach(struct session *session, struct shoal_error *err);
 // Before a statement runs: the database must be there, and be written if the statement
-// looks like it. *entered: tables are created in it until database_leave.
-shoal_status database_enter(struct session *session, const char *sql, bool *entered,
+// looks like it. *own, not NULL, is to be run instead, and freed: a table is created in
+// the database.
+shoal_status database_enter(struct session *session, const char *sql, char **own,
                             struct shoal_error *err);
-void database_leave(struct session *session);
 // A statement failed; true: only because the database was attached to be read, and now it
 // is attached to be written. *status is the reason if that can't be.
 bool database_retry(struct session *session, shoal_status *status,

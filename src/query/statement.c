@@ -248,15 +248,16 @@ static shoal_status run_rewritten(struct session *session, const char *sql,
 
 shoal_status session_rows(struct session *session, const char *sql,
                           struct duck_result **result, struct shoal_error *err) {
-    bool entered = false;
+    char *own = NULL;
     *result = NULL;
     shoal_status status = limits_balanced(sql, err);
-    if (status == SHOAL_OK) status = database_enter(session, sql, &entered, err);
+    if (status == SHOAL_OK) status = database_enter(session, sql, &own, err);
     if (status != SHOAL_OK) return status;
+    if (own != NULL) sql = own;
     status = run_rewritten(session, sql, result, err);
     if (database_retry(session, &status, err))
         status = run_rewritten(session, sql, result, err);
-    if (entered) database_leave(session);
+    free(own);
     return status;
 }
 
@@ -421,16 +422,16 @@ static shoal_status explain_statement(struct session *session, const char *sql,
 static shoal_status explain_entered(struct session *session, const char *sql,
                                     bool analyze, bool json, FILE *out,
                                     struct shoal_error *err) {
-    bool entered = false;
+    char *own = NULL;
     // To show how a table would be made makes no database.
     bool only_shown =
         session->database == DATABASE_MISSING && !analyze && insert_creates_table(sql);
     shoal_status status = limits_balanced(sql, err);
     if (status == SHOAL_OK && !only_shown)
-        status = database_enter(session, sql, &entered, err);
-    if (status != SHOAL_OK) return status;
-    status = explain_statement(session, sql, analyze, json, out, err);
-    if (entered) database_leave(session);
+        status = database_enter(session, sql, &own, err);
+    if (status == SHOAL_OK)
+        status = explain_statement(session, own ? own : sql, analyze, json, out, err);
+    free(own);
     return status;
 }
 

@@ -28,7 +28,7 @@ distributes() {
 }
 types="CREATE TABLE t AS SELECT *, i::TINYINT IS NULL AS b, s || 'ö' AS \"two words\" FROM $t WHERE i < 120"
 check "all types, and names" both "$types" "DESCRIBE t; FROM t ORDER BY i"
-check "is distributed" distributes "${types/TABLE t/TABLE t2}" "CREATE TABLE t2 AS"
+check "is distributed" distributes "${types/TABLE t/TABLE t2}" "CREATE TABLE shoal_db.main.t2 AS"
 grouped="SELECT g, count(*) AS n, sum(d) AS d, max(s) AS s FROM $t GROUP BY g"
 check "an aggregate" both "CREATE OR REPLACE TABLE t AS $grouped" "DESCRIBE t; FROM t ORDER BY g"
 check "in order" both "CREATE TABLE t AS SELECT i, s FROM $t ORDER BY hash(i), i LIMIT 5000" "SELECT i, s, rowid FROM t"
@@ -41,6 +41,7 @@ check "a PIVOT" both "CREATE TABLE t AS PIVOT (SELECT g, e, i FROM $t) ON e USIN
 check "a quoted name, a schema" both "CREATE SCHEMA shoal_db.\"my s\"; CREATE TABLE shoal_db.\"my s\".\"as t\" AS $grouped" "FROM shoal_db.\"my s\".\"as t\" ORDER BY g"
 check "OR REPLACE" both "CREATE TABLE t AS SELECT 1 AS a; CREATE OR REPLACE TABLE t AS $grouped" "FROM t ORDER BY g"
 check "IF NOT EXISTS" both "CREATE TABLE IF NOT EXISTS t AS $grouped; CREATE TABLE IF NOT EXISTS t AS SELECT i FROM $t" "FROM t ORDER BY g"
+check "a session's table hides one of the file" both "CREATE TABLE t AS SELECT 1 AS a; CREATE TABLE memory.t AS SELECT 2 AS a; CREATE TABLE u AS SELECT a, g FROM t JOIN $t x ON x.i = t.a; DROP TABLE memory.t" "FROM t; FROM u"
 check "a table is the file's, a view the session's" both "CREATE VIEW v AS FROM $t; CREATE TEMP TABLE k AS SELECT 3 AS g; CREATE TABLE t AS SELECT v.i FROM v JOIN k USING (g) WHERE i < 100" \
     "FROM t ORDER BY i; SELECT database_name, table_name FROM duckdb_tables(); SELECT view_name FROM duckdb_views() WHERE NOT internal"
 

@@ -60,6 +60,13 @@ static void test_leaves(void **state) {
             fail_msg("%s was read", others[i]);
         insert_free(&insert);
     }
+    assert_string_equal(insert_plain_name("CREATE TABLE IF NOT EXISTS \"a.b\" (x int)"),
+                        "\"a.b\" (x int)");
+    assert_string_equal(insert_plain_name("CREATE OR REPLACE TABLE t AS FROM s.t"),
+                        "t AS FROM s.t");
+    assert_null(insert_plain_name("CREATE TABLE s.t AS FROM t"));
+    assert_null(insert_plain_name("CREATE TABLE s . t AS FROM t"));
+    assert_null(insert_plain_name("CREATE VIEW t AS FROM t"));
     assert_true(insert_creates_table("create or replace table x (a int)"));
     assert_false(insert_creates_table("CREATE TEMP TABLE x (a int)"));
 }
