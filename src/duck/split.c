@@ -151,9 +151,38 @@ static bool begins_with_one_of(const char *sql, const char *const *words) {
     return false;
 }
 
+// WITH ... INSERT, UPDATE, DELETE, MERGE: behind the CTEs stands what changes rows. A CTE
+// may have such a name.
+static bool is_with_change(const char *sql) {
+    static const struct {
+        const char *word, *next;  // NULL: a name
+    } changes[] = {{"insert", "into"},
+                   {"insert", "or"},
+                   {"delete", "from"},
+                   {"merge", "into"},
+                   {"update", NULL}};
+    size_t depth = 0;
+    const char *at = duck_token_start(sql);
+    if (!duck_token_is(at, "with")) return false;
+    for (; *at; at = duck_token_start(duck_token_end(at))) {
+        if (*at == '(') depth++;
+        if (*at == ')' && depth > 0) depth--;
+        if (depth > 0) continue;
+        if (duck_token_is(at, "select") || duck_token_is(at, "from")) return false;
+        const char *next = duck_token_start(duck_token_end(at));
+        for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
+            if (!duck_token_is(at, changes[i].word)) continue;
+            bool named = *next != '(' && !duck_token_is(next, "as");
+            if (changes[i].next ? duck_token_is(next, changes[i].next) : named)
+                return true;
+        }
+    }
+    return false;
+}
+
 bool duck_is_plain_select(const char *sql) {
     static const char *const words[] = {"select", "from", "with", "values", NULL};
-    return begins_with_one_of(sql, words);
+    return begins_with_one_of(sql, words) && !is_with_change(sql);
 }
 
 bool duck_is_select(const char *sql) {

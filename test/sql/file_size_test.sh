@@ -104,12 +104,13 @@ for name in "${ways[@]}"; do
         embedded) how=("${spools[@]}" --threads 2) ;;
     esac
     check "$name: skewed partitions" skewed
+    check "$name: in order" in_order
+    check "$name: SORT_BY" sorted
+    [ "$name" != threads ] || continue
     check "$name: without partitions" flat
     check "$name: a size that is never reached" large_target
     check "$name: row groups that are too large" large_groups
     check "$name: wide rows" wide_rows
-    check "$name: in order" in_order
-    check "$name: SORT_BY" sorted
     check "$name: SORT_BY alone" sorted_alone
     check "$name: RETURN_STATS" statistics
     check "$name: APPEND" append

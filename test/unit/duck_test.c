@@ -168,6 +168,22 @@ static void statements_are_split_where_duckdb_would(void **state) {
     duck_split_free(statements, count);
 }
 
+static void what_changes_rows_is_no_select(void **state) {
+    (void)state;
+    assert_true(duck_is_select("WITH insert AS (SELECT 1) FROM insert"));
+    assert_true(
+        duck_is_select("WITH update(a) AS (SELECT 1), delete AS (FROM update) "
+                       "SELECT * FROM delete, update"));
+    assert_true(duck_is_select("WITH x AS (DELETE FROM t RETURNING a) SELECT a FROM x"));
+    assert_false(duck_is_select("WITH x AS (SELECT 1) INSERT INTO t FROM x"));
+    assert_false(duck_is_select("with x as (select 1) insert or ignore into t from x"));
+    assert_false(
+        duck_is_select("WITH x AS (SELECT 1), update AS (FROM x) UPDATE t SET a "
+                       "= 1 FROM update"));
+    assert_false(duck_is_select("WITH x AS (SELECT 1) -- from\n DELETE FROM t USING x"));
+    assert_false(duck_is_select("WITH x AS (SELECT 1) MERGE INTO t USING x ON true"));
+}
+
 static void block_comments_nest(void **state) {
     (void)state;
     struct shoal_error err;
@@ -226,6 +242,7 @@ int main(void) {
         cmocka_unit_test(scalars),
         cmocka_unit_test(describe_binds_without_running),
         cmocka_unit_test(statements_are_split_where_duckdb_would),
+        cmocka_unit_test(what_changes_rows_is_no_select),
         cmocka_unit_test(block_comments_nest),
         cmocka_unit_test(a_syntax_tree_goes_there_and_back),
         cmocka_unit_test(canonical_sql_has_macros_and_variables_expanded),
