@@ -27,28 +27,36 @@ static bool is_one_of(const char *at, const char *const *words) {
     return false;
 }
 
-// Past "CREATE [OR REPLACE] TABLE"; NULL when it is something else.
-static const char *past_create_table(const char *sql) {
+// Past "CREATE [OR REPLACE] [TEMP] TABLE"; NULL when it is something else.
+static const char *past_create_table(const char *sql, bool *temporary) {
+    static const char *const temp[] = {"temp", "temporary", NULL};
     const char *at = duck_token_start(sql);
     if (!duck_token_is(at, "create")) return NULL;
     at = next_token(at);
     if (duck_token_is(at, "or")) at = next_token(next_token(at));
+    *temporary = is_one_of(at, temp);
+    if (*temporary) at = next_token(at);
     return duck_token_is(at, "table") ? next_token(at) : NULL;
 }
 
 bool insert_creates_table(const char *sql) {
-    return past_create_table(sql) != NULL;
+    bool temporary = false;
+    return past_create_table(sql, &temporary) != NULL && !temporary;
 }
 
 const char *insert_plain_name(const char *sql) {
-    const char *at = past_create_table(sql);
+    bool temporary = false;
+    const char *at = past_create_table(sql, &temporary);
+    if (temporary) return NULL;
     if (at != NULL && duck_token_is(at, "if"))
         at = next_token(next_token(next_token(at)));  // NOT EXISTS
     return at == NULL || *at == '\0' || *next_token(at) == '.' ? NULL : at;
 }
 
 bool insert_begins(const char *sql) {
-    return insert_creates_table(sql) || duck_token_is(duck_token_start(sql), "insert");
+    bool temporary = false;
+    return past_create_table(sql, &temporary) != NULL ||
+           duck_token_is(duck_token_start(sql), "insert");
 }
 
 // Where the query of CREATE TABLE begins.
@@ -101,7 +109,8 @@ static char *text_between(const char *from, const char *to) {
 shoal_status insert_parse(const char *sql, struct insert *insert,
                           struct shoal_error *err) {
     const char *start = duck_token_start(sql);
-    const char *create = past_create_table(start);
+    bool temporary = false;
+    const char *create = past_create_table(start, &temporary);
     const char *query = create != NULL ? query_of_create(create)
                         : duck_token_is(start, "insert")
                             ? query_of_insert(next_token(start))

@@ -18,7 +18,7 @@ struct insert {
 
 // Is it a CREATE TABLE whose table stays (not a temporary one)?
 bool insert_creates_table(const char *sql);
-// The name in a CREATE TABLE, if it says no schema; else NULL.
+// The name in such a CREATE TABLE, if it says no schema; else NULL.
 const char *insert_plain_name(const char *sql);
 // Does the statement begin as one of these do?
 bool insert_begins(const char *sql);

@@ -98,6 +98,10 @@ static shoal_status commit(struct session *session, struct sink *sink,
     shoal_status status = sink_stage(sink, parts, output->count, err);
     free(parts);
     if (status == SHOAL_OK) status = merge_files(session, sink, run, err);
+    // The last chance: from here on what is done counts.
+    const volatile sig_atomic_t *cancelled = session->options.cancelled;
+    if (status == SHOAL_OK && cancelled != NULL && *cancelled)
+        status = shoal_fail(err, SHOAL_CANCELLED, "cancelled");
     return status == SHOAL_OK ? sink_commit(sink, err) : status;
 }
 

@@ -53,6 +53,9 @@ check "INSERT of itself" both "$insert; INSERT INTO t SELECT a.g + 10, b.i, a.s 
 check "INSERT in parentheses" both "${insert%%; *}; INSERT INTO t (SELECT g, i, s FROM $t WHERE i < 50)" "FROM t ORDER BY ALL"
 check "RETURNING" both "${insert%%; *}; INSERT INTO t SELECT g, 1, s FROM $t WHERE i < 5 ORDER BY i RETURNING g, s" "FROM t ORDER BY ALL"
 check "ON CONFLICT" both "CREATE TABLE t (g BIGINT PRIMARY KEY, n BIGINT); INSERT INTO t SELECT 1, 1; INSERT INTO t SELECT g, count(*) FROM $t GROUP BY g ON CONFLICT DO UPDATE SET n = 77" "FROM t ORDER BY g"
+check "a temporary table" both "CREATE TABLE t AS SELECT 1::BIGINT AS g; CREATE TEMP TABLE tt AS $grouped; INSERT INTO t SELECT n FROM tt" "FROM t ORDER BY g"
+check "a temporary table is distributed" distributes "CREATE TEMP TABLE tt AS $grouped" "CREATE TEMP TABLE tt AS"
+check "OR IGNORE" both "CREATE TABLE t (g BIGINT PRIMARY KEY); INSERT INTO t SELECT 3; INSERT OR IGNORE INTO t SELECT g FROM $t GROUP BY g" "FROM t ORDER BY g"
 check "WITH before it" both "${insert%%; *}; WITH insert AS (FROM $t WHERE i < 9), x(a) AS (SELECT i FROM insert) INSERT INTO t (g) FROM x; WITH d AS (SELECT 3 AS g) DELETE FROM t WHERE g IN (FROM d); WITH update AS (SELECT count(*) AS n FROM t) FROM update" "FROM t ORDER BY g"
 check "VALUES" both "${insert%%; *}; INSERT INTO t VALUES (1, DEFAULT, 'a'); INSERT INTO t (g) VALUES ((SELECT max(g) FROM $t))" "FROM t ORDER BY g"
 check "in a transaction" both "CREATE TABLE t AS SELECT 1::BIGINT AS g; BEGIN; INSERT INTO t SELECT g FROM $t GROUP BY g; SELECT sum(g) FROM t; ROLLBACK;

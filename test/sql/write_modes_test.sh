@@ -132,6 +132,19 @@ for name in workers embedded; do
     check "$name: the files' sizes" sizes_are
 done
 
+# Runs side by side add their rows, each all of them.
+side_by_side() {
+    local i pids=()
+    rm -rf "$out"
+    for i in 1 2 3 4; do
+        "$SHOAL" sql --init "$work/init.sql" "${spools[@]}" --workers 1 "COPY (SELECT i + $i * 1000 AS i, k FROM t WHERE i < 1000) TO '$out' (FORMAT parquet, PARTITION_BY (k), APPEND)" >/dev/null &
+        pids+=($!)
+    done
+    for i in "${pids[@]}"; do wait "$i" || return 1; done
+    holds 4000 $((4 * 499500 + 10 * 1000 * 1000)) && nothing_beside
+}
+check "four that append at once" side_by_side
+
 # killed FAULT OPTIONS QUERY: a run that kills itself there; then the target is as it was
 # once another run to the same parent has begun.
 how=("${spools[@]}" --workers 2 --split-rows 1000)

@@ -13,6 +13,8 @@ static void test_reads(void **state) {
         {"CREATE TABLE t AS SELECT 1", "CREATE TABLE t AS", "SELECT 1"},
         {" create /* x */ or Replace table if not exists \"a as b\".t AS\nFROM x -- y",
          "create /* x */ or Replace table if not exists \"a as b\".t AS", "FROM x -- y"},
+        {"CREATE OR REPLACE TEMPORARY TABLE t AS FROM x",
+         "CREATE OR REPLACE TEMPORARY TABLE t AS", "FROM x"},
         {"CREATE TABLE t (a, b) AS (SELECT 1, 2)", "CREATE TABLE t (a, b) AS",
          "(SELECT 1, 2)"},
         {"CREATE TABLE t AS WITH data AS (FROM x) FROM data", "CREATE TABLE t AS",
@@ -38,7 +40,6 @@ static void test_reads(void **state) {
 static void test_leaves(void **state) {
     static const char *const others[] = {
         "CREATE TABLE t (a INTEGER)",
-        "CREATE TEMP TABLE t AS SELECT 1",
         "CREATE VIEW v AS SELECT 1",
         "CREATE TABLE t AS EXECUTE p(1)",
         "CREATE TABLE t AS SELECT 1 WITH NO DATA",
@@ -66,6 +67,7 @@ static void test_leaves(void **state) {
                         "t AS FROM s.t");
     assert_null(insert_plain_name("CREATE TABLE s.t AS FROM t"));
     assert_null(insert_plain_name("CREATE TABLE s . t AS FROM t"));
+    assert_null(insert_plain_name("CREATE TEMP TABLE t AS FROM t"));
     assert_null(insert_plain_name("CREATE VIEW t AS FROM t"));
     assert_true(insert_creates_table("create or replace table x (a int)"));
     assert_false(insert_creates_table("CREATE TEMP TABLE x (a int)"));

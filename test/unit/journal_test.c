@@ -2,6 +2,7 @@
 // journal_undo brings back to the target as it was.
 #include "query/journal.h"
 
+#include <errno.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -174,6 +175,38 @@ static void test_undoes_each_step(void **state) {
     }
 }
 
+static int calls_left;
+static int fail_one(const char *call, const char *path) {
+    (void)path;
+    bool counts = strcmp(call, "rename") == 0 || strcmp(call, "swap") == 0;
+    return counts && --calls_left == 0 ? EIO : 0;
+}
+
+// An undo that stops at any of its moves goes on where it was.
+static void test_undo_goes_on(void **state) {
+    (void)state;
+    for (unsigned way = 0; way < 2; way++) {
+        for (int stop = 1; stop <= 8; stop++) {
+            char before[1000], after[1000], staging[256];
+            lay_out();
+            list_target(before, sizeof before);
+            write_journal(partitions);
+            if (way == 0) replace_by_swap(4);
+            if (way == 1) replace_by_moves(6);
+            (void)snprintf(staging, sizeof staging, "%s/staging", folder);
+            calls_left = stop;
+            io_fault = fail_one;
+            bool done = journal_undo(staging);
+            io_fault = NULL;
+            assert_int_equal(done, calls_left > 0);
+            undo(true);
+            list_target(after, sizeof after);
+            assert_string_equal(after, before);
+            spool_remove_tree(folder);
+        }
+    }
+}
+
 static void test_an_ended_run_stays(void **state) {
     char before[1000], after[1000], staging[256];
     struct shoal_error err;
@@ -240,6 +273,7 @@ static void test_a_torn_journal_is_kept(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_undoes_each_step),
+                                       cmocka_unit_test(test_undo_goes_on),
                                        cmocka_unit_test(test_an_ended_run_stays),
                                        cmocka_unit_test(test_keeps_what_is_not_its_own),
                                        cmocka_unit_test(test_a_torn_journal_is_kept)};
