@@ -198,7 +198,8 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
                 run->merge != NULL ? run->wave : action->stage, action->task,
                 action->attempt, action->worker);
     task->output = text_take(&output);
-    if (run->session->rejects != NULL && !name_rejects(run, action, task)) {
+    if (run->merge == NULL && run->session->rejects != NULL &&
+        !name_rejects(run, action, task)) {
         task_free(task);
         return shoal_no_memory(err);
     }
