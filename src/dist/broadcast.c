@@ -14,9 +14,15 @@
 #define SCANNED_A_BUILT 8        // rows, for which that pays
 #define TINY_SCANNED_A_BUILT 32  // rows, for which it pays more than common bounds do
 
-double tasks_estimated(const struct planner *planner, const struct fragment *from) {
+double tasks_estimated(struct planner *planner, const struct fragment *from) {
     uint32_t workers = planner->options->workers;
     double tasks = SCAN_TASKS_A_WORKER * (double)(workers ? workers : 2);
+    const struct leaf_draft *leaf = driving_leaf(planner, from->tree);
+    bool text =
+        leaf != NULL && leaf->kind == LEAF_SCAN && leaf->source.kind != SCAN_PARQUET;
+    if (text)
+        tasks = TEXT_TASKS_A_THREAD *
+                (double)(planner->options->slots ? planner->options->slots : 2);
     if (from->cut != NO_CUT) return (double)(planner->cuts[from->cut].bound_count + 1);
     double partitions = (double)from->rows / from->kept / PARTITION_ROWS;
     return from->dist == DIST_HASH && partitions > tasks ? partitions : tasks;

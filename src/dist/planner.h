@@ -302,7 +302,7 @@ json_t *window_split(struct planner *planner, json_t *node, json_t *windows);
 
 // broadcast.c
 // Tasks that the fragment's stage will have.
-double tasks_estimated(const struct planner *planner, const struct fragment *from);
+double tasks_estimated(struct planner *planner, const struct fragment *from);
 // Is side better sent to every task of the other than both shuffled? columns are the keys
 // of those that are sent.
 bool broadcast_pays(struct planner *planner, const struct fragment *side, json_t *columns,

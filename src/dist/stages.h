@@ -22,6 +22,9 @@
 // that what each repeats stays small: binding, skipping the row groups of others (0.7% of
 // reading the file, whatever its size), a broadcast side's hash table.
 #define SCAN_TASKS_A_WORKER 2
+// Of text files, whose tasks are one thread's: parsing costs far more than what each
+// repeats, and all but the last to end have work.
+#define TEXT_TASKS_A_THREAD 4
 #define PARTITION_ROWS \
     350000  // of a partition's larger side: its hash tables stay in
             // a core's cache

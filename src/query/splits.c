@@ -18,8 +18,10 @@
 // Rows that a task reads of a scan that has so many.
 static uint64_t split_size(const struct session_options *options,
                            const struct stage *stage, uint64_t rows) {
-    uint32_t places = options->workers * (stage->wide ? 1 : options->threads);
-    uint64_t size = rows / (SCAN_TASKS_A_WORKER * places) + 1;
+    uint32_t tasks =
+        options->workers *
+        (stage->wide ? SCAN_TASKS_A_WORKER : options->threads * TEXT_TASKS_A_THREAD);
+    uint64_t size = rows / tasks + 1;
     if (size > SPLIT_ROWS_MAX) size = SPLIT_ROWS_MAX;
     if (stage->groups && stage->estimated_rows >= GROUPS_MANY) {
         uint64_t most = (uint64_t)GROUPS_SPLIT_ROWS * options->threads;
