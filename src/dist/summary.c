@@ -211,8 +211,11 @@ static void write_leaf(struct summary *summary, const struct stage_leaf *leaf,
     uint64_t rows = 0;
     for (size_t i = 0; i < leaf->file_count; i++) rows += leaf->files[i].rows;
     text_append(summary->out, "Scan ");
-    if (leaf->file_count == 1 && leaf->files_before == 0) {
-        text_append_literal(summary->out, leaf->files[0].path);
+    bool list = strstr(leaf->scan_call, "list_value(") != NULL;
+    if (list || (leaf->file_count == 1 && leaf->files_before == 0)) {
+        text_append_literal(summary->out, leaf->file_count ? leaf->files[0].path : "");
+        if (leaf->file_count > 1)
+            text_printf(summary->out, " and %zu more", leaf->file_count - 1);
     } else {
         text_append(summary->out, leaf->scan_call);
     }
