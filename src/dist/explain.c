@@ -24,6 +24,11 @@ static void write_stats(const struct stage_stats *stats, struct text *out) {
         text_printf(out, "  runtime filter left out: %llu rows are too many for it\n",
                     (unsigned long long)stats->filter_rows);
     }
+    if (stats->files_made > 0) {
+        text_printf(out, "  then %llu files were put together into %llu of the size\n",
+                    (unsigned long long)stats->files_merged,
+                    (unsigned long long)stats->files_made);
+    }
 }
 
 static void write_head(const struct stages *stages, const struct stage *stage,
@@ -107,6 +112,12 @@ shoal_status stages_explain_json(const struct stages *stages,
                           (json_int_t)stats[i].rows, "bytes", (json_int_t)stats[i].bytes,
                           "bytes_on_disk", (json_int_t)stats[i].disk_bytes, "seconds",
                           stats[i].seconds));
+            if (stats[i].files_made > 0) {
+                json_object_set_new(
+                    item, "merged",
+                    json_pack("{s:I, s:I}", "files", (json_int_t)stats[i].files_merged,
+                              "into", (json_int_t)stats[i].files_made));
+            }
             if (stage->unfiltered_sql != NULL) {
                 json_object_set_new(json_object_get(item, "ran"), "runtime_filter",
                                     json_boolean(stats[i].filter_rows == 0));

@@ -221,6 +221,7 @@ struct stage_stats {
     uint32_t partitions;   // that its tasks read, each some; 0: one each, or none
     double seconds;        // summed over its tasks
     uint64_t filter_rows;  // that made its runtime filter not worth using; else 0
+    uint64_t files_merged, files_made;  // of those that it wrote, and what they became
 };
 
 // The plan in words: stages, exchanges, keys, estimates, reasons. stats, [stages->count],

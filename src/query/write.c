@@ -60,6 +60,15 @@ static shoal_status can_merge(struct session *session, const struct sink *sink, 
     return status == SHOAL_USER ? SHOAL_OK : status;
 }
 
+static void count_merged(struct run *run, const struct merge *merge) {
+    if (run->stats == NULL) return;
+    struct stage_stats *stats =
+        &run->stats[stages_last(run->stages) - run->stages->stages];
+    for (size_t g = 0; g < merge->group_count; g++)
+        stats->files_merged += merge->groups[g].count;
+    stats->files_made += merge->job_count;
+}
+
 // Files of about the size that the statement asks for. run NULL: nothing on workers.
 static shoal_status merge_files(struct session *session, struct sink *sink,
                                 struct run *run, struct shoal_error *err) {
@@ -75,6 +84,7 @@ static shoal_status merge_files(struct session *session, struct sink *sink,
             status = run != NULL ? run_merge(run, &merge, wave, &written, err)
                                  : merge_here(session, sink, &merge, wave, &written, err);
         }
+        if (status == SHOAL_OK && more && run != NULL) count_merged(run, &merge);
         if (status == SHOAL_OK && more)
             status = merge_take(sink, &merge, written.files, err);
         task_output_free(&written);

@@ -119,6 +119,12 @@ done
 how=("${spools[@]}" --workers 2 --split-rows 1000)
 in_parts() { how+=(--sort-rows 1000 --partitions 5) && in_order; }
 check "sorted parts, in order" in_parts
+explained() {
+    rm -rf "$out"
+    "$SHOAL" explain --analyze "${how[@]}" "COPY (FROM $t) TO '$out' (FORMAT parquet, PARTITION_BY (k), FILE_SIZE_BYTES '400KB')" >"$work/plan" && sizes 400000 &&
+        grep -qE "^  then [0-9]{2,} files were put together into [0-9]+ of the size" "$work/plan"
+}
+check "explain --analyze" explained
 check "SORT_BY that is no list" fails 1 "one list of columns in parentheses" sql "COPY (FROM $t) TO '$out.2' (FORMAT parquet, SORT_BY h)"
 check "SORT_BY of no column" fails 1 "nil" sql "${how[@]}" "COPY (FROM $t) TO '$out.2' (FORMAT parquet, SORT_BY (nil))"
 killed_worker() {
