@@ -117,6 +117,8 @@ static shoal_status get_range(const json_t *root, struct task_range *range,
         status = json_get_count(from, "first", INT64_MAX, &range->first, err);
     if (status == SHOAL_OK)
         status = json_get_count(from, "end", INT64_MAX, &range->end, err);
+    if (status == SHOAL_OK && range->first > range->end)
+        status = shoal_fail(err, SHOAL_CORRUPT, "a task's range ends before it begins");
     return status;
 }
 

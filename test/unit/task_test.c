@@ -73,6 +73,33 @@ static void many_take_little(void **state) {
     for (size_t s = 0; s < COUNT; s++) free(segments[s].path);
 }
 
+static void ranges_come_back(void **state) {
+    (void)state;
+    char sql[] = "SELECT 1", output[] = "/out", rejects[] = "/out.rejects";
+    char path[] = "/data/a \"b\".csv", pipe[] = "/tmp/s0.pipe";
+    struct task from = {.sql = sql,
+                        .output = output,
+                        .partitions = 1,
+                        .rejects = rejects,
+                        .range = {pipe, path, 1ull << 40, (1ull << 40) + 7}};
+    struct shoal_error err;
+    struct task *task = NULL;
+    char *json = NULL;
+    assert_int_equal(task_encode(&from, &json, &err), SHOAL_OK);
+    assert_int_equal(task_decode(json, strlen(json), &task, &err), SHOAL_OK);
+    assert_string_equal(task->range.path, path);
+    assert_string_equal(task->range.pipe, pipe);
+    assert_int_equal(task->range.first, 1ull << 40);
+    assert_int_equal(task->range.end, (1ull << 40) + 7);
+    assert_string_equal(task->rejects, rejects);
+    task_free(task);
+    free(json);
+    from.range.end = 6;
+    assert_int_equal(task_encode(&from, &json, &err), SHOAL_OK);
+    assert_int_equal(task_decode(json, strlen(json), &task, &err), SHOAL_CORRUPT);
+    free(json);
+}
+
 static void refused(const char *segments) {
     char json[512];
     struct shoal_error err;
@@ -151,6 +178,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(written_files_come_back),
         cmocka_unit_test(segments_come_back),
+        cmocka_unit_test(ranges_come_back),
         cmocka_unit_test(many_take_little),
         cmocka_unit_test(what_is_no_segment_is_refused),
     };
