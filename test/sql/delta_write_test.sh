@@ -259,6 +259,24 @@ one_made_it() {
     done
     [ "$made" = 1 ] && no_strays && [ "$(find "$log" -name '*.json' | wc -l)" = 1 ]
 }
+beside_others() { # deltalake appends ten times meanwhile
+    local python_pid pids=() i failed=0
+    start_table
+    "$python" -c "
+import polars as pl, sys
+from deltalake import write_deltalake
+for n in range(10): write_deltalake(sys.argv[1], pl.DataFrame({'i': [100 + n], 'k': [n % 3]}), mode='append')" "$out" &
+    python_pid=$!
+    for i in 1 2 3 4; do
+        "$SHOAL" sql --init "$work/init.sql" "COPY (SELECT i, k FROM t WHERE i < 1000) TO '$out' (FORMAT delta, APPEND);
+            COPY (SELECT i, k FROM t WHERE i < 1000) TO '$out' (FORMAT delta, APPEND)" >/dev/null &
+        pids+=($!)
+    done
+    for i in "$python_pid" "${pids[@]}"; do wait "$i" || failed=1; done
+    [ "$failed" = 0 ] && holds 8014 $((6 + 1045 + 8 * 499500)) && [ -e "$log/00000000000000000018.json" ]
+}
+check "appends beside those of another engine" beside_others
+
 times=2
 if under_asan; then times=1; fi
 for ((i = 0; i < times; i++)); do
