@@ -31,10 +31,6 @@ struct rewrite {
     struct shoal_error *err;
 };
 
-static const char *next_token(const char *at) {
-    return duck_token_start(duck_token_end(at));
-}
-
 static bool is_letter(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
@@ -46,18 +42,6 @@ static bool is_one_of(const char *at, const char *const *words) {
         if (strncasecmp(at, *words, length) == 0 && (*words)[length] == '\0') return true;
     }
     return false;
-}
-
-// 'it''s' or "a""b" without its quotes. NULL: out of memory.
-static char *unquoted(const char *at) {
-    const char *end = duck_token_end(at);
-    struct text out = {0};
-    text_append(&out, "");
-    for (const char *c = at + 1; c < end - 1; c++) {
-        text_append_bytes(&out, c, 1);
-        if (*c == *at) c++;
-    }
-    return text_take(&out);
 }
 
 static bool is_quoted(const char *at, char quote) {
@@ -128,7 +112,7 @@ static shoal_status parse_version(const struct rewrite *rewrite, const char *at,
                                   int64_t *version, const char **end) {
     if (!duck_token_is(at, "version"))
         return bad_call(rewrite, "delta_scan has no other option than version");
-    at = next_token(at);
+    at = duck_token_next(at);
     if (strncmp(at, ":=", 2) == 0 || strncmp(at, "=>", 2) == 0) {
         at = duck_token_start(at + 2);
     } else if (*at == '=') {
@@ -151,19 +135,19 @@ static shoal_status parse_version(const struct rewrite *rewrite, const char *at,
 // at is the name; *end is past the call.
 static shoal_status replace_call(struct rewrite *rewrite, const char *at,
                                  const char **end) {
-    const char *literal = next_token(next_token(at));
+    const char *literal = duck_token_next(duck_token_next(at));
     int64_t version = DELTA_LATEST;
     shoal_status status = SHOAL_OK;
     if (!is_quoted(literal, '\''))
         return bad_call(rewrite, "delta_scan takes its folder as a text between quotes");
-    const char *past = next_token(literal);
+    const char *past = duck_token_next(literal);
     *end = past + 1;
     if (*past == ',') {
-        status = parse_version(rewrite, next_token(past), &version, end);
+        status = parse_version(rewrite, duck_token_next(past), &version, end);
     } else if (*past != ')') {
         status = bad_call(rewrite, "delta_scan is not understood");
     }
-    char *dir = unquoted(literal);
+    char *dir = duck_token_unquoted(literal, *literal);
     if (dir == NULL) status = shoal_no_memory(rewrite->err);
     if (status == SHOAL_OK && strstr(dir, "://") != NULL) {
         status = shoal_fail(rewrite->err, SHOAL_USER,
@@ -179,16 +163,16 @@ static shoal_status replace_call(struct rewrite *rewrite, const char *at,
 // name AS (...), name AS MATERIALIZED (...), name(a, b) AS (...): no table of DuckDB's.
 static bool is_cte(const struct rewrite *rewrite, const char *name) {
     static const char *const after[] = {"materialized", "not", NULL};
-    for (const char *at = duck_token_start(rewrite->sql); *at; at = next_token(at)) {
-        char *text = is_quoted(at, '"') ? unquoted(at)
+    for (const char *at = duck_token_start(rewrite->sql); *at; at = duck_token_next(at)) {
+        char *text = is_quoted(at, '"') ? duck_token_unquoted(at, *at)
                                         : strndup(at, (size_t)(duck_token_end(at) - at));
         bool same = text != NULL && strcasecmp(text, name) == 0;
         free(text);
         if (!same) continue;
-        const char *next = next_token(at);
+        const char *next = duck_token_next(at);
         if (*next == '(') return true;
         if (!duck_token_is(next, "as")) continue;
-        next = next_token(next);
+        next = duck_token_next(next);
         if (*next == '(' || is_one_of(next, after)) return true;
     }
     return false;
@@ -217,7 +201,7 @@ static shoal_status replace_name(struct rewrite *rewrite, const char *at,
                                  const char *before) {
     const char *end = duck_token_end(at);
     const char *next = duck_token_start(end);
-    char *name = unquoted(at);
+    char *name = duck_token_unquoted(at, *at);
     bool other = *next == '.' || *next == '(';
     shoal_status status = name == NULL ? shoal_no_memory(rewrite->err) : SHOAL_OK;
     if (status == SHOAL_OK && (other || !delta_is_table(name))) {
@@ -289,7 +273,7 @@ static shoal_status walk(struct rewrite *rewrite) {
         struct level *level = &rewrite->levels[rewrite->depth - 1];
         bool may_be = *at == '(' || *at == '\'' || *at == '"';
         bool table = may_be && stands_table(rewrite, before, after_from);
-        next = next_token(at);
+        next = duck_token_next(at);
         after_from = false;
         if (*at == '(' || *at == '[' || *at == '{') {
             struct level inner = {.in_from = table,

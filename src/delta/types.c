@@ -157,10 +157,6 @@ struct walk {
     struct shoal_error *err;
 };
 
-static const char *next_token(const char *at) {
-    return duck_token_start(duck_token_end(at));
-}
-
 static shoal_status no_type(const struct walk *walk, const char *name, size_t length) {
     static const char *const advice[][2] = {
         {"HUGEINT", "cast it to BIGINT or DECIMAL(38,0)"},
@@ -209,7 +205,7 @@ static char *take_name(struct walk *walk) {
 static shoal_status walk_struct(struct walk *walk, int depth, json_t **type) {
     json_t *fields = json_array();
     shoal_status status = fields == NULL ? shoal_no_memory(walk->err) : SHOAL_OK;
-    if (*walk->at == '(') walk->at = next_token(walk->at);
+    if (*walk->at == '(') walk->at = duck_token_next(walk->at);
     while (status == SHOAL_OK && *walk->at != '\0' && *walk->at != ')') {
         json_t *inner = NULL;
         char *name = take_name(walk);
@@ -221,9 +217,9 @@ static shoal_status walk_struct(struct walk *walk, int depth, json_t **type) {
                                   "nullable", 1, "metadata")) != 0)
             status = shoal_no_memory(walk->err);
         free(name);
-        if (*walk->at == ',') walk->at = next_token(walk->at);
+        if (*walk->at == ',') walk->at = duck_token_next(walk->at);
     }
-    if (*walk->at == ')') walk->at = next_token(walk->at);
+    if (*walk->at == ')') walk->at = duck_token_next(walk->at);
     if (status != SHOAL_OK) {
         json_decref(fields);
         return status;
@@ -234,11 +230,11 @@ static shoal_status walk_struct(struct walk *walk, int depth, json_t **type) {
 
 static shoal_status walk_map(struct walk *walk, int depth, json_t **type) {
     json_t *key = NULL, *value = NULL;
-    if (*walk->at == '(') walk->at = next_token(walk->at);
+    if (*walk->at == '(') walk->at = duck_token_next(walk->at);
     shoal_status status = walk_type(walk, depth, &key);
-    if (*walk->at == ',') walk->at = next_token(walk->at);
+    if (*walk->at == ',') walk->at = duck_token_next(walk->at);
     if (status == SHOAL_OK) status = walk_type(walk, depth, &value);
-    if (*walk->at == ')') walk->at = next_token(walk->at);
+    if (*walk->at == ')') walk->at = duck_token_next(walk->at);
     if (status != SHOAL_OK) {
         json_decref(key);
         return status;
@@ -255,8 +251,9 @@ static shoal_status walk_decimal(struct walk *walk, json_t **type) {
     char name[32];
     if (*walk->at == '(') {
         (void)sscanf(walk->at, "(%2u,%2u", &precision, &scale);
-        while (*walk->at != '\0' && *walk->at != ')') walk->at = next_token(walk->at);
-        if (*walk->at == ')') walk->at = next_token(walk->at);
+        while (*walk->at != '\0' && *walk->at != ')')
+            walk->at = duck_token_next(walk->at);
+        if (*walk->at == ')') walk->at = duck_token_next(walk->at);
     }
     (void)snprintf(name, sizeof name, "decimal(%u,%u)", precision, scale);
     return packed(walk, json_string(name), type);
@@ -295,8 +292,9 @@ static shoal_status walk_type(struct walk *walk, int depth, json_t **type) {
     shoal_status status = walk_base(walk, depth + 1, type);
     // X[] and X[3]: both are a list in Parquet
     while (status == SHOAL_OK && *walk->at == '[') {
-        while (*walk->at != '\0' && *walk->at != ']') walk->at = next_token(walk->at);
-        if (*walk->at == ']') walk->at = next_token(walk->at);
+        while (*walk->at != '\0' && *walk->at != ']')
+            walk->at = duck_token_next(walk->at);
+        if (*walk->at == ']') walk->at = duck_token_next(walk->at);
         status = packed(walk,
                         json_pack("{s:s, s:o, s:b}", "type", "array", "elementType",
                                   *type, "containsNull", 1),

@@ -57,6 +57,13 @@ const char *duck_token_start(const char *at);
 // The end of the token at `at`: a word, a quoted text, blanks, a comment, or one
 // character.
 const char *duck_token_end(const char *at);
+const char *duck_token_next(const char *at);
+// Past the parenthesis, bracket or brace that closes the one at `at`; NULL when none
+// does.
+const char *duck_token_past(const char *at);
+// 'it''s' or "a""b" without its quotes; NULL when the token at `at` is not quoted so, or
+// out of memory. free() it.
+char *duck_token_unquoted(const char *at, char quote);
 // Is the token at `at` this word, in any case?
 bool duck_token_is(const char *at, const char *word);
 // Does the statement only give rows (SELECT, FROM, WITH, VALUES, PIVOT, UNPIVOT,

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/text.h"
 #include "duck/duck.h"
 
 static const char *skip_quoted(const char *at, char quote, bool escapes) {
@@ -138,6 +139,32 @@ const char *duck_token_end(const char *at) {
     return end > at ? end : *at ? step(at, at, &blank) : at;
 }
 
+const char *duck_token_next(const char *at) {
+    return duck_token_start(duck_token_end(at));
+}
+
+const char *duck_token_past(const char *at) {
+    size_t depth = 0;
+    for (; *at; at = duck_token_next(at)) {
+        if (*at == '(' || *at == '[' || *at == '{') depth++;
+        if (*at == ')' || *at == ']' || *at == '}') depth--;
+        if (depth == 0) return at + 1;
+    }
+    return NULL;
+}
+
+char *duck_token_unquoted(const char *at, char quote) {
+    const char *end = duck_token_end(at);
+    struct text out = {0};
+    if (*at != quote || end < at + 2 || end[-1] != quote) return NULL;
+    text_append(&out, "");
+    for (at++; at < end - 1; at++) {
+        text_append_bytes(&out, at, 1);
+        if (*at == quote) at++;
+    }
+    return text_take(&out);
+}
+
 bool duck_token_is(const char *at, const char *word) {
     size_t length = (size_t)(duck_token_end(at) - at);
     return length == strlen(word) && strncasecmp(at, word, length) == 0;
@@ -164,12 +191,12 @@ static bool is_with_change(const char *sql) {
     size_t depth = 0;
     const char *at = duck_token_start(sql);
     if (!duck_token_is(at, "with")) return false;
-    for (; *at; at = duck_token_start(duck_token_end(at))) {
+    for (; *at; at = duck_token_next(at)) {
         if (*at == '(') depth++;
         if (*at == ')' && depth > 0) depth--;
         if (depth > 0) continue;
         if (duck_token_is(at, "select") || duck_token_is(at, "from")) return false;
-        const char *next = duck_token_start(duck_token_end(at));
+        const char *next = duck_token_next(at);
         for (size_t i = 0; i < sizeof changes / sizeof *changes; i++) {
             if (!duck_token_is(at, changes[i].word)) continue;
             bool named = *next != '(' && !duck_token_is(next, "as");

@@ -7,58 +7,26 @@
 #include "base/memory.h"
 #include "duck/duck.h"
 
-static const char *next_token(const char *at) {
-    return duck_token_start(duck_token_end(at));
-}
-
-// Past the parenthesis that closes the one at `at`; NULL when none does.
-static const char *past_parentheses(const char *at) {
-    size_t depth = 0;
-    for (; *at; at = next_token(at)) {
-        if (*at == '(' || *at == '[' || *at == '{') depth++;
-        if (*at == ')' || *at == ']' || *at == '}') depth--;
-        if (depth == 0) return at + 1;
-    }
-    return NULL;
-}
-
 static char *text_between(const char *from, const char *to) {
     while (to > from && strchr(" \t\r\n", to[-1]) != NULL) to--;
     return strndup(from, (size_t)(to - from));
-}
-
-// 'it''s' or "a""b" without its quotes; NULL when the token is not quoted so.
-static char *unquoted_from(const char *at, char quote) {
-    const char *end = duck_token_end(at);
-    struct text out = {0};
-    if (*at != quote || end < at + 2) return NULL;
-    text_append(&out, "");
-    for (at++; at < end - 1; at++) {
-        text_append_bytes(&out, at, 1);
-        if (*at == quote) at++;
-    }
-    return text_take(&out);
-}
-
-static char *unquoted(const char *at) {
-    return unquoted_from(at, '\'');
 }
 
 // (SELECT ...), or a table's name with or without columns. Returns what follows it.
 static const char *parse_source(const char *at, struct copy *copy) {
     struct text query = {0};
     if (*at == '(') {
-        const char *end = past_parentheses(at);
+        const char *end = duck_token_past(at);
         if (end != NULL) copy->query = text_between(at + 1, end - 1);
         return end == NULL ? NULL : duck_token_start(end);
     }
     const char *name = at;
     while (*at && *at != '(' && !duck_token_is(at, "to") && !duck_token_is(at, "from"))
-        at = next_token(at);
+        at = duck_token_next(at);
     const char *name_end = at;
     text_append(&query, "SELECT ");
     if (*at == '(') {
-        const char *end = past_parentheses(at);
+        const char *end = duck_token_past(at);
         if (end == NULL) return NULL;
         text_append_bytes(&query, at + 1, (size_t)(end - at) - 2);
         at = duck_token_start(end);
@@ -80,7 +48,7 @@ static bool equals(const struct option *option, const char *name) {
 }
 
 static char *plain_word(const char *value) {
-    char *word = *value == '\'' ? unquoted(value) : strdup(value);
+    char *word = *value == '\'' ? duck_token_unquoted(value, '\'') : strdup(value);
     for (char *c = word; c != NULL && *c; c++) {
         if (*c >= 'A' && *c <= 'Z') *c = (char)(*c + 32);
     }
@@ -190,7 +158,7 @@ static bool is_one_of(const struct option *option, const char *const *names) {
 // DuckDB's name is ORDER_BY: rows are sorted in each file, in a folder.
 static shoal_status take_sort(struct parsing *parsing, const struct option *option) {
     struct copy *copy = parsing->copy;
-    const char *end = past_parentheses(option->value);
+    const char *end = duck_token_past(option->value);
     if (copy->sort_by != NULL || *option->value != '(' || end == NULL || *end != '\0') {
         return shoal_fail(parsing->err, SHOAL_USER,
                           "%s is one list of columns in parentheses, (a DESC, b)",
@@ -213,7 +181,7 @@ static void append_option(struct text *list, const struct option *option) {
 
 static shoal_status take_job(struct parsing *parsing, const struct option *option) {
     free(parsing->copy->job_id);
-    parsing->copy->job_id = unquoted(option->value);
+    parsing->copy->job_id = duck_token_unquoted(option->value, '\'');
     parsing->own = "JOB_ID";
     if (parsing->copy->job_id != NULL && *parsing->copy->job_id != '\0') return SHOAL_OK;
     return shoal_fail(parsing->err, SHOAL_USER, "JOB_ID is a text between quotes, not %s",
@@ -225,7 +193,7 @@ static shoal_status take_rejects(struct parsing *parsing, const struct option *o
     char *end = NULL;
     if (equals(option, "rejects")) {
         free(copy->rejects);
-        copy->rejects = unquoted(option->value);
+        copy->rejects = duck_token_unquoted(option->value, '\'');
         if (copy->rejects != NULL && *copy->rejects != '\0') return SHOAL_OK;
         return shoal_fail(parsing->err, SHOAL_USER,
                           "REJECTS is a folder between quotes, not %s",
@@ -300,27 +268,27 @@ static shoal_status take_option(struct parsing *parsing, const struct option *op
 static shoal_status parse_options(const char *at, struct parsing *parsing,
                                   const char **end) {
     shoal_status status = SHOAL_OK;
-    at = next_token(at);
+    at = duck_token_next(at);
     while (*at && *at != ')' && status == SHOAL_OK) {
         struct option option = {.name = text_between(at, duck_token_end(at))};
-        const char *value = at = next_token(at);
+        const char *value = at = duck_token_next(at);
         while (*at && *at != ',' && *at != ')') {
             bool opens = *at == '(' || *at == '[' || *at == '{';
-            const char *past = opens ? past_parentheses(at) : NULL;
-            at = past ? duck_token_start(past) : next_token(at);
+            const char *past = opens ? duck_token_past(at) : NULL;
+            at = past ? duck_token_start(past) : duck_token_next(at);
         }
         option.value = text_between(value, at);
         status = option.name && option.value ? take_option(parsing, &option)
                                              : shoal_no_memory(parsing->err);
         free(option.name);
         free(option.value);
-        if (*at == ',') at = next_token(at);
+        if (*at == ',') at = duck_token_next(at);
     }
     if (status == SHOAL_OK && *at != ')') {
         status = shoal_fail(parsing->err, SHOAL_UNSUPPORTED,
                             "the options of COPY are not closed");
     }
-    *end = *at == ')' ? next_token(at) : at;
+    *end = *at == ')' ? duck_token_next(at) : at;
     return status;
 }
 
@@ -461,14 +429,14 @@ shoal_status copy_parse(const char *sql, struct copy *copy, struct shoal_error *
     const char *at = duck_token_start(sql);
     shoal_status status = SHOAL_OK;
     *copy = (struct copy){.rejects_limit = UINT64_MAX};
-    if (duck_token_is(at, "copy")) at = parse_source(next_token(at), copy);
+    if (duck_token_is(at, "copy")) at = parse_source(duck_token_next(at), copy);
     if (at == NULL || copy->query == NULL || !duck_token_is(at, "to")) {
         return shoal_fail(err, SHOAL_UNSUPPORTED, "COPY of this form is not distributed");
     }
-    at = next_token(at);
-    copy->path = unquoted(at);
-    if (copy->path != NULL) at = next_token(at);
-    if (duck_token_is(at, "with")) at = next_token(at);
+    at = duck_token_next(at);
+    copy->path = duck_token_unquoted(at, '\'');
+    if (copy->path != NULL) at = duck_token_next(at);
+    if (duck_token_is(at, "with")) at = duck_token_next(at);
     if (*at == '(') status = parse_options(at, &parsing, &at);
     if (status == SHOAL_OK && (copy->path == NULL || *at != '\0')) {
         status =
@@ -493,16 +461,16 @@ shoal_status copy_partition_names(const char *partition_by, json_t **names,
     bool closes = *at == '(', ok = true;
     *names = json_array();
     if (*names == NULL) return shoal_no_memory(err);
-    if (closes) at = next_token(at);
+    if (closes) at = duck_token_next(at);
     while (ok && *at && *at != ')') {
         const char *end = duck_token_end(at);
-        char *name = *at == '"' ? unquoted_from(at, '"') : text_between(at, end);
+        char *name = *at == '"' ? duck_token_unquoted(at, '"') : text_between(at, end);
         bool word = *at == '"' || *at == '_' || (*at | 32) >= 'a' || (*at & 0x80) != 0;
         ok =
             name != NULL && word && json_array_append_new(*names, json_string(name)) == 0;
         free(name);
         at = duck_token_start(end);
-        if (ok && *at == ',') at = next_token(at);
+        if (ok && *at == ',') at = duck_token_next(at);
     }
     if (ok && json_array_size(*names) > 0 && (*at == ')') == closes) return SHOAL_OK;
     json_decref(*names);
@@ -513,7 +481,7 @@ shoal_status copy_partition_names(const char *partition_by, json_t **names,
 }
 
 bool copy_mentions_order(const struct copy *copy) {
-    for (const char *at = duck_token_start(copy->query); *at; at = next_token(at)) {
+    for (const char *at = duck_token_start(copy->query); *at; at = duck_token_next(at)) {
         if (duck_token_is(at, "order")) return true;
     }
     return false;

@@ -52,8 +52,7 @@ static shoal_status make_writable(struct session *session, struct shoal_error *e
 static bool makes_database(const char *sql) {
     const char *at = duck_token_start(sql);
     if (!duck_token_is(at, "create")) return false;
-    return insert_creates_table(sql) ||
-           duck_token_is(duck_token_start(duck_token_end(at)), "schema");
+    return insert_creates_table(sql) || duck_token_is(duck_token_next(at), "schema");
 }
 
 // Settings and the session's own views, macros and tables.

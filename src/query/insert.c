@@ -5,17 +5,13 @@
 
 #include "base/text.h"
 
-static const char *next_token(const char *at) {
-    return duck_token_start(duck_token_end(at));
-}
-
 // Past the token, or past the parentheses that it opens.
 static const char *past(const char *at) {
     size_t depth = 0;
     do {
         if (*at == '(') depth++;
         if (*at == ')' && depth > 0) depth--;
-        at = next_token(at);
+        at = duck_token_next(at);
     } while (depth > 0 && *at);
     return at;
 }
@@ -32,11 +28,11 @@ static const char *past_create_table(const char *sql, bool *temporary) {
     static const char *const temp[] = {"temp", "temporary", NULL};
     const char *at = duck_token_start(sql);
     if (!duck_token_is(at, "create")) return NULL;
-    at = next_token(at);
-    if (duck_token_is(at, "or")) at = next_token(next_token(at));
+    at = duck_token_next(at);
+    if (duck_token_is(at, "or")) at = duck_token_next(duck_token_next(at));
     *temporary = is_one_of(at, temp);
-    if (*temporary) at = next_token(at);
-    return duck_token_is(at, "table") ? next_token(at) : NULL;
+    if (*temporary) at = duck_token_next(at);
+    return duck_token_is(at, "table") ? duck_token_next(at) : NULL;
 }
 
 bool insert_creates_table(const char *sql) {
@@ -49,8 +45,8 @@ const char *insert_plain_name(const char *sql) {
     const char *at = past_create_table(sql, &temporary);
     if (temporary) return NULL;
     if (at != NULL && duck_token_is(at, "if"))
-        at = next_token(next_token(next_token(at)));  // NOT EXISTS
-    return at == NULL || *at == '\0' || *next_token(at) == '.' ? NULL : at;
+        at = duck_token_next(duck_token_next(duck_token_next(at)));  // NOT EXISTS
+    return at == NULL || *at == '\0' || *duck_token_next(at) == '.' ? NULL : at;
 }
 
 bool insert_begins(const char *sql) {
@@ -62,7 +58,7 @@ bool insert_begins(const char *sql) {
 // Where the query of CREATE TABLE begins.
 static const char *query_of_create(const char *at) {
     while (*at && !duck_token_is(at, "as")) at = past(at);
-    return *at ? next_token(at) : NULL;
+    return *at ? duck_token_next(at) : NULL;
 }
 
 static bool begins_query(const char *at) {
@@ -85,16 +81,16 @@ static const char *query_of_insert(const char *at) {
 // WITH [NO] DATA ends the statement; a CTE may have that name.
 static bool is_with_data(const char *at) {
     if (!duck_token_is(at, "with")) return false;
-    at = next_token(at);
-    if (duck_token_is(at, "no")) at = next_token(at);
-    return duck_token_is(at, "data") && *next_token(at) == '\0';
+    at = duck_token_next(at);
+    if (duck_token_is(at, "no")) at = duck_token_next(at);
+    return duck_token_is(at, "data") && *duck_token_next(at) == '\0';
 }
 
 // What stands behind the query and says more than where its rows go.
 static const char *find_clause(const char *query) {
     for (const char *at = query; *at; at = past(at)) {
         if (duck_token_is(at, "returning")) return "RETURNING";
-        if (duck_token_is(at, "on") && duck_token_is(next_token(at), "conflict"))
+        if (duck_token_is(at, "on") && duck_token_is(duck_token_next(at), "conflict"))
             return "ON CONFLICT";
         if (is_with_data(at)) return "WITH [NO] DATA";
     }
@@ -113,7 +109,7 @@ shoal_status insert_parse(const char *sql, struct insert *insert,
     const char *create = past_create_table(start, &temporary);
     const char *query = create != NULL ? query_of_create(create)
                         : duck_token_is(start, "insert")
-                            ? query_of_insert(next_token(start))
+                            ? query_of_insert(duck_token_next(start))
                             : NULL;
     *insert = (struct insert){.create = create != NULL};
     if (query == NULL || !duck_is_select(query)) {

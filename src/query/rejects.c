@@ -15,20 +15,6 @@
 
 #include "task/rejects.h"
 
-static const char *next_token(const char *at) {
-    return duck_token_start(duck_token_end(at));
-}
-
-// "(...)": past its end; NULL: it isn't closed.
-static const char *past_parentheses(const char *at) {
-    size_t depth = 0;
-    for (; *at; at = next_token(at)) {
-        if (*at == '(') depth++;
-        if (*at == ')' && --depth == 0) return at + 1;
-    }
-    return NULL;
-}
-
 // A quoted name or text that DuckDB reads as a CSV file where a table stands.
 static bool names_csv(const char *at) {
     static const char *const endings[] = {".csv",    ".tsv",     ".csv.gz",
@@ -86,11 +72,11 @@ shoal_status rejects_rewrite(const char *sql, char **rewritten, struct shoal_err
     struct text out = {0};
     const char *copied = sql;
     bool table = false;  // a table may stand here
-    for (const char *at = duck_token_start(sql); *at; at = next_token(at)) {
-        const char *next = next_token(at);
+    for (const char *at = duck_token_start(sql); *at; at = duck_token_next(at)) {
+        const char *next = duck_token_next(at);
         bool call = *next == '(' &&
                     (duck_token_is(at, "read_csv") || duck_token_is(at, "read_csv_auto"));
-        const char *end = call ? past_parentheses(next) : NULL;
+        const char *end = call ? duck_token_past(next) : NULL;
         if (end != NULL) {
             text_append_bytes(&out, copied, (size_t)(end - 1 - copied));
             text_append(&out, ", " REJECTS_OPTIONS);
