@@ -15,57 +15,50 @@
 
 #include "task/rejects.h"
 
-// A quoted name or text that DuckDB reads as a CSV file where a table stands.
-static bool names_csv(const char *at) {
+static bool is_csv(const char *path) {
     static const char *const endings[] = {".csv",    ".tsv",     ".csv.gz",
                                           ".tsv.gz", ".csv.zst", ".tsv.zst"};
-    const char *end = duck_token_end(at);
-    if ((*at != '\'' && *at != '"') || end - at < 3 || end[-1] != *at) return false;
+    size_t size = strlen(path);
     for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
         size_t length = strlen(endings[i]);
-        if ((size_t)(end - at) > length + 2 &&
-            strncasecmp(end - 1 - length, endings[i], length) == 0)
+        if (size > length && strcasecmp(path + size - length, endings[i]) == 0)
             return true;
     }
     return false;
 }
 
+// The CSV file that is named where a table stands: 'x/a.csv', "a.csv", or a.csv, which
+// could be a table too. *end is past it. NULL: it is none.
+static char *named_file(const char *at, const char **end) {
+    static const char name[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.";
+    bool quoted = *at == '\'' || *at == '"';
+    char *path = quoted ? duck_token_unquoted(at, *at) : strndup(at, strspn(at, name));
+    *end = quoted ? duck_token_end(at) : at + strspn(at, name);
+    if (path != NULL && is_csv(path) && (quoted || access(path, F_OK) == 0)) return path;
+    free(path);
+    return NULL;
+}
+
 // The name that a file has as a table, "a b" of 'x/a b.csv', unless another follows.
-static void append_alias(struct text *out, const char *at) {
+static void append_alias(struct text *out, const char *path, const char *end) {
     static const char *const clauses[] = {
         "where",      "group",       "order",   "limit",  "having", "window",
         "join",       "inner",       "left",    "right",  "full",   "cross",
         "semi",       "anti",        "asof",    "on",     "using",  "union",
         "except",     "intersect",   "qualify", "offset", "select", "natural",
         "positional", "tablesample", NULL};
-    const char *end = duck_token_end(at), *next = duck_token_start(end), *start = at + 1;
+    const char *next = duck_token_start(end), *slash = strrchr(path, '/');
     bool clause = *next == '\0' || *next == ')' || *next == ',' || *next == ';';
     for (size_t i = 0; clauses[i] != NULL; i++)
         clause = clause || duck_token_is(next, clauses[i]);
     if (!clause) return;
-    for (const char *c = start; c < end - 1; c++) {
-        if (*c == '/') start = c + 1;
-    }
-    char *name = strndup(start, strcspn(start, ".'\""));
+    const char *file = slash == NULL ? path : slash + 1;
+    char *name = strndup(file, strcspn(file, "."));
     text_append(out, " AS ");
     text_append_identifier(out, name ? name : "");
     out->failed = out->failed || name == NULL;
     free(name);
-}
-
-static void append_file(struct text *out, const char *at) {
-    char *path = strndup(at + 1, (size_t)(duck_token_end(at) - at) - 2);
-    text_append(out, "read_csv('");
-    // Between its quotes a quote is written twice; the other kind becomes such.
-    for (const char *c = path ? path : ""; *c; c++) {
-        text_append_bytes(out, c, 1);
-        if (*c == '\'' && *at == '"') text_append(out, "'");
-        if (*c == '"' && *at == '"') c++;
-    }
-    out->failed = out->failed || path == NULL;
-    free(path);
-    text_append(out, "', " REJECTS_OPTIONS ")");
-    append_alias(out, at);
 }
 
 shoal_status rejects_rewrite(const char *sql, char **rewritten, struct shoal_error *err) {
@@ -76,16 +69,21 @@ shoal_status rejects_rewrite(const char *sql, char **rewritten, struct shoal_err
         const char *next = duck_token_next(at);
         bool call = *next == '(' &&
                     (duck_token_is(at, "read_csv") || duck_token_is(at, "read_csv_auto"));
-        const char *end = call ? duck_token_past(next) : NULL;
+        const char *end = call ? duck_token_past(next) : NULL, *past = NULL;
+        char *path = table && !call ? named_file(at, &past) : NULL;
         if (end != NULL) {
             text_append_bytes(&out, copied, (size_t)(end - 1 - copied));
             text_append(&out, ", " REJECTS_OPTIONS);
             copied = end - 1;
-        } else if (table && names_csv(at)) {
+        } else if (path != NULL) {
             text_append_bytes(&out, copied, (size_t)(at - copied));
-            append_file(&out, at);
-            copied = duck_token_end(at);
+            text_append(&out, "read_csv(");
+            text_append_literal(&out, path);
+            text_append(&out, ", " REJECTS_OPTIONS ")");
+            append_alias(&out, path, past);
+            copied = past;
         }
+        free(path);
         table = duck_token_is(at, "from") || duck_token_is(at, "join");
     }
     text_append(&out, copied);

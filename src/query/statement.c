@@ -103,6 +103,34 @@ static bool failed_in_files(const struct stages *stages, const struct shoal_erro
     return reading && scans;
 }
 
+static bool has_column(const struct schema *schema, const char *name) {
+    for (size_t i = 0; i < schema->count; i++) {
+        if (strcasecmp(schema->columns[i].name, name) == 0) return true;
+    }
+    return false;
+}
+
+// A name that is wrong is better known before all rows are there.
+static shoal_status check_partitions(const struct stages *stages, const struct copy *copy,
+                                     struct shoal_error *err) {
+    const struct schema *schema = &stages_last(stages)->schema;
+    json_t *names = NULL;
+    size_t i;
+    json_t *name;
+    struct shoal_error ignored;
+    shoal_status status = SHOAL_OK;
+    if (copy->partition_by == NULL || copy->delta) return SHOAL_OK;
+    (void)copy_partition_names(copy->partition_by, &names, &ignored);  // else DuckDB says
+    json_array_foreach(names, i, name) {
+        if (status == SHOAL_OK && !has_column(schema, json_string_value(name)))
+            status = shoal_fail(err, SHOAL_USER,
+                                "PARTITION_BY %s: the query has no column of that name",
+                                json_string_value(name));
+    }
+    json_decref(names);
+    return status;
+}
+
 // The SELECT, its rows to where the statement says, or as the result.
 static shoal_status run_planned(struct session *session,
                                 const struct statement *statement,
@@ -115,6 +143,7 @@ static shoal_status run_planned(struct session *session,
                               ? SHOAL_OK
                               : session_start_workers(session, err);
     if (status == SHOAL_OK) status = plan(session, select, &purpose, &stages, err);
+    if (status == SHOAL_OK) status = check_partitions(stages, &statement->copy, err);
     if (status == SHOAL_OK)
         status = run_stages(session, stages, statement, NULL, result, err);
     if (status == SHOAL_USER && failed_in_files(stages, err)) {

@@ -122,4 +122,6 @@ check "kill -9 of a worker" killed worker
 check "kill -9 of the driver" killed driver
 check "the next run cleans up" replaced
 check "nothing is left beside it" nothing_beside
+check "no such partition" fails 1 "PARTITION_BY nocol: the query has no column of that name" sql "${options[@]}" \
+    "COPY (FROM t) TO '$work/none' (FORMAT parquet, PARTITION_BY (g, nocol))"
 finish

@@ -56,6 +56,11 @@ same_rows() {
 }
 check "a small file that each task reads" same_rows --workers 2 --split-rows 100 "${spools[@]}"
 check "a file by its name" test "$(sql --rejects kept "SELECT names.name FROM 'names.csv' ORDER BY names.name DESC LIMIT 1" | tail -n 1)" = two
+named() { [ "$(sql --rejects kept "SELECT $2 FROM $1 WHERE length(name) = 3 ORDER BY 1 LIMIT 1" | tail -n 1)" = one ]; }
+check "by its name, without quotes" named names.csv names.name
+check "in double quotes, with an alias" named '"names.csv" n' n.name
+check "with a path" named "'$work/names.csv'" names.name
+check "a file in a join" test "$(sql --rejects kept "SELECT count(*) FROM names.csv a JOIN names.csv b USING (name)" | tail -n 1)" = 3
 check "columns that are not read are not checked" test "$(sql --rejects kept "SELECT count(*), count(i) FROM $read_all" 2>/dev/null | tail -n 1)" = 3968,3968
 check "nothing to reject" test "$(rm -rf kept && sql --rejects kept "SELECT count(*) FROM 'names.csv'" 2>&1 | tail -n 1)" = 3
 check "and nothing kept" test -z "$(find kept -name '*.csv')"
