@@ -25,6 +25,7 @@ bool rejects_add(struct rejects *rejects, const char *path);
 // more than the limit. To be called before what is final, and at the end.
 shoal_status rejects_settle(struct rejects *rejects, struct duck_conn *conn,
                             struct shoal_error *err);
+// Forgets the files that are not settled.
 void rejects_free(struct rejects *rejects);
 
 #endif

@@ -436,6 +436,8 @@ shoal_status run_stages(struct session *session, const struct stages *stages,
     // Workers may still be at a failed query's tasks: the next query gets fresh ones.
     if (status != SHOAL_OK) session_stop_workers(session);
     release(&run);
+    // What its tasks rejected went with its folder; a second try begins anew.
+    if (session->rejects != NULL) rejects_free(session->rejects);
     if (run.sink != NULL) sink_close(&sink);
     return status;
 }

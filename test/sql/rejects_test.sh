@@ -65,6 +65,19 @@ check "columns that are not read are not checked" test "$(sql --rejects kept "SE
 check "nothing to reject" test "$(rm -rf kept && sql --rejects kept "SELECT count(*) FROM 'names.csv'" 2>&1 | tail -n 1)" = 3
 check "and nothing kept" test -z "$(find kept -name '*.csv')"
 
+# A later file is not as the first: the tasks' rejects are forgotten, one reader has its own.
+mkdir unlike
+for file in 0 1 2 3 4; do { printf 'i,s\nbad,x\n'; seq 2000 | sed 's/$/,y/'; } >unlike/$file.csv; done
+{ printf 'i;s\n'; seq 2000 | sed 's/$/;y/'; } >unlike/5.csv
+unlike() {
+    rm -rf kept
+    [ "$(sql "$@" --rejects kept "SELECT count(i), count(s) FROM read_csv('unlike/*.csv', types = {'i': 'INTEGER'})" 2>err | tail -n 1)" = 12000,12000 ] ||
+        { cat err; return 1; }
+    grep -q "rejected rows: 5," err && nothing_left
+}
+check "files that differ" unlike
+check "files that differ, over workers" unlike --workers 2 --split-rows 1 "${spools[@]}"
+
 # written OPTIONS... -- COPY's: the limit holds before the target is changed.
 copy() { sql "$@" "COPY (FROM $read_all) TO 'table' (FORMAT parquet, PER_THREAD_OUTPUT, OVERWRITE, REJECTS 'kept', REJECTS_LIMIT $limit)"; }
 written() {
