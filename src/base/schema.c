@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 bool schema_add(struct schema *schema, const char *name, const char *type) {
     struct schema_column *columns =
@@ -28,6 +29,13 @@ bool schema_copy(struct schema *to, const struct schema *from) {
         }
     }
     return true;
+}
+
+const struct schema_column *schema_find(const struct schema *schema, const char *name) {
+    for (size_t i = 0; i < schema->count; i++) {
+        if (strcasecmp(schema->columns[i].name, name) == 0) return &schema->columns[i];
+    }
+    return NULL;
 }
 
 bool schema_equal(const struct schema *a, const struct schema *b) {

@@ -18,6 +18,8 @@ struct schema {
 
 // Appends a copy of name and type; false when out of memory.
 bool schema_add(struct schema *schema, const char *name, const char *type);
+// The column of that name, in any case; NULL: there is none.
+const struct schema_column *schema_find(const struct schema *schema, const char *name);
 bool schema_copy(struct schema *to, const struct schema *from);
 bool schema_equal(const struct schema *a, const struct schema *b);
 void schema_free(struct schema *schema);

@@ -35,15 +35,6 @@ static bool is_letter(char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
 }
 
-static bool is_one_of(const char *at, const char *const *words) {
-    if (at == NULL || !is_letter(*at)) return false;
-    size_t length = (size_t)(duck_token_end(at) - at);
-    for (; *words != NULL; words++) {
-        if (strncasecmp(at, *words, length) == 0 && (*words)[length] == '\0') return true;
-    }
-    return false;
-}
-
 static bool is_quoted(const char *at, char quote) {
     const char *end = duck_token_end(at);
     return *at == quote && end >= at + 2 && end[-1] == quote;
@@ -173,7 +164,7 @@ static bool is_cte(const struct rewrite *rewrite, const char *name) {
         if (*next == '(') return true;
         if (!duck_token_is(next, "as")) continue;
         next = duck_token_next(next);
-        if (*next == '(' || is_one_of(next, after)) return true;
+        if (*next == '(' || duck_token_one_of(next, after)) return true;
     }
     return false;
 }
@@ -238,7 +229,7 @@ static bool lists_tables(const struct rewrite *rewrite, const char *before) {
     bool copy =
         rewrite->depth == 1 && duck_token_is(duck_token_start(rewrite->sql), "copy");
     return !rewrite->levels[rewrite->depth - 1].operands && !copy &&
-           !is_one_of(before, others);
+           !duck_token_one_of(before, others);
 }
 
 // Does a table stand behind the token `before`? in_from: of its level.
@@ -248,7 +239,7 @@ static bool stands_table(const struct rewrite *rewrite, const char *before,
                                         "pivot", "unpivot",  NULL};
     const struct level *level = &rewrite->levels[rewrite->depth - 1];
     if (before == NULL) return false;
-    if (after_from || is_one_of(before, words)) return true;
+    if (after_from || duck_token_one_of(before, words)) return true;
     return level->in_from && (*before == ',' || *before == '(');
 }
 
@@ -257,7 +248,7 @@ static bool ends_from(const char *at) {
                                         "select", "limit",     "union",   "except",
                                         "values", "window",    "qualify", "intersect",
                                         "offset", "returning", "set",     NULL};
-    return is_one_of(at, words);
+    return duck_token_one_of(at, words);
 }
 
 static shoal_status walk(struct rewrite *rewrite) {
@@ -277,12 +268,13 @@ static shoal_status walk(struct rewrite *rewrite) {
         after_from = false;
         if (*at == '(' || *at == '[' || *at == '{') {
             struct level inner = {.in_from = table,
-                                  .operands = is_one_of(before, operands)};
+                                  .operands = duck_token_one_of(before, operands)};
             if (!push(rewrite, inner)) status = shoal_no_memory(rewrite->err);
         } else if (*at == ')' || *at == ']' || *at == '}') {
             if (rewrite->depth > 1) rewrite->depth--;
         } else if (table && (is_quoted(at, '\'') || is_quoted(at, '"'))) {
-            status = replace_name(rewrite, at, is_one_of(before, shows) ? "FROM " : "");
+            status = replace_name(rewrite, at,
+                                  duck_token_one_of(before, shows) ? "FROM " : "");
         } else if (!is_letter(*at)) {
             continue;
         } else if (duck_token_is(at, "from")) {

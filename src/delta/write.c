@@ -253,14 +253,6 @@ void delta_write_free(struct delta_write *write) {
 
 // ---- the columns
 
-static const struct schema_column *find_column(const struct schema *schema,
-                                               const char *name) {
-    for (size_t c = 0; c < schema->count; c++) {
-        if (strcasecmp(schema->columns[c].name, name) == 0) return &schema->columns[c];
-    }
-    return NULL;
-}
-
 // Names that the files of a table without column mapping may not have.
 static bool good_name(const char *name) {
     return *name != '\0' && name[strcspn(name, " ,;{}()\n\t=")] == '\0';
@@ -351,7 +343,7 @@ static shoal_status new_table(struct delta_write *write, const struct schema *sc
     write->fields = json_array();
     if (write->fields == NULL) return shoal_no_memory(err);
     for (size_t c = 0; status == SHOAL_OK && c < schema->count; c++) {
-        if (find_column(schema, schema->columns[c].name) != &schema->columns[c]) {
+        if (schema_find(schema, schema->columns[c].name) != &schema->columns[c]) {
             status = shoal_fail(err, SHOAL_USER,
                                 "the query has two columns %s: rename one with AS",
                                 schema->columns[c].name);
@@ -368,7 +360,7 @@ static shoal_status append_column(const struct delta_write *write,
                                   struct text *out, struct shoal_error *err) {
     const char *name = json_string_value(json_object_get(field, "name"));
     const json_t *type = json_object_get(field, "type");
-    const struct schema_column *column = find_column(schema, name);
+    const struct schema_column *column = schema_find(schema, name);
     bool required = json_is_false(json_object_get(field, "nullable"));
     struct text duck = {0}, message = {0};
     json_t *given = NULL;
@@ -435,7 +427,7 @@ static shoal_status old_table(struct delta_write *write, const struct schema *sc
         json_array_foreach(write->fields, i, field) {
             if (same_name(json_object_get(field, "name"), name)) known = true;
         }
-        if (find_column(schema, name) != &schema->columns[c] || !known) {
+        if (schema_find(schema, name) != &schema->columns[c] || !known) {
             return shoal_fail(
                 err, SHOAL_USER,
                 known ? "the query has two columns %s, and the Delta table %s "

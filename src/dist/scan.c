@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/text.h"
 #include "dist/planner.h"
@@ -210,14 +209,6 @@ static bool copy_files(struct leaf_draft *leaf, const struct file_set *set) {
     return true;
 }
 
-// A column of the files' own hides the virtual one of that name.
-static bool is_free(const struct file_set *set, const char *name) {
-    for (size_t i = 0; i < set->schema.count; i++) {
-        if (strcasecmp(set->schema.columns[i].name, name) == 0) return false;
-    }
-    return true;
-}
-
 static struct fragment *plan_scan(struct planner *planner, json_t *item) {
     const struct file_set *set = scan_files(planner, item);
     if (set != NULL && set->refused != NULL) {
@@ -229,8 +220,9 @@ static struct fragment *plan_scan(struct planner *planner, json_t *item) {
     if (set == NULL || table == NULL) return NULL;
     struct leaf_draft *leaf = &planner->leaves[planner->leaf_count - 1];
     leaf->file_set = (size_t)(set - planner->file_sets);
-    leaf->row_numbers = is_free(set, "file_row_number");
-    leaf->group_numbers = is_free(set, "file_row_group_number");
+    // A column of the files' own hides the virtual one of that name.
+    leaf->row_numbers = schema_find(&set->schema, "file_row_number") == NULL;
+    leaf->group_numbers = schema_find(&set->schema, "file_row_group_number") == NULL;
     json_t *names = copy_files(leaf, set) ? prune_scan(planner, item, set, leaf) : NULL;
     if (names == NULL) return NULL;
     json_object_set(table, "column_name_alias", names);

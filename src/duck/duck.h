@@ -66,6 +66,8 @@ const char *duck_token_past(const char *at);
 char *duck_token_unquoted(const char *at, char quote);
 // Is the token at `at` this word, in any case?
 bool duck_token_is(const char *at, const char *word);
+// Or one of these, which NULL ends? at NULL: none.
+bool duck_token_one_of(const char *at, const char *const *words);
 // Does the statement only give rows (SELECT, FROM, WITH, VALUES, PIVOT, UNPIVOT,
 // SUMMARIZE, TABLE)?
 bool duck_is_select(const char *sql);

@@ -170,12 +170,18 @@ bool duck_token_is(const char *at, const char *word) {
     return length == strlen(word) && strncasecmp(at, word, length) == 0;
 }
 
-static bool begins_with_one_of(const char *sql, const char *const *words) {
-    const char *first = duck_first_word(sql);
+// A token's end is looked for once, and only of a word: statements are walked with this.
+bool duck_token_one_of(const char *at, const char *const *words) {
+    if (at == NULL || !word_char(*at)) return false;
+    size_t length = (size_t)(duck_token_end(at) - at);
     for (; *words != NULL; words++) {
-        if (duck_token_is(first, *words)) return true;
+        if (strncasecmp(at, *words, length) == 0 && (*words)[length] == '\0') return true;
     }
     return false;
+}
+
+static bool begins_with_one_of(const char *sql, const char *const *words) {
+    return duck_token_one_of(duck_first_word(sql), words);
 }
 
 // WITH ... INSERT, UPDATE, DELETE, MERGE: behind the CTEs stands what changes rows. A CTE

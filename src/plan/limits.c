@@ -27,17 +27,9 @@
 
 struct measure {
     size_t tokens, depth, deepest, open, subqueries, joins;
-    bool pipe;
     bool in_from;  // a comma is a join here
     bool added;    // the next SELECT is a set operation's branch
 };
-
-static bool is_any(const char *at, const char *const *words) {
-    for (; *words != NULL; words++) {
-        if (duck_token_is(at, *words)) return true;
-    }
-    return false;
-}
 
 // Is the token a text, or a quoted name, that names a pipe or a device?
 static bool names_pipe(const char *at) {
@@ -56,7 +48,6 @@ static void add(struct measure *measure, const char *at) {
     static const char *const after_from[] = {"where",  "group", "having", "order",
                                              "window", "limit", "select", NULL};
     measure->tokens++;
-    measure->pipe = measure->pipe || names_pipe(at);
     measure->open += *at == '(';
     measure->open -= *at == ')' && measure->open > 0;
     if (*at == '(' || duck_token_is(at, "case")) {
@@ -67,12 +58,12 @@ static void add(struct measure *measure, const char *at) {
         if (measure->depth > 0) measure->depth--;
     } else if (duck_token_is(at, "join") || (*at == ',' && measure->in_from)) {
         measure->joins++;
-    } else if (is_any(at, sets)) {
+    } else if (duck_token_one_of(at, sets)) {
         measure->added = true;
         measure->in_from = false;
     } else if (duck_token_is(at, "from")) {
         measure->in_from = true;
-    } else if (is_any(at, after_from)) {
+    } else if (duck_token_one_of(at, after_from)) {
         measure->in_from = false;
         if (!duck_token_is(at, "select")) return;
         if (!measure->added) measure->subqueries++;
@@ -102,7 +93,10 @@ shoal_status limits_balanced(const char *sql, struct shoal_error *err) {
 }
 
 bool limits_pipe(const char *sql) {
-    return measure_text(sql).pipe;
+    for (const char *at = duck_token_start(sql); *at; at = duck_token_next(at)) {
+        if (names_pipe(at)) return true;
+    }
+    return false;
 }
 
 shoal_status limits_check(const char *sql, struct shoal_error *err) {
@@ -120,7 +114,7 @@ shoal_status limits_check(const char *sql, struct shoal_error *err) {
                           "the statement has %zu %s, of which up to %zu are planned",
                           limits[i].found, limits[i].what, limits[i].most);
     }
-    if (measure.pipe)
+    if (limits_pipe(sql))
         return shoal_fail(err, SHOAL_UNSUPPORTED,
                           "the statement reads a pipe, which can be read only once");
     return SHOAL_OK;

@@ -16,13 +16,6 @@ static const char *past(const char *at) {
     return at;
 }
 
-static bool is_one_of(const char *at, const char *const *words) {
-    for (; *words != NULL; words++) {
-        if (duck_token_is(at, *words)) return true;
-    }
-    return false;
-}
-
 // Past "CREATE [OR REPLACE] [TEMP] TABLE"; NULL when it is something else.
 static const char *past_create_table(const char *sql, bool *temporary) {
     static const char *const temp[] = {"temp", "temporary", NULL};
@@ -30,7 +23,7 @@ static const char *past_create_table(const char *sql, bool *temporary) {
     if (!duck_token_is(at, "create")) return NULL;
     at = duck_token_next(at);
     if (duck_token_is(at, "or")) at = duck_token_next(duck_token_next(at));
-    *temporary = is_one_of(at, temp);
+    *temporary = duck_token_one_of(at, temp);
     if (*temporary) at = duck_token_next(at);
     return duck_token_is(at, "table") ? duck_token_next(at) : NULL;
 }
@@ -64,7 +57,7 @@ static const char *query_of_create(const char *at) {
 static bool begins_query(const char *at) {
     static const char *const words[] = {"select", "from",    "with", "pivot",
                                         "table",  "unpivot", NULL};
-    return is_one_of(at, words);
+    return duck_token_one_of(at, words);
 }
 
 // Where the query of INSERT begins: behind the table, its alias and its columns. What

@@ -49,9 +49,8 @@ static void append_alias(struct text *out, const char *path, const char *end) {
         "except",     "intersect",   "qualify", "offset", "select", "natural",
         "positional", "tablesample", NULL};
     const char *next = duck_token_start(end), *slash = strrchr(path, '/');
-    bool clause = *next == '\0' || *next == ')' || *next == ',' || *next == ';';
-    for (size_t i = 0; clauses[i] != NULL; i++)
-        clause = clause || duck_token_is(next, clauses[i]);
+    bool clause = *next == '\0' || *next == ')' || *next == ',' || *next == ';' ||
+                  duck_token_one_of(next, clauses);
     if (!clause) return;
     const char *file = slash == NULL ? path : slash + 1;
     char *name = strndup(file, strcspn(file, "."));

@@ -103,13 +103,6 @@ static bool failed_in_files(const struct stages *stages, const struct shoal_erro
     return reading && scans;
 }
 
-static bool has_column(const struct schema *schema, const char *name) {
-    for (size_t i = 0; i < schema->count; i++) {
-        if (strcasecmp(schema->columns[i].name, name) == 0) return true;
-    }
-    return false;
-}
-
 // A name that is wrong is better known before all rows are there.
 static shoal_status check_partitions(const struct stages *stages, const struct copy *copy,
                                      struct shoal_error *err) {
@@ -122,7 +115,7 @@ static shoal_status check_partitions(const struct stages *stages, const struct c
     if (copy->partition_by == NULL || copy->delta) return SHOAL_OK;
     (void)copy_partition_names(copy->partition_by, &names, &ignored);  // else DuckDB says
     json_array_foreach(names, i, name) {
-        if (status == SHOAL_OK && !has_column(schema, json_string_value(name)))
+        if (status == SHOAL_OK && schema_find(schema, json_string_value(name)) == NULL)
             status = shoal_fail(err, SHOAL_USER,
                                 "PARTITION_BY %s: the query has no column of that name",
                                 json_string_value(name));

@@ -1,7 +1,6 @@
 // The end of a COPY to a folder: who writes the last rows, and the commit.
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "base/text.h"
 #include "query/run.h"
@@ -51,10 +50,7 @@ static shoal_status can_merge(struct session *session, const struct sink *sink, 
     shoal_status status = sql.failed
                               ? shoal_no_memory(err)
                               : duck_describe(session->conn, sql.data, &schema, err);
-    *can = status == SHOAL_OK;
-    for (size_t i = 0; i < schema.count; i++) {
-        if (strcasecmp(schema.columns[i].name, "file_row_number") == 0) *can = false;
-    }
+    *can = status == SHOAL_OK && schema_find(&schema, "file_row_number") == NULL;
     schema_free(&schema);
     text_free(&sql);
     return status == SHOAL_USER ? SHOAL_OK : status;
