@@ -66,6 +66,7 @@ struct file_set {
     char *scan_call;  // the call
     struct scan_source source;
     char *refused;             // why the driver reads it alone; NULL: tasks read it
+    uint64_t given;            // which options the call has, a bit each (source.c)
     bool paths;                // columns of the schema may come from the files' paths
     struct text path_options;  // of the call: which
     struct text layout;        // of the call: a text file's schema or format, if it says

@@ -120,12 +120,19 @@ static const struct option {
     {"convert_strings_to_integers", JSON, USE_DETECT},
 };
 
+_Static_assert(sizeof options / sizeof *options <= 64, "a bit each in a file set");
+
 static const struct option *find_option(enum scan_kind kind, const char *name) {
     for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
         if (strcasecmp(options[i].name, name) == 0 && (options[i].kinds & 1u << kind))
             return &options[i];
     }
     return NULL;
+}
+
+static bool is_given(const struct file_set *set, const char *name) {
+    const struct option *option = find_option(set->source.kind, name);
+    return option != NULL && (set->given >> (option - options) & 1) != 0;
 }
 
 // The driver reads the set's files then.
@@ -156,6 +163,7 @@ static bool take_option(struct planner *planner, json_t *given, struct file_set 
     const struct option *option = find_option(source->kind, name);
     if (option == NULL || (option->use == USE_REJECTS && !planner->options->rejects))
         return refuse_set(set, "one reader is needed for its option ", name);
+    set->given |= UINT64_C(1) << (option - options);
     if (option->use == USE_DETECT) return true;
     json_t *value = json_object_get(given, "right");
     char *text = keys_text(planner, tree_own(&planner->trees, json_pack("[O]", value)));
@@ -279,9 +287,9 @@ static bool split_schema(struct file_set *set, const struct schema *bare, bool *
 // it; alone, one of them could be taken for something else. One that doesn't fit fails.
 static bool pin_dialect(struct planner *planner, const struct file_set *set,
                         struct text *pinned) {
-    static const char *const given[][2] = {
-        {", delim = ", ", sep = "}, {", quote = ", NULL}, {", escape = ", NULL}};
     static const char *const names[] = {"delim", "quote", "escape"};
+    const bool given[] = {is_given(set, "delim") || is_given(set, "sep"),
+                          is_given(set, "quote"), is_given(set, "escape")};
     struct text sql = {0};
     struct duck_result *result = NULL;
     struct shoal_error ignored;
@@ -294,9 +302,7 @@ static bool pin_dialect(struct planner *planner, const struct file_set *set,
     ok = ok && duck_result_rows(result) > 0;
     for (size_t i = 0; ok && i < sizeof names / sizeof *names; i++) {
         const char *value = duck_result_text(result, i, 0);
-        if (strstr(set->source.dialect, given[i][0]) != NULL ||
-            (given[i][1] != NULL && strstr(set->source.dialect, given[i][1]) != NULL))
-            continue;
+        if (given[i]) continue;
         text_printf(pinned, ", %s = ", names[i]);
         text_append_literal(pinned,
                             strcmp(value ? value : "", "(empty)") == 0 ? "" : value);
@@ -349,11 +355,11 @@ bool source_pin(struct planner *planner, struct file_set *set,
     if (source->kind == SCAN_CSV && set->file_count > 1 && !source->positional &&
         source->columns.count > 0 &&
         strcmp(source->columns.columns[0].name, "column0") == 0 &&
-        strstr(source->dialect, ", header = ") == NULL)
+        !is_given(set, "header"))
         return refuse_set(set, "its files seem to have no header: say header = false",
                           "");
     if (source->kind == SCAN_CSV && set->file_count > 1 &&
-        strstr(source->dialect, ", ignore_errors = ") != NULL && !alike(set))
+        is_given(set, "ignore_errors") && !alike(set))
         return refuse_set(
             set, "its files begin with other lines, whose errors would be ignored", "");
     if (source->kind == SCAN_CSV && set->file_count > 1 &&
@@ -362,12 +368,12 @@ bool source_pin(struct planner *planner, struct file_set *set,
         return refuse_set(set, "its dialect can't be told from its first file", "");
     }
     text_append(&pinned, layout_of(set));
-    if (strstr(layout_of(set), ", columns = ") == NULL) {
+    if (!is_given(set, "columns")) {
         text_append(&pinned, source->kind == SCAN_CSV ? ", types = " : ", columns = ");
         source_append_columns(&pinned, &source->columns);
     }
     if (set->path_options.data != NULL) text_append(&pinned, set->path_options.data);
-    if (strstr(pinned.failed ? "" : pinned.data, ", hive_partitioning = ") == NULL)
+    if (!is_given(set, "hive_partitioning"))
         text_append(&pinned,
                     hive ? ", hive_partitioning = true" : ", hive_partitioning = false");
     source->hive = hive;
