@@ -158,7 +158,8 @@ static void run(const char *folder, size_t bytes, uint32_t partitions, bool stri
     if (segments == NULL) exit(1);
     for (size_t i = 0; i < files.count; i++)
         segments[i] = (struct block_segment){files.files[i].path, 0, BLOCK_LAST};
-    if (block_bind_input("bench", 0, segments, files.count, false, &err) != SHOAL_OK)
+    if (block_bind_input("bench", 0, segments, files.count, &(struct block_read){0},
+                         &err) != SHOAL_OK)
         die(&err);
     uint64_t rows = 0;
     void *source =

@@ -58,11 +58,16 @@ shoal_status block_register(struct duck_conn *conn, struct shoal_error *err);
 // set to (there is a least and a most) comes back.
 uint64_t block_limit_writers(uint64_t bytes);
 
-// Registers input number index of a statement. Everything is copied. ordered: one reader
-// gives the segments' rows in their order.
+// How an input is read.
+struct block_read {
+    bool ordered;            // one reader gives the segments' rows in their order
+    uint32_t slice, slices;  // one of so many parts of the rows; slices 0: all of them
+};
+
+// Registers input number index of a statement. Everything is copied.
 shoal_status block_bind_input(const char *key, size_t index,
                               const struct block_segment *segments, size_t count,
-                              bool ordered, struct shoal_error *err);
+                              const struct block_read *how, struct shoal_error *err);
 void block_release_inputs(const char *key);
 // "shoal_input('key', index, CAST(NULL AS STRUCT(...)))"; free() it; NULL: out of memory.
 char *block_input_sql(const char *key, size_t index, const struct schema *schema);

@@ -39,10 +39,10 @@ static bool input_add(struct input *input, const char *path, uint32_t first,
 
 shoal_status block_bind_input(const char *key, size_t index,
                               const struct block_segment *segments, size_t count,
-                              bool ordered, struct shoal_error *err) {
+                              const struct block_read *how, struct shoal_error *err) {
     struct input *input = input_new(key, index, count);
     if (input == NULL) return shoal_no_memory(err);
-    input->ordered = ordered;
+    input->how = *how;
     for (size_t i = 0; i < count; i++) {
         if (!input_add(input, segments[i].path, segments[i].first, segments[i].last)) {
             input_free(input);
@@ -202,7 +202,7 @@ struct input *registry_input(const char *key, size_t index, struct shoal_error *
         if (i->index != index || strcmp(i->key, key) != 0) continue;
         found = true;
         copy = input_new(key, index, i->count);
-        if (copy != NULL) copy->ordered = i->ordered;
+        if (copy != NULL) copy->how = i->how;
         for (size_t s = 0; copy != NULL && s < i->count; s++) {
             const struct input_segment *from = &i->segments[s];
             if (!input_add(copy, from->path, from->first, from->last)) {

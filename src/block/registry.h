@@ -17,7 +17,7 @@ struct input {
     size_t index;
     struct input_segment *segments;
     size_t count;
-    bool ordered;
+    struct block_read how;
     struct input *next;
 };
 

@@ -5,9 +5,11 @@
 
 #include "block/format.h"
 #include "block/registry.h"
+#include "block/slices.h"
 
 struct place {
     uint32_t file, chunk;
+    uint64_t first, end;  // rows of it
 };
 
 struct source {
@@ -24,7 +26,7 @@ struct source {
 struct reader {
     struct source *source;
     struct block_chunk chunk;
-    uint64_t at;
+    uint64_t at, end;  // rows of the chunk that are left
 };
 
 static void source_close(void *state) {
@@ -50,9 +52,37 @@ static bool list_chunks(struct source *source, size_t file,
         const struct block_index_entry *chunk = &source->files[file].index[k];
         if (chunk->partition < segment->first || chunk->partition > segment->last)
             continue;
-        places[source->chunks++] = (struct place){(uint32_t)file, (uint32_t)k};
+        places[source->chunks++] =
+            (struct place){(uint32_t)file, (uint32_t)k, 0, chunk->rows};
         *rows += chunk->rows;
     }
+    return true;
+}
+
+// Leaves the slice's part of the chunks that are listed.
+static bool take_slice(struct source *source, const struct block_read *how,
+                       uint64_t *rows) {
+    struct slicing slicing = slicing_of(how->slice, how->slices, source->chunks);
+    size_t each = slicing.units / slicing.slices + 1;
+    struct place *places = calloc(source->chunks * each + 1, sizeof *places);
+    size_t count = 0;
+    if (places == NULL) return false;
+    *rows = 0;
+    for (size_t i = 0; i < source->chunks; i++) {
+        struct place place = source->places[i];
+        uint64_t all = place.end;
+        for (size_t unit = slicing_next(&slicing, i, 0); unit < slicing.units;
+             unit = slicing_next(&slicing, i, unit + 1)) {
+            place.first = slicing_row(&slicing, all, unit);
+            place.end = slicing_row(&slicing, all, unit + 1);
+            if (place.first == place.end) continue;
+            places[count++] = place;
+            *rows += place.end - place.first;
+        }
+    }
+    free(source->places);
+    source->places = places;
+    source->chunks = count;
     return true;
 }
 
@@ -63,7 +93,7 @@ static void *source_open(const char *key, size_t index, const struct column *sha
     struct source *source = calloc(1, sizeof *source);
     shoal_status status = source == NULL ? shoal_no_memory(err) : SHOAL_OK;
     if (source != NULL) {
-        source->ordered = input->ordered;
+        source->ordered = input->how.ordered;
         source->files = calloc(input->count + 1, sizeof *source->files);
         source->shapes = calloc(columns + 1, sizeof *source->shapes);
         if (source->files == NULL || source->shapes == NULL) {
@@ -85,6 +115,9 @@ static void *source_open(const char *key, size_t index, const struct column *sha
         if (status == SHOAL_OK && !list_chunks(source, i, segment, rows))
             status = shoal_no_memory(err);
     }
+    if (status == SHOAL_OK && input->how.slices > 0 &&
+        !take_slice(source, &input->how, rows))
+        status = shoal_no_memory(err);
     input_free(input);
     if (status == SHOAL_OK) return source;
     source_close(source);
@@ -120,17 +153,19 @@ static shoal_status reader_next(void *state, const struct column **columns,
                                 uint64_t *first, size_t *count, struct shoal_error *err) {
     struct reader *reader = state;
     *count = 0;
-    while (reader->at >= reader->chunk.rows) {
+    while (reader->at >= reader->end) {
         const struct source *source = reader->source;
         size_t n = atomic_fetch_add(&reader->source->taken, 1);
         if (n >= source->chunks) return SHOAL_OK;
-        const struct block_file *file = &source->files[source->places[n].file];
-        shoal_status status = block_chunk_read(
-            &reader->chunk, file, &file->index[source->places[n].chunk], err);
+        const struct place *place = &source->places[n];
+        const struct block_file *file = &source->files[place->file];
+        shoal_status status =
+            block_chunk_read(&reader->chunk, file, &file->index[place->chunk], err);
         if (status != SHOAL_OK) return status;
-        reader->at = 0;
+        reader->at = place->first;
+        reader->end = place->end;
     }
-    uint64_t left = reader->chunk.rows - reader->at;
+    uint64_t left = reader->end - reader->at;
     *columns = reader->chunk.columns;
     *first = reader->at;
     *count = left < 2048 ? (size_t)left : 2048;

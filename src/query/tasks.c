@@ -82,7 +82,7 @@ static bool gather_input(const struct run *run, const struct stage_leaf *leaf,
     bool some = merges || leaf->kind == LEAF_PARTITION;  // of the partitions
     if (merges) first = last = index / leaf->slices;
     if (leaf->kind == LEAF_PARTITION) run_task_partitions(state, index, &first, &last);
-    input->ordered = merges || leaf->kind == LEAF_ORDERED;
+    input->how.ordered = merges || leaf->kind == LEAF_ORDERED;
     for (size_t s = 0; s + 1 < run->stages->count; s++) {
         if (run->stages->stages[s].exchange != leaf->exchange) continue;
         for (size_t f = 0; f < run->runs[s].file_count; f++, number++) {

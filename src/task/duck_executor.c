@@ -102,7 +102,7 @@ shoal_status task_bind_inputs(const struct task_input *inputs, size_t count,
             segments[s] = (struct block_segment){from->path, from->first, from->last};
         }
         shoal_status status =
-            block_bind_input(key, i, segments, input->count, input->ordered, err);
+            block_bind_input(key, i, segments, input->count, &input->how, err);
         free(segments);
         if (status != SHOAL_OK) return status;
     }

@@ -57,6 +57,33 @@ void task_output_free(struct task_output *output) {
     *output = (struct task_output){0};
 }
 
+static json_t *input_to_json(const struct task_input *input) {
+    const struct block_read *how = &input->how;
+    json_t *json = json_pack("{s:b, s:o}", "ordered", how->ordered, "segments",
+                             segments_to_json(input));
+    if (json != NULL && how->slices > 0)
+        json_object_set_new(
+            json, "slice",
+            json_pack("[I, I]", (json_int_t)how->slice, (json_int_t)how->slices));
+    return json;
+}
+
+static shoal_status input_from_json(const json_t *json, struct task_input *input,
+                                    struct shoal_error *err) {
+    const json_t *slice = json_object_get(json, "slice");
+    input->how.ordered = json_is_true(json_object_get(json, "ordered"));
+    if (slice != NULL) {
+        json_int_t part = json_integer_value(json_array_get(slice, 0));
+        json_int_t of = json_integer_value(json_array_get(slice, 1));
+        if (part < 0 || part >= of || of > MANY)
+            return shoal_fail(err, SHOAL_CORRUPT, "a task reads slice %lld of %lld",
+                              (long long)part, (long long)of);
+        input->how.slice = (uint32_t)part;
+        input->how.slices = (uint32_t)of;
+    }
+    return segments_from_json(json_object_get(json, "segments"), input, err);
+}
+
 static json_t *range_to_json(const struct task_range *range) {
     if (range->pipe == NULL) return json_null();
     return json_pack("{s:s, s:s, s:I, s:I}", "pipe", range->pipe, "path", range->path,
@@ -66,9 +93,7 @@ static json_t *range_to_json(const struct task_range *range) {
 shoal_status task_encode(const struct task *task, char **json, struct shoal_error *err) {
     json_t *inputs = json_array();
     for (size_t i = 0; i < task->input_count; i++) {
-        json_array_append_new(inputs,
-                              json_pack("{s:b, s:o}", "ordered", task->inputs[i].ordered,
-                                        "segments", segments_to_json(&task->inputs[i])));
+        json_array_append_new(inputs, input_to_json(&task->inputs[i]));
     }
     return json_take_text(
         json_pack("{s:I, s:I, s:I, s:s, s:o, s:s, s:s?, s:I, s:b, s:I, s:i, s:b, s:o, "
@@ -184,10 +209,7 @@ shoal_status task_decode(const char *json, size_t size, struct task **out,
     }
     for (size_t i = 0; status == SHOAL_OK && i < json_array_size(inputs); i++) {
         task->input_count++;
-        const json_t *input = json_array_get(inputs, i);
-        task->inputs[i].ordered = json_is_true(json_object_get(input, "ordered"));
-        status =
-            segments_from_json(json_object_get(input, "segments"), &task->inputs[i], err);
+        status = input_from_json(json_array_get(inputs, i), &task->inputs[i], err);
     }
     json_decref(root);
     if (status == SHOAL_OK) {

@@ -24,7 +24,7 @@ struct task_segment {
 struct task_input {
     struct task_segment *segments;
     size_t count;
-    bool ordered;  // read by one thread, in the order of the segments
+    struct block_read how;
 };
 
 // Bytes [first, end) of a text file, which the SQL reads under the name of a pipe.

@@ -93,8 +93,8 @@ static void remove_blocks(struct block_output *output) {
     block_output_free(output);
 }
 
-static void bind_all(const char *key, const struct block_output *output,
-                     int32_t partition) {
+static void bind_part(const char *key, const struct block_output *output,
+                      int32_t partition, struct block_read how) {
     struct shoal_error err;
     struct block_segment *segments = calloc(output->count + 1, sizeof *segments);
     for (size_t i = 0; i < output->count; i++) {
@@ -102,9 +102,14 @@ static void bind_all(const char *key, const struct block_output *output,
             output->files[i].path, partition < 0 ? 0 : (uint32_t)partition,
             partition < 0 ? BLOCK_LAST : (uint32_t)partition};
     }
-    assert_int_equal(block_bind_input(key, 0, segments, output->count, false, &err),
+    assert_int_equal(block_bind_input(key, 0, segments, output->count, &how, &err),
                      SHOAL_OK);
     free(segments);
+}
+
+static void bind_all(const char *key, const struct block_output *output,
+                     int32_t partition) {
+    bind_part(key, output, partition, (struct block_read){0});
 }
 
 // The types are in a table v; out and back must give the same multiset, whatever the
@@ -479,6 +484,51 @@ static void full_memory_moves_to_disk(void **state) {
     grant = 0;
 }
 
+// Each row of a partition is in one of its slices, and they are about equal, wherever in
+// the files the rows are.
+static void slices_have_each_row_once(void **state) {
+    (void)state;
+    static const uint32_t slices[] = {1, 2, 3, 16, 143};
+    struct shoal_error err;
+    struct block_output output;
+    struct schema schema;
+    run("CREATE TABLE v AS SELECT i FROM range(100000) r(i)");
+    // One key has all rows but a few, so one partition does.
+    assert_int_equal(write_blocks("SELECT hash(if(i % 1000 = 0, i, 0)), i FROM v", 5,
+                                  BLOCK_HASH, true, &output, &err),
+                     SHOAL_OK);
+    assert_int_equal(duck_describe(conn, "SELECT * FROM v", &schema, &err), SHOAL_OK);
+    for (size_t n = 0; n < sizeof slices / sizeof *slices; n++) {
+        struct text sql = {0};
+        text_append(&sql,
+                    "SELECT count(*) || ',' || count(DISTINCT i) || ',' || "
+                    "(max(n) <= 2 * avg(n)) FROM (SELECT i, s, count(*) OVER "
+                    "(PARTITION BY s) AS n FROM (SELECT NULL AS i, NULL AS s WHERE "
+                    "false");
+        for (uint32_t s = 0; s < slices[n]; s++) {
+            char key[16];
+            (void)snprintf(key, sizeof key, "slice%u", s);
+            bind_part(key, &output, -1, (struct block_read){false, s, slices[n]});
+            char *source = block_input_sql(key, 0, &schema);
+            text_printf(&sql, " UNION ALL SELECT i, %u FROM %s", s, source);
+            free(source);
+        }
+        text_append(&sql, "))");
+        char *counts = value_of(sql.data);
+        assert_string_equal(counts, "100000,100000,true");
+        free(counts);
+        text_free(&sql);
+        for (uint32_t s = 0; s < slices[n]; s++) {
+            char key[16];
+            (void)snprintf(key, sizeof key, "slice%u", s);
+            block_release_inputs(key);
+        }
+    }
+    schema_free(&schema);
+    remove_blocks(&output);
+    run("DROP TABLE v");
+}
+
 static void an_unknown_key_is_an_error(void **state) {
     (void)state;
     struct shoal_error err;
@@ -500,6 +550,7 @@ int main(void) {
         cmocka_unit_test(damage_of_compressed_blocks_is_found),
         cmocka_unit_test(a_full_disk_names_the_file),
         cmocka_unit_test(full_memory_moves_to_disk),
+        cmocka_unit_test(slices_have_each_row_once),
         cmocka_unit_test(an_unknown_key_is_an_error),
     };
     return cmocka_run_group_tests_name("block", tests, set_up, tear_down);

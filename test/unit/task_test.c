@@ -9,7 +9,8 @@
 
 static char *encode(struct task_segment *segments, size_t count) {
     char sql[] = "SELECT 1", output[] = "/out";
-    struct task_input inputs[] = {{segments, count, true}, {0}};
+    struct task_input inputs[] = {{segments, count, {.ordered = true}},
+                                  {.how = {.slice = 4, .slices = 7}}};
     struct task task = {.id = 9,
                         .sql = sql,
                         .inputs = inputs,
@@ -29,7 +30,10 @@ static void round_trip(struct task_segment *segments, size_t count) {
     if (task_decode(json, strlen(json), &task, &err) != SHOAL_OK)
         fail_msg("%s in %s", err.message, json);
     assert_int_equal(task->input_count, 2);
-    assert_true(task->inputs[0].ordered);
+    assert_true(task->inputs[0].how.ordered);
+    assert_int_equal(task->inputs[0].how.slices, 0);
+    assert_int_equal(task->inputs[1].how.slice, 4);
+    assert_int_equal(task->inputs[1].how.slices, 7);
     assert_int_equal(task->inputs[0].count, count);
     assert_int_equal(task->inputs[1].count, 0);
     for (size_t s = 0; s < count; s++) {
