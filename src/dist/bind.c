@@ -28,7 +28,8 @@ static shoal_status copy_leaf(struct planner *planner, size_t index,
                               .group_numbers = from->group_numbers,
                               .files = from->files,
                               .file_count = from->file_count,
-                              .files_before = from->files_before};
+                              .files_before = from->files_before,
+                              .needed = from->needed};
     if (from->kind == LEAF_RANGE) {
         to->ranges = cluster_ranges(planner, from, &to->range_count);
         to->range_column = strdup(from->cut_column);
@@ -122,14 +123,56 @@ static size_t stage_leaf(const struct planner *planner, const struct stage *stag
     return found;
 }
 
+// Texts of stages, taken in the order in which they were written.
+struct texts {
+    char **list;
+    size_t count, next;
+};
+
+static char *take_text(struct texts *texts, const json_t *of) {
+    if (of == NULL) return NULL;
+    char *text = texts->list[texts->next];
+    texts->list[texts->next++] = NULL;
+    return text;
+}
+
+// Bits of the stage's leaves.
+static uint64_t leaf_bits(const struct planner *planner, const struct stage *stage,
+                          const json_t *leaves) {
+    uint64_t bits = 0;
+    size_t i;
+    json_t *leaf;
+    json_array_foreach((json_t *)(uintptr_t)leaves, i, leaf) {
+        size_t at = stage_leaf(planner, stage, (size_t)json_integer_value(leaf));
+        if (at < 64) bits |= UINT64_C(1) << at;
+    }
+    return bits;
+}
+
+static shoal_status write_cuts(struct planner *planner, const struct stage_draft *draft,
+                               struct texts *texts, struct stage *stage) {
+    stage->whole = draft->whole;
+    stage->cuts = calloc(draft->cut_count + 1, sizeof *stage->cuts);
+    if (stage->cuts == NULL) return no_memory(planner);
+    for (size_t c = 0; c < draft->cut_count; c++) {
+        const struct cut_draft *cut = &draft->cuts[c];
+        stage->cuts[stage->cut_count++] =
+            (struct stage_cut){.leaf = stage_leaf(planner, stage, cut->leaf),
+                               .sql = take_text(texts, cut->node),
+                               .rest_sql = take_text(texts, cut->rest),
+                               .partners = leaf_bits(planner, stage, cut->partners)};
+    }
+    return SHOAL_OK;
+}
+
 // The texts become the stage's.
 static shoal_status write_stage(struct planner *planner, struct stages *stages,
-                                size_t index, char *sql, char *unfiltered) {
+                                size_t index, char *sql, struct texts *others) {
     struct stage_draft *draft = &planner->stages[index];
     struct stage *stage = &stages->stages[index];
     *stage = (struct stage){.id = (uint32_t)index,
                             .sql = sql,
-                            .unfiltered_sql = unfiltered,
+                            .unfiltered_sql = take_text(others, draft->unfiltered),
                             .filter_most = draft->filter_most,
                             .single = draft->dist >= DIST_SINGLE,
                             .scatter = draft->scatter,
@@ -145,7 +188,10 @@ static shoal_status write_stage(struct planner *planner, struct stages *stages,
     struct leaves leaves = {.planner = planner, .stage = stage, .status = SHOAL_OK};
     (void)tree_any(draft->node, add_leaf, &leaves);
     stage->filter_leaf = stage_leaf(planner, stage, draft->filter_leaf);
-    return leaves.status == SHOAL_OK ? check_drivers(planner, stage) : leaves.status;
+    shoal_status status = write_cuts(planner, draft, others, stage);
+    if (status != SHOAL_OK || leaves.status != SHOAL_OK)
+        return status != SHOAL_OK ? status : leaves.status;
+    return check_drivers(planner, stage);
 }
 
 // The CTE that stands for a stage while it is bound.
@@ -175,44 +221,97 @@ static char *exchange_sql(const struct planner *planner, const struct stages *st
     return text_take(&out);
 }
 
-// The stage's SQL over empty scans and the stages before it.
+// sql, one of the stage's, over empty scans and the stages before it.
 static char *bound_sql(const struct planner *planner, const struct stages *stages,
-                       const struct stage *stage) {
+                       const struct stage *stage, const char *sql) {
     char **inputs = calloc(stage->leaf_count + 1, sizeof *inputs);
     for (size_t i = 0; inputs != NULL && i < stage->leaf_count; i++) {
         const struct stage_leaf *leaf = &stage->leaves[i];
         inputs[i] = leaf->scan_call ? stage_empty_sql(&leaf->schema)
                                     : exchange_sql(planner, stages, leaf->exchange);
     }
-    char *bound = inputs == NULL ? NULL : stage_substitute(stage, stage->sql, inputs);
+    char *bound = inputs == NULL ? NULL : stage_substitute(stage, sql, inputs);
     for (size_t i = 0; inputs != NULL && i < stage->leaf_count; i++) free(inputs[i]);
     free(inputs);
     return bound;
 }
 
+// What is described: the stages' SQL, then that of the forms that cut stages have.
+struct described {
+    const struct stage *stage;
+    const char *sql;
+};
+
+static size_t list_described(const struct stages *stages, struct described *list) {
+    size_t count = 0;
+    for (size_t s = 0; s < stages->count; s++, count++) {
+        const struct stage *stage = &stages->stages[s];
+        if (list != NULL) list[count] = (struct described){stage, stage->sql};
+    }
+    for (size_t s = 0; s < stages->count; s++) {
+        const struct stage *stage = &stages->stages[s];
+        for (size_t c = 0; c < stage->cut_count; c++) {
+            const char *forms[] = {stage->cuts[c].sql, stage->cuts[c].rest_sql};
+            for (size_t f = 0; f < 2; f++) {
+                if (forms[f] == NULL) continue;
+                if (list != NULL) list[count] = (struct described){stage, forms[f]};
+                count++;
+            }
+        }
+    }
+    return count;
+}
+
+static bool same_types(const struct schema *a, const struct schema *b) {
+    for (size_t i = 0; i < a->count && i < b->count; i++) {
+        if (strcmp(a->columns[i].type, b->columns[i].type) != 0) return false;
+    }
+    return a->count == b->count;
+}
+
+// The described things as CTEs, each of which may read those before it.
+static bool write_with(const struct planner *planner, const struct stages *stages,
+                       const struct described *list, size_t count, struct text *with,
+                       char **items) {
+    char name[LEAF_NAME_SIZE];
+    for (size_t i = 0; i < count; i++) {
+        char *sql = bound_sql(planner, stages, list[i].stage, list[i].sql);
+        bound_name(planner, i, name);
+        items[i] = strdup(name);
+        text_printf(with, "%s%s AS (%s\n)", i ? ", " : "WITH ", name, sql ? sql : "");
+        bool ok = sql != NULL && items[i] != NULL;
+        free(sql);
+        if (!ok) return false;
+    }
+    text_append(with, " ");
+    return !with->failed;
+}
+
 // Fills the schema of every stage.
 static shoal_status describe_stages(struct planner *planner, struct stages *stages) {
     struct text with = {0};
-    char name[LEAF_NAME_SIZE];
-    struct schema *schemas = calloc(stages->count, sizeof *schemas);
-    char **items = calloc(stages->count, sizeof *items);
-    bool ok = schemas != NULL && items != NULL;
-    for (size_t i = 0; ok && i < stages->count; i++) {
-        char *sql = bound_sql(planner, stages, &stages->stages[i]);
-        bound_name(planner, i, name);
-        items[i] = strdup(name);
-        text_printf(&with, "%s%s AS (%s\n)", i ? ", " : "WITH ", name, sql ? sql : "");
-        ok = sql != NULL && items[i] != NULL;
-        free(sql);
+    size_t count = list_described(stages, NULL);
+    struct described *list = calloc(count, sizeof *list);
+    struct schema *schemas = calloc(count, sizeof *schemas);
+    char **items = calloc(count, sizeof *items);
+    shoal_status status = no_memory(planner);
+    if (list != NULL && schemas != NULL && items != NULL) {
+        list_described(stages, list);
+        if (write_with(planner, stages, list, count, &with, items))
+            status = describe_items(planner, with.data, items, count, schemas);
     }
-    text_append(&with, " ");
-    shoal_status status = ok && !with.failed ? describe_items(planner, with.data, items,
-                                                              stages->count, schemas)
-                                             : no_memory(planner);
-    for (size_t i = 0; i < stages->count; i++) {
-        if (schemas != NULL) stages->stages[i].schema = schemas[i];
-        if (items != NULL) free(items[i]);
+    for (size_t i = 0; schemas != NULL && i < count; i++) {
+        if (i < stages->count) {
+            stages->stages[i].schema = schemas[i];
+            continue;
+        }
+        if (status == SHOAL_OK && !same_types(&schemas[i], &list[i].stage->schema))
+            status = shoal_fail(planner->err, SHOAL_INTERNAL,
+                                "a form of stage %u has other types", list[i].stage->id);
+        schema_free(&schemas[i]);
     }
+    for (size_t i = 0; items != NULL && i < count; i++) free(items[i]);
+    free(list);
     free(items);
     free(schemas);
     text_free(&with);
@@ -251,16 +350,23 @@ static shoal_status bind_exchange(struct planner *planner, struct stages *stages
     return SHOAL_OK;
 }
 
-// The SQL of every stage, and behind them all, in order, that of the filtered stages
-// without their filter; *count texts for duck_split_free.
+// Other forms of a stage, in the order in which write_stage takes them.
+static void append_forms(const struct stage_draft *draft, json_t *nodes) {
+    if (draft->unfiltered != NULL) json_array_append(nodes, draft->unfiltered);
+    for (size_t c = 0; c < draft->cut_count; c++) {
+        if (draft->cuts[c].node != NULL) json_array_append(nodes, draft->cuts[c].node);
+        if (draft->cuts[c].rest != NULL) json_array_append(nodes, draft->cuts[c].rest);
+    }
+}
+
+// The SQL of every stage, and behind them all, in order, that of their other forms;
+// *count texts for duck_split_free.
 static shoal_status write_stages(struct planner *planner, char ***sql, size_t *count) {
     json_t *nodes = tree_own(&planner->trees, json_array());
     for (size_t i = 0; i < planner->stage_count; i++)
         json_array_append(nodes, planner->stages[i].node);
-    for (size_t i = 0; i < planner->stage_count; i++) {
-        if (planner->stages[i].unfiltered != NULL)
-            json_array_append(nodes, planner->stages[i].unfiltered);
-    }
+    for (size_t i = 0; i < planner->stage_count; i++)
+        append_forms(&planner->stages[i], nodes);
     char *all = tree_deparse_all(&planner->trees, nodes, planner->err);
     if (all == NULL) return planner->err->status;
     shoal_status status = duck_split(all, sql, count, planner->err);
@@ -285,23 +391,21 @@ shoal_status bind_stages(struct planner *planner, struct stages *stages) {
             .id = (uint32_t)i, .kind = draft->kind, .bounds_from = draft->bounds_from};
         stages->exchange_count++;
     }
-    char **sql = NULL;
-    size_t count = 0, next = planner->stage_count;
-    shoal_status status = write_stages(planner, &sql, &count);
+    struct texts texts = {.next = planner->stage_count};
+    for (size_t i = 0; i < planner->stage_count; i++) {
+        if (!find_cuts(planner, &planner->stages[i])) return no_memory(planner);
+    }
+    shoal_status status = write_stages(planner, &texts.list, &texts.count);
     for (size_t i = 0; status == SHOAL_OK && i < planner->stage_count; i++) {
-        char *own = sql[i], *unfiltered = NULL;
-        sql[i] = NULL;
-        if (planner->stages[i].unfiltered != NULL) {
-            unfiltered = sql[next];
-            sql[next++] = NULL;
-        }
-        status = write_stage(planner, stages, i, own, unfiltered);
+        char *own = texts.list[i];
+        texts.list[i] = NULL;
+        status = write_stage(planner, stages, i, own, &texts);
     }
     if (status == SHOAL_OK) status = describe_stages(planner, stages);
     for (size_t i = 0; status == SHOAL_OK && i < stages->count; i++) {
         status = bind_exchange(planner, stages, &stages->stages[i]);
     }
-    if (sql != NULL) duck_split_free(sql, count);
+    if (texts.list != NULL) duck_split_free(texts.list, texts.count);
     return status;
 }
 
@@ -319,6 +423,11 @@ void stages_free(struct stages *stages) {
             free(leaf->placeholder);
             schema_free(&leaf->schema);
         }
+        for (size_t c = 0; c < stage->cut_count; c++) {
+            free(stage->cuts[c].sql);
+            free(stage->cuts[c].rest_sql);
+        }
+        free(stage->cuts);
         free(stage->leaves);
         free(stage->sql);
         free(stage->unfiltered_sql);

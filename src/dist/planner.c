@@ -354,6 +354,7 @@ static void planner_reset(struct planner *planner) {
     free(planner->exchanges);
     for (size_t i = 0; i < planner->note_count; i++) free(planner->notes[i]);
     free(planner->notes);
+    for (size_t i = 0; i < planner->stage_count; i++) free(planner->stages[i].cuts);
     free(planner->stages);
     while (planner->fragments != NULL) {
         struct fragment *next = planner->fragments->next;

@@ -58,6 +58,7 @@ struct leaf_draft {
     struct scan_file *files;
     size_t file_count;
     size_t files_before;  // some were left out; 0: none were
+    bool needed;          // of a LEAF_PARTITION: without its rows the stage has none
 };
 
 // What one scan call reads.
@@ -77,6 +78,14 @@ struct file_set {
     bool looked;
 };
 
+// How the stage's partitions may be cut along one leaf (cuts.c).
+struct cut_draft {
+    size_t leaf;
+    json_t *node;      // of the sub-tasks; NULL: the stage's
+    json_t *rest;      // of what an outer join keeps beside; NULL: nothing
+    json_t *partners;  // numbers of leaves with whose rows the leaf's multiply
+};
+
 struct stage_draft {
     json_t *node;
     uint32_t exchange;
@@ -90,6 +99,9 @@ struct stage_draft {
     json_t *unfiltered;  // node without its runtime filter, else NULL
     size_t filter_leaf;
     uint64_t filter_most;
+    struct cut_draft *cuts;
+    size_t cut_count;
+    const char *whole;  // why some leaf has no cut; else NULL
 };
 
 struct exchange_draft {
@@ -331,6 +343,10 @@ shoal_status summarise_stages(struct planner *planner, struct stages *stages);
 // On a SELECT node, "partial" or "final" for EXPLAIN; DuckDB ignores what it doesn't
 // know.
 #define AGGREGATE_STEP "shoal_step"
+
+// cuts.c
+// Fills the draft's cuts, and `needed` of its leaves. False when out of memory.
+bool find_cuts(struct planner *planner, struct stage_draft *draft);
 
 // bind.c: drafts to stages, each bound in the driver.
 shoal_status bind_stages(struct planner *planner, struct stages *stages);

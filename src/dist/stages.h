@@ -120,6 +120,16 @@ struct stage_leaf {
     struct scan_range *ranges;  // one a task
     size_t range_count;
     char *range_column;
+    bool needed;  // of a LEAF_PARTITION: a task without its rows has none
+};
+
+// One way to cut a partition of the stage that is too much for one task (dist/cuts.c):
+// sub-tasks that each read a slice of one leaf's rows, and all of the others'.
+struct stage_cut {
+    size_t leaf;        // a LEAF_PARTITION
+    char *sql;          // of the sub-tasks; NULL: the stage's
+    char *rest_sql;     // of one task more, which reads all; NULL: there is none
+    uint64_t partners;  // bits of leaves with whose rows the leaf's multiply
 };
 
 struct stage {
@@ -141,6 +151,9 @@ struct stage {
     char *unfiltered_sql;  // without its runtime filter; NULL: it has none
     size_t filter_leaf;    // that the filter reads
     uint64_t filter_most;  // rows there, from where on the filter doesn't pay
+    struct stage_cut *cuts;
+    size_t cut_count;
+    const char *whole;  // why it has no more cuts; NULL: each leaf has one
 };
 
 struct exchange {
