@@ -5,7 +5,7 @@ import re
 import sys
 
 ORDER = (
-    "base duck block parquet lines delta plan dist task sched worker engine query api adbc"
+    "base adapt duck block parquet lines delta plan dist task sched worker engine query api adbc"
     " cli".split()
 )
 SOURCE = pathlib.Path(__file__).resolve().parent.parent / "src"

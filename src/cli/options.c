@@ -23,6 +23,7 @@ enum option_code {
     OPTION_MEMORY_DIR,
     OPTION_TEMP_LIMIT,
     OPTION_COMPRESSION,
+    OPTION_SKEW,
     OPTION_REJECTS,
     OPTION_REJECTS_LIMIT,
     OPTION_FORMAT,
@@ -61,6 +62,28 @@ static shoal_status read_format(const char *text, bool explain,
     } else {
         return shoal_fail(err, SHOAL_USAGE, "--format %s: choose %s", text,
                           explain ? "text or json" : "table, csv or json");
+    }
+    return SHOAL_OK;
+}
+
+static shoal_status read_skew(const char *text, struct session_options *session,
+                              struct shoal_error *err) {
+    static const char random[] = "random:";
+    long seed = 0;
+    if (strcmp(text, "auto") == 0) {
+        session->skew = ADAPT_AUTO;
+    } else if (strcmp(text, "off") == 0) {
+        session->skew = ADAPT_OFF;
+    } else if (strcmp(text, "always") == 0) {
+        session->skew = ADAPT_ALWAYS;
+    } else if (strncmp(text, random, sizeof random - 1) == 0) {
+        session->skew = ADAPT_RANDOM;
+        shoal_status status =
+            read_number("skew random", text + sizeof random - 1, 0, 1L << 60, &seed, err);
+        session->skew_seed = (uint64_t)seed;
+        return status;
+    } else {
+        return shoal_fail(err, SHOAL_USAGE, "--skew takes auto or off, not '%s'", text);
     }
     return SHOAL_OK;
 }
@@ -134,6 +157,9 @@ static shoal_status read_one(struct cli_options *options, bool explain, int opti
         case OPTION_TEMP_LIMIT:
             status = read_memory("temp-limit", optarg, &session->temp_bytes, err);
             break;
+        case OPTION_SKEW:
+            status = read_skew(optarg, session, err);
+            break;
         case OPTION_COMPRESSION:
             status = read_compression(optarg, &session->compression, err);
             break;
@@ -194,6 +220,7 @@ shoal_status cli_options_read(struct cli_options *options, bool explain, int arg
         {"temp-limit", required_argument, NULL, OPTION_TEMP_LIMIT},
         {"temp-dir", required_argument, NULL, OPTION_TEMP_DIR},
         {"spool-compression", required_argument, NULL, OPTION_COMPRESSION},
+        {"skew", required_argument, NULL, OPTION_SKEW},
         {"rejects", required_argument, NULL, OPTION_REJECTS},
         {"rejects-limit", required_argument, NULL, OPTION_REJECTS_LIMIT},
         {"format", required_argument, NULL, OPTION_FORMAT},
@@ -271,6 +298,8 @@ void cli_help(FILE *out) {
         "  --merge-segments N  a shuffle that would read more than N small pieces of "
         "block\n"
         "                      files merges them first; -1: never (1000000)\n"
+        "  --skew auto|off     what has much more rows than the rest is read by several\n"
+        "                      tasks, or by one (auto)\n"
         "  --split-rows N      a task reads at least N rows of a file (100000)\n"
         "  --memory SIZE       of this process and all workers together (80% of the\n"
         "                      machine's); what does not fit is spilled\n"

@@ -8,6 +8,59 @@
 static const char *const kinds[] = {"HashExchange", "BroadcastExchange", "GatherExchange",
                                     "RoundRobinExchange", "RangeExchange"};
 
+bool stats_add_task(struct stage_stats *stats, double seconds) {
+    double *grown =
+        realloc(stats->task_seconds, (stats->tasks + 1) * sizeof *stats->task_seconds);
+    if (grown == NULL) return false;
+    stats->task_seconds = grown;
+    grown[stats->tasks++] = seconds;
+    stats->seconds += seconds;
+    return true;
+}
+
+void stats_free(struct stage_stats *stats, size_t count) {
+    for (size_t i = 0; stats != NULL && i < count; i++) {
+        free(stats[i].task_seconds);
+        free(stats[i].reasons);
+    }
+    free(stats);
+}
+
+static int by_seconds(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+struct task_times {
+    double least, median, most;
+};
+
+static struct task_times find_times(const struct stage_stats *stats) {
+    if (stats->tasks == 0) return (struct task_times){0};
+    qsort(stats->task_seconds, stats->tasks, sizeof *stats->task_seconds, by_seconds);
+    return (struct task_times){stats->task_seconds[0],
+                               stats->task_seconds[stats->tasks / 2],
+                               stats->task_seconds[stats->tasks - 1]};
+}
+
+static void write_times(const struct stage_stats *stats, struct text *out) {
+    struct task_times times = find_times(stats);
+    if (stats->tasks < 2) return;
+    text_printf(out, " (%.3f the least, %.3f the median, %.3f the most)", times.least,
+                times.median, times.most);
+}
+
+// Each of the lines behind its own head.
+static void write_lines(const char *lines, const char *head, struct text *out) {
+    while (lines != NULL && *lines != '\0') {
+        size_t length = strcspn(lines, "\n");
+        text_append(out, head);
+        text_append_bytes(out, lines, length);
+        text_append(out, "\n");
+        lines += length + (lines[length] == '\n');
+    }
+}
+
 static void write_stats(const struct stage_stats *stats, struct text *out) {
     text_printf(out, "  ran: %llu task%s", (unsigned long long)stats->tasks,
                 stats->tasks == 1 ? "" : "s");
@@ -19,7 +72,10 @@ static void write_stats(const struct stage_stats *stats, struct text *out) {
         if (stats->disk_bytes > 0)
             text_printf(out, " (%llu on disk)", (unsigned long long)stats->disk_bytes);
     }
-    text_printf(out, ", %.3f task seconds\n", stats->seconds);
+    text_printf(out, ", %.3f task seconds", stats->seconds);
+    write_times(stats, out);
+    text_append(out, "\n");
+    write_lines(stats->reasons, "  adapted: ", out);
     if (stats->filter_rows > 0) {
         text_printf(out, "  runtime filter left out: %llu rows are too many for it\n",
                     (unsigned long long)stats->filter_rows);
@@ -62,14 +118,7 @@ void stages_explain(const struct stages *stages, const struct stage_stats *stats
         if (i > 0 && stages->stages[i - 1].sink) break;  // it only stands for the result
         write_head(stages, stage, stage == writer, out);
         if (stats != NULL) write_stats(&stats[i], out);
-        const char *line = stage->summary;
-        while (*line) {
-            size_t length = strcspn(line, "\n");
-            text_append(out, "  ");
-            text_append_bytes(out, line, length);
-            text_append(out, "\n");
-            line += length + (line[length] == '\n');
-        }
+        write_lines(stage->summary, "  ", out);
     }
     for (size_t i = 0; i < stages->note_count; i++) {
         text_printf(out, "Note: %s\n", stages->notes[i]);
@@ -104,14 +153,17 @@ shoal_status stages_explain_json(const struct stages *stages,
         json_object_set_new(item, "estimated_rows",
                             json_integer((json_int_t)stage->estimated_rows));
         if (stats != NULL) {
+            struct task_times times = find_times(&stats[i]);
             json_object_set_new(
                 item, "ran",
-                json_pack("{s:I, s:I, s:I, s:I, s:I, s:f}", "tasks",
+                json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:s?}", "tasks",
                           (json_int_t)stats[i].tasks, "partitions",
                           (json_int_t)stats[i].partitions, "rows",
                           (json_int_t)stats[i].rows, "bytes", (json_int_t)stats[i].bytes,
                           "bytes_on_disk", (json_int_t)stats[i].disk_bytes, "seconds",
-                          stats[i].seconds));
+                          stats[i].seconds, "min_task_seconds", times.least,
+                          "median_task_seconds", times.median, "max_task_seconds",
+                          times.most, "adapted", stats[i].reasons));
             if (stats[i].files_made > 0) {
                 json_object_set_new(
                     item, "merged",

@@ -233,9 +233,16 @@ struct stage_stats {
     uint64_t disk_bytes;   // of those bytes; the others never left memory
     uint32_t partitions;   // that its tasks read, each some; 0: one each, or none
     double seconds;        // summed over its tasks
+    double *task_seconds;  // [tasks], of each, in no order
+    char *reasons;         // why its tasks read what they do, a line each; may be NULL
     uint64_t filter_rows;  // that made its runtime filter not worth using; else 0
     uint64_t files_merged, files_made;  // of those that it wrote, and what they became
 };
+
+// A task is over. False when out of memory.
+bool stats_add_task(struct stage_stats *stats, double seconds);
+// Of `count` stages, and the list.
+void stats_free(struct stage_stats *stats, size_t count);
 
 // The plan in words: stages, exchanges, keys, estimates, reasons. stats, [stages->count],
 // may be NULL: then nothing ran.

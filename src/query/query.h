@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "adapt/adapt.h"
 #include "base/status.h"
 #include "dist/stages.h"
 
@@ -28,6 +29,8 @@ struct session_options {
     uint64_t split_rows;     // a scan's task reads at least as many
     int64_t merge_segments;  // a hash exchange of more small segments takes two levels;
                              // -1: never
+    enum adapt_skew skew;    // what becomes of heavy partitions
+    uint64_t skew_seed;      // of ADAPT_RANDOM
     uint64_t memory_bytes;   // of all processes together; 0: 80% of the machine's
     uint64_t temp_bytes;   // of spill, and of a query's block files on disk; 0: no limit
     const char *db;        // attached; may be NULL

@@ -59,13 +59,13 @@ static bool ready(const struct run *run, uint32_t stage) {
 }
 
 // A stage is over, and its readers' inputs may be complete now.
-static shoal_status coalesce_readers(struct run *run, uint32_t stage,
-                                     struct shoal_error *err) {
+static shoal_status adapt_readers(struct run *run, uint32_t stage,
+                                  struct shoal_error *err) {
     uint32_t exchange = run->stages->stages[stage].exchange;
     shoal_status status = SHOAL_OK;
     for (uint32_t s = stage + 1; status == SHOAL_OK && s + 1 < run->stages->count; s++) {
         if (stage_reads(&run->stages->stages[s], exchange) && ready(run, s))
-            status = run_coalesce(run, s, err);
+            status = run_adapt(run, s, err);
     }
     return status;
 }
@@ -103,12 +103,12 @@ static shoal_status accept(struct run *run, uint32_t stage, uint32_t task,
     }
     if (++state->done == state->tasks) {
         drop_inputs(run, stage);
-        shoal_status status = coalesce_readers(run, stage, err);
+        shoal_status status = adapt_readers(run, stage, err);
         if (status != SHOAL_OK) return status;
     }
     if (run->stats != NULL) {
-        run->stats[stage].tasks++;
-        run->stats[stage].seconds += output->seconds;
+        if (!stats_add_task(&run->stats[stage], output->seconds))
+            return shoal_no_memory(err);
     }
     return SHOAL_OK;
 }
@@ -305,8 +305,8 @@ static shoal_status run_result(struct run *run, struct duck_result **result,
         if (place != NULL) *place = '\0';
     }
     if (status == SHOAL_OK && run->stats != NULL) {
-        run->stats[last] =
-            (struct stage_stats){.tasks = 1, .seconds = clock_seconds() - start};
+        if (!stats_add_task(&run->stats[last], clock_seconds() - start))
+            status = shoal_no_memory(err);
     }
     block_release_inputs(key);
     free(sql);
@@ -389,7 +389,7 @@ static void release(struct run *run) {
         for (uint32_t t = 0; run->runs[s].splits != NULL && t < run->runs[s].tasks; t++)
             free(run->runs[s].splits[t].options);
         free(run->runs[s].splits);
-        free(run->runs[s].ends);
+        adapt_pieces_free(&run->runs[s].pieces);
         free(run->runs[s].file_tasks);
         keys_free(&run->runs[s].bounds);
     }

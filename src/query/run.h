@@ -2,6 +2,7 @@
 #ifndef SHOAL_QUERY_RUN_H
 #define SHOAL_QUERY_RUN_H
 
+#include "adapt/adapt.h"
 #include "query/memory_tier.h"
 #include "query/merge.h"
 #include "query/session.h"
@@ -10,11 +11,11 @@
 struct stage_run {
     uint32_t in_sched;  // its number there; UINT32_MAX for a stage of the driver
     uint32_t tasks, done;
-    uint64_t first_task;        // id of task 0
-    struct scan_split *splits;  // [tasks], of a scan
-    uint32_t *ends;  // [tasks]: task i reads partitions before ends[i]; NULL: partition i
-    struct task_file *files;  // of accepted attempts, by task
-    uint32_t *file_tasks;     // which task wrote each
+    uint64_t first_task;         // id of task 0
+    struct scan_split *splits;   // [tasks], of a scan
+    struct adapt_pieces pieces;  // [tasks], what each reads; empty: task i partition i
+    struct task_file *files;     // of accepted attempts, by task
+    uint32_t *file_tasks;        // which task wrote each
     size_t file_count;
     struct keys bounds;  // of a RANGE exchange that it feeds, once known
     bool bounded;
@@ -82,12 +83,10 @@ shoal_status run_cut_text(struct run *run, const struct stage_leaf *leaf,
                           const struct scan_file *file, uint64_t parts,
                           struct stage_run *stage, struct shoal_error *err);
 
-// partitions.c
-// All inputs of the stage are there: small partitions are put together in one task.
-shoal_status run_coalesce(struct run *run, uint32_t stage, struct shoal_error *err);
-// The partitions that a task reads, both included.
-void run_task_partitions(const struct stage_run *stage, uint32_t task, uint32_t *first,
-                         uint32_t *last);
+// adaptive.c
+// All inputs of the stage are there: says what each of its tasks reads.
+shoal_status run_adapt(struct run *run, uint32_t stage, struct shoal_error *err);
+struct adapt_piece run_piece(const struct stage_run *stage, uint32_t task);
 
 // bounds.c
 // Fills the stage's bounds from the samples of the exchange before it, once.

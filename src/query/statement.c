@@ -362,7 +362,7 @@ static shoal_status explain_stages(struct session *session, const struct stages 
     free(plan_json);
     text_free(&text);
     duck_result_free(result);
-    free(stats);
+    stats_free(stats, stages->count);
     return status;
 }
 

@@ -72,16 +72,23 @@ static bool add_segment(struct task_input *input, size_t *capacity, const char *
 }
 
 // The segments that task number index of the stage reads through the leaf.
-static bool gather_input(const struct run *run, const struct stage_leaf *leaf,
-                         uint32_t index, const struct stage_run *state,
-                         struct task_input *input) {
+static bool gather_input(const struct run *run, const struct stage *stage,
+                         const struct stage_leaf *leaf, uint32_t index,
+                         const struct stage_run *state, struct task_input *input) {
     size_t capacity = 0;
     size_t number = 0;
     uint32_t first = 0, last = BLOCK_LAST;
     bool merges = leaf->kind == LEAF_MERGE;
     bool some = merges || leaf->kind == LEAF_PARTITION;  // of the partitions
     if (merges) first = last = index / leaf->slices;
-    if (leaf->kind == LEAF_PARTITION) run_task_partitions(state, index, &first, &last);
+    if (leaf->kind == LEAF_PARTITION) {
+        struct adapt_piece piece = run_piece(state, index);
+        first = piece.first;
+        last = piece.last;
+        bool cut = piece.cut != ADAPT_WHOLE && !piece.rest &&
+                   leaf == &stage->leaves[stage->cuts[piece.cut].leaf];
+        if (cut) input->how = (struct block_read){false, piece.slice, piece.slices};
+    }
     input->how.ordered = merges || leaf->kind == LEAF_ORDERED;
     for (size_t s = 0; s + 1 < run->stages->count; s++) {
         if (run->stages->stages[s].exchange != leaf->exchange) continue;
@@ -94,6 +101,17 @@ static bool gather_input(const struct run *run, const struct stage_leaf *leaf,
         }
     }
     return true;
+}
+
+// The form of the stage's SQL that the task has.
+static const char *task_text(const struct stage *stage, const struct stage_run *state,
+                             uint32_t index) {
+    struct adapt_piece piece = run_piece(state, index);
+    const struct stage_cut *cut =
+        piece.cut == ADAPT_WHOLE ? NULL : &stage->cuts[piece.cut];
+    if (cut != NULL && piece.rest) return cut->rest_sql;
+    if (cut != NULL && cut->sql != NULL) return cut->sql;
+    return state->filter_off ? stage->unfiltered_sql : stage->sql;
 }
 
 // The stage's SQL for one task, and its inputs.
@@ -117,14 +135,13 @@ char *run_task_sql(const struct run *run, size_t s, uint32_t index, const char *
             leaves[l] = stage_scan_sql(leaf, NULL, NULL);
         } else {
             size_t number = (*input_count)++;
-            ok = gather_input(run, leaf, index, state, &inputs[number]);
+            ok = gather_input(run, stage, leaf, index, state, &inputs[number]);
             leaves[l] = block_input_sql(key, number,
                                         &run->stages->exchanges[leaf->exchange].schema);
         }
         ok = ok && leaves[l] != NULL;
     }
-    const char *text = state->filter_off ? stage->unfiltered_sql : stage->sql;
-    if (ok) sql = stage_substitute(stage, text, leaves);
+    if (ok) sql = stage_substitute(stage, task_text(stage, state, index), leaves);
     for (size_t l = 0; leaves != NULL && l < stage->leaf_count; l++) free(leaves[l]);
     free(leaves);
     return sql;

@@ -140,10 +140,9 @@ static shoal_status write_here(struct run *run, struct task_output *output,
                  ? duck_run_task(run->session->conn, run->slots, task, output, err)
                  : shoal_no_memory(err);
     task_free(task);
-    if (status == SHOAL_OK && run->stats != NULL) {
-        run->stats[run->stages->count - 1] =
-            (struct stage_stats){.tasks = 1, .seconds = output->seconds};
-    }
+    if (status == SHOAL_OK && run->stats != NULL &&
+        !stats_add_task(&run->stats[run->stages->count - 1], output->seconds))
+        status = shoal_no_memory(err);
     return status;
 }
 

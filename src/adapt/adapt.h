@@ -1,0 +1,92 @@
+// What a stage's tasks read, decided when its inputs are there: rules over statistics.
+//
+// The rules are pure functions: sizes go in, pieces and reasons come out. A piece is what
+// one task reads: some whole partitions, or a slice of one input of one partition beside
+// all of its other inputs. A rule is one file and one line in the table in pieces.c; each
+// takes the pieces that those before it left.
+//
+// What Spark's adaptive execution (since 3.0) does for joins by bytes is done here for
+// every stage that the planner found a cut for, by rows that come in and go out.
+#ifndef SHOAL_ADAPT_ADAPT_H
+#define SHOAL_ADAPT_ADAPT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/text.h"
+
+#define ADAPT_TASK_ROWS 350000       // at most: its hash tables stay in a core's cache
+#define ADAPT_TASK_ROWS_LEAST 50000  // fewer take less time than starting a task
+#define ADAPT_TASKS_A_SLOT 4         // to level out uneven ones
+#define ADAPT_UNEVEN 1.5             // times what a task should have: it is cut
+#define ADAPT_SLICES_MOST 4096
+
+// An input that is read by partition.
+struct adapt_input {
+    const uint64_t *rows;  // [partitions]
+    bool needed;           // a partition without its rows gives none
+    uint32_t exchange;     // for the reasons
+};
+
+// A legal cut: slices of one input, all of the others.
+struct adapt_cut {
+    size_t input;
+    bool rest;  // one more task has what the slices leave out
+};
+
+enum adapt_skew {
+    ADAPT_AUTO,
+    ADAPT_OFF,     // partitions stay whole
+    ADAPT_ALWAYS,  // each is cut that can be: for tests
+    ADAPT_RANDOM,  // any legal decision, by seed: for tests
+};
+
+struct adapt_stage {
+    uint32_t partitions;
+    const struct adapt_input *inputs;
+    size_t input_count;
+    const struct adapt_cut *cuts;
+    size_t cut_count;
+    const uint64_t *output;  // [partitions], rows that a join makes more than it reads,
+                             // estimated; NULL: none
+    const char *whole;       // why inputs without a cut have none
+    uint32_t slots;          // threads of all workers
+    bool fixed;              // the user gave the partitions: a task each
+    enum adapt_skew skew;
+    uint64_t seed;  // of ADAPT_RANDOM
+};
+
+#define ADAPT_WHOLE UINT32_MAX
+struct adapt_piece {
+    uint32_t first, last;    // partitions, both included
+    uint32_t cut;            // which of the stage's; ADAPT_WHOLE: none, all is read
+    bool rest;               // what the slices leave out, if the cut has that
+    uint32_t slice, slices;  // of the cut's input
+};
+
+struct adapt_pieces {
+    struct adapt_piece *list;
+    size_t count, capacity;
+    struct text reasons;  // a line each
+    uint64_t target;      // rows that a task should have
+    uint64_t random;      // state, of ADAPT_RANDOM
+};
+
+// False when out of memory. There is at least one piece.
+bool adapt_pieces(const struct adapt_stage *stage, struct adapt_pieces *pieces);
+void adapt_pieces_free(struct adapt_pieces *pieces);
+
+// For rules: rows that a task of the partition reads, and makes.
+uint64_t adapt_cost(const struct adapt_stage *stage, uint32_t partition);
+bool adapt_add(struct adapt_pieces *pieces, struct adapt_piece piece);
+uint64_t adapt_random(struct adapt_pieces *pieces, uint64_t below);
+
+// empty.c: partitions of which nothing can come have no task.
+bool adapt_drop_empty(const struct adapt_stage *stage, struct adapt_pieces *pieces);
+// split.c: heavy partitions are cut.
+bool adapt_split(const struct adapt_stage *stage, struct adapt_pieces *pieces);
+// coalesce.c: small neighbours are read by one task.
+bool adapt_coalesce(const struct adapt_stage *stage, struct adapt_pieces *pieces);
+
+#endif

@@ -1,0 +1,64 @@
+// The rules in their order, from one piece a partition on.
+#include "adapt/adapt.h"
+
+#include <stdlib.h>
+
+static bool (*const rules[])(const struct adapt_stage *, struct adapt_pieces *) = {
+    adapt_drop_empty,
+    adapt_split,
+    adapt_coalesce,
+};
+
+bool adapt_add(struct adapt_pieces *pieces, struct adapt_piece piece) {
+    if (pieces->count == pieces->capacity) {
+        size_t capacity = pieces->capacity ? pieces->capacity * 2 : 64;
+        struct adapt_piece *grown = realloc(pieces->list, capacity * sizeof *grown);
+        if (grown == NULL) return false;
+        pieces->list = grown;
+        pieces->capacity = capacity;
+    }
+    pieces->list[pieces->count++] = piece;
+    return true;
+}
+
+// splitmix64 (Steele, Lea, Flood, 2014).
+uint64_t adapt_random(struct adapt_pieces *pieces, uint64_t below) {
+    uint64_t z = pieces->random += 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return (z ^ z >> 31) % below;
+}
+
+uint64_t adapt_cost(const struct adapt_stage *stage, uint32_t partition) {
+    uint64_t rows = stage->output == NULL ? 0 : stage->output[partition];
+    for (size_t i = 0; i < stage->input_count; i++)
+        rows += stage->inputs[i].rows[partition];
+    return rows;
+}
+
+static uint64_t choose_target(const struct adapt_stage *stage) {
+    uint64_t total = 0;
+    for (uint32_t p = 0; p < stage->partitions; p++) total += adapt_cost(stage, p);
+    uint64_t target = total / ((uint64_t)stage->slots * ADAPT_TASKS_A_SLOT + 1);
+    if (target > ADAPT_TASK_ROWS) target = ADAPT_TASK_ROWS;
+    return target < ADAPT_TASK_ROWS_LEAST ? ADAPT_TASK_ROWS_LEAST : target;
+}
+
+bool adapt_pieces(const struct adapt_stage *stage, struct adapt_pieces *pieces) {
+    *pieces = (struct adapt_pieces){.random = stage->seed};
+    pieces->target = choose_target(stage);
+    for (uint32_t p = 0; p < stage->partitions; p++) {
+        struct adapt_piece whole = {.first = p, .last = p, .cut = ADAPT_WHOLE};
+        if (!adapt_add(pieces, whole)) return false;
+    }
+    for (size_t r = 0; r < sizeof rules / sizeof *rules; r++) {
+        if (!rules[r](stage, pieces)) return false;
+    }
+    return !pieces->reasons.failed;
+}
+
+void adapt_pieces_free(struct adapt_pieces *pieces) {
+    free(pieces->list);
+    text_free(&pieces->reasons);
+    *pieces = (struct adapt_pieces){0};
+}

@@ -1,0 +1,147 @@
+// A partition with much more than others is read by several tasks.
+//
+// Which input is cut, and into how many slices: each sub-task reads, beside its slice,
+// all of the other inputs, so more slices are more work. The cut is taken under which the
+// longest sub-task, or all work divided by the slots if that is more, is least.
+#include "adapt/adapt.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct choice {
+    uint32_t cut;  // ADAPT_WHOLE: none helps
+    uint32_t slices;
+    uint64_t task;  // rows of each
+    uint64_t score;
+};
+
+static int by_value(const void *a, const void *b) {
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+// Of what the pieces cost; 0 when there are none.
+static bool find_median(const struct adapt_stage *stage,
+                        const struct adapt_pieces *pieces, uint64_t *median) {
+    uint64_t *costs = calloc(pieces->count + 1, sizeof *costs);
+    if (costs == NULL) return false;
+    for (size_t i = 0; i < pieces->count; i++)
+        costs[i] = adapt_cost(stage, pieces->list[i].first);
+    qsort(costs, pieces->count, sizeof *costs, by_value);
+    *median = costs[pieces->count / 2];
+    free(costs);
+    return true;
+}
+
+// The cut's slices for tasks of about `size` rows, and what that makes of the longest.
+static struct choice weigh(const struct adapt_stage *stage, uint32_t partition,
+                           uint32_t cut, uint64_t size) {
+    uint64_t all = adapt_cost(stage, partition);
+    uint64_t rows = stage->inputs[stage->cuts[cut].input].rows[partition];
+    uint64_t made = stage->output == NULL ? 0 : stage->output[partition];
+    uint64_t divided = rows + made, others = all - divided;
+    uint64_t slice = size > 2 * others ? size - others : size / 2 + 1;
+    uint64_t slices = (divided + slice - 1) / slice;
+    if (slices > rows) slices = rows;
+    if (slices > ADAPT_SLICES_MOST) slices = ADAPT_SLICES_MOST;
+    if (slices < 2) return (struct choice){ADAPT_WHOLE, 1, all, all};
+    uint64_t task = divided / slices + others;
+    uint64_t work = divided + slices * others;
+    // The rest reads what is cut only for its keys.
+    if (stage->cuts[cut].rest) work += others + rows / 2;
+    if (stage->cuts[cut].rest && others + rows / 2 > task) task = others + rows / 2;
+    uint64_t share = work / stage->slots;
+    return (struct choice){cut, (uint32_t)slices, task, share > task ? share : task};
+}
+
+static struct choice choose(const struct adapt_stage *stage, uint32_t partition,
+                            uint64_t size) {
+    uint64_t all = adapt_cost(stage, partition);
+    struct choice best = {ADAPT_WHOLE, 1, all, all};
+    for (uint32_t c = 0; c < stage->cut_count; c++) {
+        struct choice other = weigh(stage, partition, c, size);
+        if (other.cut != ADAPT_WHOLE && other.score < best.score) best = other;
+    }
+    return best;
+}
+
+// Any legal cut of at most five slices, or none.
+static struct choice choose_any(const struct adapt_stage *stage,
+                                struct adapt_pieces *pieces, uint32_t partition) {
+    struct choice none = {ADAPT_WHOLE, 1, 0, 0};
+    bool always = stage->skew == ADAPT_ALWAYS;
+    if (stage->cut_count == 0 || adapt_cost(stage, partition) == 0) return none;
+    if (!always && adapt_random(pieces, 2) == 0) return none;
+    uint32_t cut = (uint32_t)adapt_random(pieces, stage->cut_count);
+    uint32_t slices = 2 + (uint32_t)adapt_random(pieces, always ? 2 : 4);
+    return (struct choice){cut, slices, 0, 0};
+}
+
+static bool add_slices(const struct adapt_stage *stage, struct adapt_pieces *to,
+                       uint32_t partition, const struct choice *choice) {
+    struct adapt_piece piece = {.first = partition,
+                                .last = partition,
+                                .cut = choice->cut,
+                                .slices = choice->slices};
+    for (; piece.slice < choice->slices; piece.slice++) {
+        if (!adapt_add(to, piece)) return false;
+    }
+    if (!stage->cuts[choice->cut].rest) return true;
+    return adapt_add(
+        to, (struct adapt_piece){
+                .first = partition, .last = partition, .cut = choice->cut, .rest = true});
+}
+
+static void say(const struct adapt_stage *stage, struct adapt_pieces *pieces,
+                uint32_t partition, uint64_t median, const struct choice *choice) {
+    uint64_t all = adapt_cost(stage, partition);
+    uint64_t made = stage->output == NULL ? 0 : stage->output[partition];
+    text_printf(&pieces->reasons, "partition %u has %llu rows", partition,
+                (unsigned long long)(all - made));
+    if (made > 0)
+        text_printf(&pieces->reasons, ", and makes about %llu more",
+                    (unsigned long long)made);
+    text_printf(&pieces->reasons, ", the median %llu: ", (unsigned long long)median);
+    if (choice->cut != ADAPT_WHOLE) {
+        const struct adapt_cut *cut = &stage->cuts[choice->cut];
+        text_printf(&pieces->reasons, "%u tasks read slices of exchange %u%s\n",
+                    choice->slices, stage->inputs[cut->input].exchange,
+                    cut->rest ? ", one what the outer join keeps" : "");
+    } else {
+        text_printf(
+            &pieces->reasons, "one task reads it, as %s\n",
+            stage->whole != NULL ? stage->whole : "what each slice repeats costs more");
+    }
+}
+
+#define SAID_MOST 10
+
+bool adapt_split(const struct adapt_stage *stage, struct adapt_pieces *pieces) {
+    uint64_t median = 0;
+    bool any = stage->skew == ADAPT_ALWAYS || stage->skew == ADAPT_RANDOM;
+    if (stage->skew == ADAPT_OFF || pieces->count == 0) return true;
+    if (!find_median(stage, pieces, &median)) return false;
+    uint64_t size = median > pieces->target ? median : pieces->target;
+    struct adapt_pieces to = *pieces;
+    size_t said = 0, heavy = 0;
+    to.list = NULL;
+    to.count = to.capacity = 0;
+    bool ok = true;
+    for (size_t i = 0; ok && i < pieces->count; i++) {
+        uint32_t partition = pieces->list[i].first;
+        bool large = (double)adapt_cost(stage, partition) > ADAPT_UNEVEN * (double)size;
+        struct choice choice = any     ? choose_any(stage, &to, partition)
+                               : large ? choose(stage, partition, size)
+                                       : (struct choice){.cut = ADAPT_WHOLE};
+        heavy += large && !any;
+        if (large && !any && said++ < SAID_MOST)
+            say(stage, &to, partition, median, &choice);
+        ok = choice.cut == ADAPT_WHOLE ? adapt_add(&to, pieces->list[i])
+                                       : add_slices(stage, &to, partition, &choice);
+    }
+    if (heavy > SAID_MOST)
+        text_printf(&to.reasons, "and so on, %zu heavy partitions in all\n", heavy);
+    free(pieces->list);
+    *pieces = to;
+    return ok;
+}

@@ -1,0 +1,114 @@
+// A stage's inputs are there: the rules of src/adapt say what each of its tasks reads.
+#include <stdlib.h>
+#include <string.h>
+
+#include "query/run.h"
+
+// What the rules are told, and what that borrows.
+struct told {
+    struct adapt_stage stage;
+    struct adapt_input *inputs;
+    size_t *leaves;  // of the inputs
+    struct adapt_cut *cuts;
+};
+
+static void told_free(struct told *told) {
+    for (size_t i = 0; told->inputs != NULL && i < told->stage.input_count; i++)
+        free((void *)(uintptr_t)told->inputs[i].rows);
+    free(told->inputs);
+    free(told->leaves);
+    free(told->cuts);
+}
+
+// Rows of each partition of the exchange, about; zero exactly. The caller frees them.
+static uint64_t *count_rows(const struct run *run, uint32_t exchange) {
+    uint64_t *rows = calloc(run->partitions[exchange] + 1, sizeof *rows);
+    for (size_t s = 0; rows != NULL && s + 1 < run->stages->count; s++) {
+        if (run->stages->stages[s].exchange != exchange) continue;
+        for (size_t f = 0; f < run->runs[s].file_count; f++)
+            sizes_add_to(&run->runs[s].files[f].rows, rows);
+    }
+    return rows;
+}
+
+static bool tell_inputs(const struct run *run, const struct stage *stage,
+                        struct told *told) {
+    told->inputs = calloc(stage->leaf_count + 1, sizeof *told->inputs);
+    told->leaves = calloc(stage->leaf_count + 1, sizeof *told->leaves);
+    if (told->inputs == NULL || told->leaves == NULL) return false;
+    for (size_t l = 0; l < stage->leaf_count; l++) {
+        const struct stage_leaf *leaf = &stage->leaves[l];
+        if (leaf->kind != LEAF_PARTITION) continue;
+        size_t at = told->stage.input_count++;
+        told->leaves[at] = l;
+        told->inputs[at] = (struct adapt_input){.rows = count_rows(run, leaf->exchange),
+                                                .needed = leaf->needed,
+                                                .exchange = leaf->exchange};
+        if (told->inputs[at].rows == NULL) return false;
+        told->stage.partitions = run->partitions[leaf->exchange];
+    }
+    return true;
+}
+
+static bool tell_cuts(const struct stage *stage, struct told *told) {
+    told->cuts = calloc(stage->cut_count + 1, sizeof *told->cuts);
+    if (told->cuts == NULL) return false;
+    for (size_t c = 0; c < stage->cut_count; c++) {
+        size_t input = 0;
+        while (told->leaves[input] != stage->cuts[c].leaf) input++;
+        told->cuts[c] = (struct adapt_cut){input, stage->cuts[c].rest_sql != NULL};
+    }
+    return true;
+}
+
+static bool tell(const struct run *run, const struct stage *stage, struct told *told) {
+    const struct session_options *options = &run->session->options;
+    *told = (struct told){0};
+    if (!tell_inputs(run, stage, told) || !tell_cuts(stage, told)) return false;
+    told->stage.inputs = told->inputs;
+    told->stage.cuts = told->cuts;
+    told->stage.cut_count = stage->cut_count;
+    told->stage.whole = stage->whole;
+    told->stage.slots = run->slots;
+    told->stage.fixed = options->partitions != 0;
+    told->stage.skew = options->skew;
+    told->stage.seed = options->skew_seed + stage->id;
+    return true;
+}
+
+static shoal_status resize(struct run *run, uint32_t index, struct shoal_error *err) {
+    struct stage_run *state = &run->runs[index];
+    uint32_t tasks = (uint32_t)state->pieces.count;
+    if (!sched_resize_stage(run->sched, state->in_sched, tasks)) {
+        return shoal_fail(err, SHOAL_INTERNAL,
+                          "stage %u is to have %u tasks, but has begun", index, tasks);
+    }
+    // Numbers behind all others: there may be more tasks than the plan had.
+    state->first_task = run->session->next_task;
+    run->session->next_task += tasks;
+    state->tasks = tasks;
+    return SHOAL_OK;
+}
+
+shoal_status run_adapt(struct run *run, uint32_t index, struct shoal_error *err) {
+    const struct stage *stage = &run->stages->stages[index];
+    struct stage_run *state = &run->runs[index];
+    struct told told;
+    bool reads = false;
+    for (size_t l = 0; l < stage->leaf_count; l++)
+        reads = reads || stage->leaves[l].kind == LEAF_PARTITION;
+    if (!reads || state->pieces.list != NULL) return SHOAL_OK;
+    bool ok = tell(run, stage, &told) && adapt_pieces(&told.stage, &state->pieces);
+    if (ok && run->stats != NULL) {
+        const char *reasons = state->pieces.reasons.data;
+        run->stats[index].partitions = told.stage.partitions;
+        run->stats[index].reasons = reasons == NULL ? NULL : strdup(reasons);
+    }
+    told_free(&told);
+    return ok ? resize(run, index, err) : shoal_no_memory(err);
+}
+
+struct adapt_piece run_piece(const struct stage_run *stage, uint32_t task) {
+    if (stage->pieces.list != NULL) return stage->pieces.list[task];
+    return (struct adapt_piece){.first = task, .last = task, .cut = ADAPT_WHOLE};
+}
