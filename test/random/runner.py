@@ -50,6 +50,8 @@ def random_options(choose: random.Random) -> list[str]:
         "--cluster-rows", str(choose.choice([-1, 0, 0])),
         "--split-rows", str(choose.choice([500, 5000, 100000])),
     ]  # fmt: skip
+    skew = choose.choice(["auto", "off", "always", f"random:{choose.randrange(1000)}"])
+    options += ["--skew", skew]
     sort_rows = choose.choice([None, "0", "0", "1000"])
     return options if sort_rows is None else [*options, "--sort-rows", sort_rows]
 
