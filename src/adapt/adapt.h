@@ -50,6 +50,9 @@ struct adapt_stage {
     size_t cut_count;
     const uint64_t *output;  // [partitions], rows that a join makes more than it reads,
                              // estimated; NULL: none
+    const bool *combined;    // [partitions]: a stage before has read it in slices, and a
+                             // task reads what that wrote; NULL: none
+    bool only_slices;        // it is that stage: pieces that are not slices are left out
     const char *whole;       // why inputs without a cut have none
     uint32_t slots;          // threads of all workers
     bool fixed;              // the user gave the partitions: a task each
@@ -58,9 +61,11 @@ struct adapt_stage {
 };
 
 #define ADAPT_WHOLE UINT32_MAX
+#define ADAPT_COMBINED (UINT32_MAX - 1)
 struct adapt_piece {
     uint32_t first, last;    // partitions, both included
-    uint32_t cut;            // which of the stage's; ADAPT_WHOLE: none, all is read
+    uint32_t cut;            // which of the stage's; ADAPT_WHOLE: none, all is read;
+                             // ADAPT_COMBINED: all, but in the combined form
     bool rest;               // what the slices leave out, if the cut has that
     uint32_t slice, slices;  // of the cut's input
 };
@@ -73,7 +78,7 @@ struct adapt_pieces {
     uint64_t random;      // state, of ADAPT_RANDOM
 };
 
-// False when out of memory. There is at least one piece.
+// False when out of memory. There is at least one piece, but for only_slices.
 bool adapt_pieces(const struct adapt_stage *stage, struct adapt_pieces *pieces);
 void adapt_pieces_free(struct adapt_pieces *pieces);
 

@@ -16,7 +16,7 @@ static bool joins(const struct adapt_stage *stage, struct adapt_pieces *pieces,
 bool adapt_coalesce(const struct adapt_stage *stage, struct adapt_pieces *pieces) {
     size_t kept = 0, whole = 0, tasks = 0;
     uint64_t rows = 0;
-    if (stage->fixed && stage->skew != ADAPT_RANDOM) return true;
+    if (stage->only_slices || (stage->fixed && stage->skew != ADAPT_RANDOM)) return true;
     for (size_t i = 0; i < pieces->count; i++) {
         struct adapt_piece piece = pieces->list[i];
         uint64_t more = adapt_cost(stage, piece.first);

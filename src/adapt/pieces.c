@@ -44,16 +44,27 @@ static uint64_t choose_target(const struct adapt_stage *stage) {
     return target < ADAPT_TASK_ROWS_LEAST ? ADAPT_TASK_ROWS_LEAST : target;
 }
 
+static void keep_slices(struct adapt_pieces *pieces) {
+    size_t kept = 0;
+    for (size_t i = 0; i < pieces->count; i++) {
+        if (pieces->list[i].cut != ADAPT_WHOLE) pieces->list[kept++] = pieces->list[i];
+    }
+    pieces->count = kept;
+}
+
 bool adapt_pieces(const struct adapt_stage *stage, struct adapt_pieces *pieces) {
     *pieces = (struct adapt_pieces){.random = stage->seed};
     pieces->target = choose_target(stage);
     for (uint32_t p = 0; p < stage->partitions; p++) {
-        struct adapt_piece whole = {.first = p, .last = p, .cut = ADAPT_WHOLE};
+        bool combined = stage->combined != NULL && stage->combined[p];
+        struct adapt_piece whole = {
+            .first = p, .last = p, .cut = combined ? ADAPT_COMBINED : ADAPT_WHOLE};
         if (!adapt_add(pieces, whole)) return false;
     }
     for (size_t r = 0; r < sizeof rules / sizeof *rules; r++) {
         if (!rules[r](stage, pieces)) return false;
     }
+    if (stage->only_slices) keep_slices(pieces);
     return !pieces->reasons.failed;
 }
 

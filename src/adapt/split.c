@@ -129,12 +129,17 @@ bool adapt_split(const struct adapt_stage *stage, struct adapt_pieces *pieces) {
     bool ok = true;
     for (size_t i = 0; ok && i < pieces->count; i++) {
         uint32_t partition = pieces->list[i].first;
+        if (pieces->list[i].cut != ADAPT_WHOLE) {
+            ok = adapt_add(&to, pieces->list[i]);
+            continue;
+        }
         bool large = (double)adapt_cost(stage, partition) > ADAPT_UNEVEN * (double)size;
         struct choice choice = any     ? choose_any(stage, &to, partition)
                                : large ? choose(stage, partition, size)
                                        : (struct choice){.cut = ADAPT_WHOLE};
         heavy += large && !any;
-        if (large && !any && said++ < SAID_MOST)
+        bool tells = choice.cut != ADAPT_WHOLE || !stage->only_slices;
+        if (large && !any && tells && said++ < SAID_MOST)
             say(stage, &to, partition, median, &choice);
         ok = choice.cut == ADAPT_WHOLE ? adapt_add(&to, pieces->list[i])
                                        : add_slices(stage, &to, partition, &choice);

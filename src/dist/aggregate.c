@@ -155,11 +155,16 @@ static json_t *partial_call(struct trees *trees, const struct split_rule *rule, 
     return cast;
 }
 
+// A block of aggregates taken in two steps.
 struct split {
     struct planner *planner;
-    const char *alias;   // of the partial results in the final block
-    json_t *replaced;    // key of a call or group expression -> what the exchange brings
-    json_t *group_keys;  // array of those keys, in order
+    const char *alias;     // of the partial results in the final block
+    json_t *replaced;      // key of a call or group expression -> what the exchange brings
+    json_t *group_keys;    // array of those keys, in order
+    json_t *list;          // what the partial block selects: g0, ..., a0, ...
+    json_t *local_groups;  // its keys
+    json_t *final_groups;  // those of the final block
+    bool several_sets;
 };
 
 // GROUPING(a, b) in terms of the partial's GROUPING over all keys.
@@ -233,49 +238,45 @@ static bool twice(json_t *sets) {
     return false;
 }
 
-struct fragment *plan_aggregate(struct planner *planner, json_t *node,
-                                struct fragment *from, json_t *aggregates,
-                                const char *alias, json_t *columns) {
-    struct trees *trees = &planner->trees;
-    json_t *groups = json_object_get(node, "group_expressions");
-    json_t *sets = json_object_get(node, "group_sets");
+// The first aggregate that can't be split; NULL: all can.
+static const json_t *find_whole(json_t *aggregates) {
     size_t i;
     json_t *call;
-    json_t *group;
     json_array_foreach(aggregates, i, call) {
-        if (find_rule(call) == NULL) {
-            return whole_groups(planner, node, from, alias, columns, call);
-        }
+        if (find_rule(call) == NULL) return call;
     }
-    // The final groups by GROUPING(), which is the same for both of a pair.
-    if (twice(sets)) {
-        return whole_groups(planner, node, from, alias, columns, NULL);
-    }
-    bool several_sets = json_array_size(sets) > 1;
-    struct split split = {.planner = planner,
-                          .alias = planner_name(planner, "x"),
-                          .replaced = tree_own(trees, json_object()),
-                          .group_keys = tree_own(trees, json_array())};
-    json_t *list = tree_own(trees, json_array());
-    json_t *local_groups = tree_own(trees, json_array());
-    json_t *final_groups = tree_own(trees, json_array());
+    return NULL;
+}
+
+static void split_groups(struct split *split, json_t *groups,
+                         const struct fragment *from) {
+    struct trees *trees = &split->planner->trees;
+    size_t i;
+    json_t *group;
     json_array_foreach(groups, i, group) {
         char name[24];
         (void)snprintf(name, sizeof name, "g%zu", i);
         const char *key = tree_key(trees, group);
         json_t *local = tree_rename_columns(trees, group, from->columns);
-        json_array_append(local_groups, tree_aliased(trees, local, ""));
-        json_array_append(list, tree_aliased(trees, local, name));
-        json_t *column = tree_column(trees, split.alias, name);
-        json_array_append(final_groups, column);
-        json_object_set(split.replaced, key, column);
-        planner_named(planner, split.alias, name, group);
-        json_array_append_new(split.group_keys, json_string(key));
+        json_array_append(split->local_groups, tree_aliased(trees, local, ""));
+        json_array_append(split->list, tree_aliased(trees, local, name));
+        json_t *column = tree_column(trees, split->alias, name);
+        json_array_append(split->final_groups, column);
+        json_object_set(split->replaced, key, column);
+        planner_named(split->planner, split->alias, name, group);
+        json_array_append_new(split->group_keys, json_string(key));
     }
+}
+
+static void split_calls(struct split *split, json_t *aggregates,
+                        const struct fragment *from) {
+    struct trees *trees = &split->planner->trees;
     size_t number = 0;
+    size_t i;
+    json_t *call;
     json_array_foreach(aggregates, i, call) {
         const char *key = tree_key(trees, call);
-        if (json_object_get(split.replaced, key) != NULL) continue;
+        if (json_object_get(split->replaced, key) != NULL) continue;
         const struct split_rule *rule = find_rule(call);
         json_t *names = tree_own(trees, json_object());
         for (int part = 0; part < 2 && rule->partial[part] != NULL; part++) {
@@ -286,98 +287,173 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
             json_t *renamed = tree_rename_columns(trees, call, from->columns);
             json_t *partial =
                 tree_aliased(trees, partial_call(trees, rule, part, renamed), name);
-            json_array_append(list, partial);
-            json_object_set_new(names, slot, json_pack("[s, s]", split.alias, name));
+            json_array_append(split->list, partial);
+            json_object_set_new(names, slot, json_pack("[s, s]", split->alias, name));
         }
-        json_object_set(split.replaced, key,
+        json_object_set(split->replaced, key,
                         tree_rename_columns(trees, final_expression(trees, rule), names));
     }
+}
+
+// Fills *split; the partial block comes back.
+static json_t *split_block(struct planner *planner, json_t *node,
+                           const struct fragment *from, json_t *aggregates,
+                           struct split *split) {
+    struct trees *trees = &planner->trees;
+    json_t *sets = json_object_get(node, "group_sets");
     json_t *select = json_object_get(node, "select_list");
     json_t *having = json_object_get(node, "having");
+    *split = (struct split){.planner = planner,
+                            .alias = planner_name(planner, "x"),
+                            .replaced = tree_own(trees, json_object()),
+                            .group_keys = tree_own(trees, json_array()),
+                            .list = tree_own(trees, json_array()),
+                            .local_groups = tree_own(trees, json_array()),
+                            .final_groups = tree_own(trees, json_array()),
+                            .several_sets = json_array_size(sets) > 1};
+    split_groups(split, json_object_get(node, "group_expressions"), from);
+    split_calls(split, aggregates, from);
     // GROUPING() of a single set may be asked for too: it is the same for all rows.
-    (void)tree_any(select, replace_grouping, &split);
-    (void)tree_any(having, replace_grouping, &split);
+    (void)tree_any(select, replace_grouping, split);
+    (void)tree_any(having, replace_grouping, split);
     bool asked = tree_has(select, "type", "GROUPING_FUNCTION") ||
                  tree_has(having, "type", "GROUPING_FUNCTION");
-    if (several_sets || asked) {
+    if (split->several_sets || asked) {
         json_t *grouping = tree_expression(trees, "grouping(a)");
-        json_object_set(grouping, "children", local_groups);
-        json_array_append(list, tree_aliased(trees, grouping, "gid"));
-        json_array_append(final_groups, tree_column(trees, split.alias, "gid"));
+        json_object_set(grouping, "children", split->local_groups);
+        json_array_append(split->list, tree_aliased(trees, grouping, "gid"));
+        json_array_append(split->final_groups, tree_column(trees, split->alias, "gid"));
     }
-    json_t *partial = tree_select(trees, list, from->tree, NULL);
+    json_t *partial = tree_select(trees, split->list, from->tree, NULL);
     json_t *where = json_object_get(node, "where_clause");
     if (json_is_object(where)) {
         json_object_set(partial, "where_clause",
                         tree_rename_columns(trees, where, from->columns));
     }
-    json_object_set(partial, "group_expressions", local_groups);
+    json_object_set(partial, "group_expressions", split->local_groups);
     json_object_set(partial, "group_sets", sets);
     json_object_set_new(partial, AGGREGATE_STEP, json_string("partial"));
+    return partial;
+}
 
-    bool keyed = json_array_size(groups) > 0;
-    double values;
-    uint64_t group_count =
-        keyed ? (uint64_t)groups_estimated(planner, groups, from->rows, &values) : 1;
-    uint32_t exchange;
-    if (keyed) {
-        // The hash is over the partial's output columns.
-        const char *inner = planner_name(planner, "p");
-        json_t *names = tree_own(trees, json_array());
-        json_t *outer = tree_own(trees, json_array());
-        json_t *keys = tree_own(trees, json_array());
-        json_t *item;
-        json_array_foreach(list, i, item) {
-            const char *name = tree_text(item, "alias");
-            json_array_append_new(names, json_string(name));
-            json_t *column = tree_column(trees, inner, name);
-            if (name[0] == 'g') json_array_append(keys, column);
-            json_array_append(outer, tree_aliased(trees, column, name));
-        }
-        json_t *none = tree_own(trees, json_object());
-        json_array_insert(outer, 0, hash_expression(planner, keys, none));
-        exchange = exchange_new(planner, EXCHANGE_HASH, groups);
-        json_t *sub = tree_subquery(trees, partial, inner, names);
-        struct fragment sent = *from;
-        sent.rows = group_count;
-        if (exchange_feed(planner, exchange, tree_select(trees, outer, sub, NULL), &sent,
-                          BLOCK_HASH)) {
-            planner->stages[planner->stage_count - 1].groups =
-                values >= (double)group_count;
-        }
+// The block that makes the node's rows of partial results, which read brings.
+static json_t *final_block(const struct split *split, json_t *node, json_t *read) {
+    struct trees *trees = &split->planner->trees;
+    json_t *select = json_object_get(node, "select_list");
+    json_t *having = json_object_get(node, "having");
+    json_t *final =
+        tree_select(trees, tree_replace(trees, select, split->replaced), read, NULL);
+    json_object_set(final, "group_expressions", split->final_groups);
+    json_object_set_new(final, AGGREGATE_STEP, json_string("final"));
+    if (json_array_size(split->group_keys) > 0) {
+        json_t *all = json_array();
+        for (size_t i = 0; i < json_array_size(split->final_groups); i++)
+            json_array_append_new(all, json_integer((json_int_t)i));
+        json_object_set_new(final, "group_sets", json_pack("[o]", all));
     } else {
-        json_object_set(partial, "having", tree_expression(trees, "(count(*) > 0)"));
-        exchange = exchange_new(planner, EXCHANGE_GATHER, NULL);
-        struct fragment sent = *from;
-        sent.rows = 1;
-        exchange_feed(planner, exchange, partial, &sent, BLOCK_WHOLE);
+        json_object_set(final, "group_sets", json_object_get(node, "group_sets"));
     }
+    if (json_is_object(having))
+        json_object_set(final, "having", tree_replace(trees, having, split->replaced));
+    return final;
+}
+
+// Sends partial results, hashed by the group keys; returns the exchange.
+static uint32_t send_groups(const struct split *split, json_t *partial, json_t *groups,
+                            const struct fragment *from, uint64_t group_count,
+                            bool one_key) {
+    struct planner *planner = split->planner;
+    struct trees *trees = &planner->trees;
+    // The hash is over the partial's output columns.
+    const char *inner = planner_name(planner, "p");
+    json_t *names = tree_own(trees, json_array());
+    json_t *outer = tree_own(trees, json_array());
+    json_t *keys = tree_own(trees, json_array());
+    size_t i;
+    json_t *item;
+    json_array_foreach(split->list, i, item) {
+        const char *name = tree_text(item, "alias");
+        json_array_append_new(names, json_string(name));
+        json_t *column = tree_column(trees, inner, name);
+        if (name[0] == 'g') json_array_append(keys, column);
+        json_array_append(outer, tree_aliased(trees, column, name));
+    }
+    json_t *none = tree_own(trees, json_object());
+    json_array_insert(outer, 0, hash_expression(planner, keys, none));
+    uint32_t exchange = exchange_new(planner, EXCHANGE_HASH, groups);
+    json_t *sub = tree_subquery(trees, partial, inner, names);
+    struct fragment sent = *from;
+    sent.rows = group_count;
+    if (exchange_feed(planner, exchange, tree_select(trees, outer, sub, NULL), &sent,
+                      BLOCK_HASH)) {
+        planner->stages[planner->stage_count - 1].groups = one_key;
+    }
+    return exchange;
+}
+
+// Sends the one row of each task that had any.
+static uint32_t send_total(struct planner *planner, json_t *partial,
+                           const struct fragment *from) {
+    json_object_set(partial, "having",
+                    tree_expression(&planner->trees, "(count(*) > 0)"));
+    uint32_t exchange = exchange_new(planner, EXCHANGE_GATHER, NULL);
+    struct fragment sent = *from;
+    sent.rows = 1;
+    exchange_feed(planner, exchange, partial, &sent, BLOCK_WHOLE);
+    return exchange;
+}
+
+struct fragment *plan_aggregate(struct planner *planner, json_t *node,
+                                struct fragment *from, json_t *aggregates,
+                                const char *alias, json_t *columns) {
+    json_t *groups = json_object_get(node, "group_expressions");
+    const json_t *whole = find_whole(aggregates);
+    // The final groups by GROUPING(), which is the same for both of a pair.
+    if (whole != NULL || twice(json_object_get(node, "group_sets")))
+        return whole_groups(planner, node, from, alias, columns, whole);
+    struct split split;
+    json_t *partial = split_block(planner, node, from, aggregates, &split);
+    bool keyed = json_array_size(groups) > 0;
+    double values = 0;
+    uint64_t count =
+        keyed ? (uint64_t)groups_estimated(planner, groups, from->rows, &values) : 1;
+    uint32_t exchange = keyed ? send_groups(&split, partial, groups, from, count,
+                                            values >= (double)count)
+                              : send_total(planner, partial, from);
     struct fragment *received = fragment_new(
         planner,
         exchange_read(planner, exchange, keyed ? LEAF_PARTITION : LEAF_ALL, split.alias),
-        keyed ? DIST_HASH : DIST_SINGLE, group_count);
+        keyed ? DIST_HASH : DIST_SINGLE, count);
     if (received == NULL) return NULL;
     received->kept = from->kept;
-    json_t *final = tree_select(trees, tree_replace(trees, select, split.replaced),
-                                received->tree, NULL);
-    json_object_set(final, "group_expressions", final_groups);
-    json_object_set_new(final, AGGREGATE_STEP, json_string("final"));
-    if (keyed) {
-        json_t *all = json_array();
-        for (i = 0; i < json_array_size(final_groups); i++) {
-            json_array_append_new(all, json_integer((json_int_t)i));
-        }
-        json_object_set_new(final, "group_sets", json_pack("[o]", all));
-    } else {
-        json_object_set(final, "group_sets", sets);
-    }
-    if (json_is_object(having))
-        json_object_set(final, "having", tree_replace(trees, having, split.replaced));
-    if (keyed && !several_sets) {
-        json_array_foreach(final_groups, i, group) {
-            json_array_append_new(received->key_sets,
-                                  json_pack("{s:b}", tree_key(trees, group), 1));
-        }
+    json_t *final = final_block(&split, node, received->tree);
+    size_t i;
+    json_t *group;
+    json_array_foreach(split.final_groups, i, group) {
+        if (!keyed || split.several_sets) break;
+        json_array_append_new(received->key_sets,
+                              json_pack("{s:b}", tree_key(&planner->trees, group), 1));
     }
     return wrap_block(planner, final, alias, columns, received, received->rows);
+}
+
+void aggregate_combines(struct planner *planner, json_t *node,
+                        const struct fragment *from, json_t *aggregates,
+                        struct fragment *block) {
+    if (from->dist != DIST_HASH || from->cut != NO_CUT || from->once ||
+        json_array_size(json_object_get(node, "group_expressions")) == 0 ||
+        find_whole(aggregates) != NULL)
+        return;
+    struct split split;
+    json_t *partial = split_block(planner, node, from, aggregates, &split);
+    uint32_t exchange = exchange_new(planner, EXCHANGE_COMBINE, NULL);
+    if (!exchange_feed(planner, exchange, partial, from, BLOCK_WHOLE)) return;
+    planner->stages[planner->stage_count - 1].combines = true;
+    planner->stages[planner->stage_count - 1].rows = 0;
+    json_t *final = final_block(
+        &split, node, exchange_read(planner, exchange, LEAF_COMBINE, split.alias));
+    json_object_set_new(final, "cte_map", json_pack("{s:[]}", "map"));
+    json_t *whole =
+        json_object_get(json_object_get(block->tree, "subquery"), "node");
+    json_object_set(whole, COMBINED_FORM, final);
 }

@@ -13,7 +13,40 @@ static shoal_status no_memory(struct planner *planner) {
     return shoal_fail(planner->err, SHOAL_NOMEM, "out of memory while planning");
 }
 
-static shoal_status copy_leaf(struct planner *planner, size_t index,
+// What the leaf has of its own goes over to the stage's.
+static bool move_leaf(struct leaf_draft *from, struct stage_leaf *to) {
+    to->scan_call = from->scan_call;
+    to->source = from->source;
+    to->schema = from->schema;
+    to->files = from->files;
+    to->file_count = from->file_count;
+    from->scan_call = NULL;
+    from->source = (struct scan_source){0};
+    from->schema = (struct schema){0};
+    from->files = NULL;
+    from->file_count = 0;
+    return true;
+}
+
+// Another stage reads the leaf too.
+static bool share_leaf(const struct leaf_draft *from, struct stage_leaf *to) {
+    if (from->scan_call == NULL) return true;
+    to->scan_call = strdup(from->scan_call);
+    to->files = calloc(from->file_count + 1, sizeof *to->files);
+    if (to->scan_call == NULL || to->files == NULL ||
+        !scan_source_copy(&to->source, &from->source) ||
+        !schema_copy(&to->schema, &from->schema))
+        return false;
+    for (size_t i = 0; i < from->file_count; i++) {
+        to->files[i] = from->files[i];
+        to->files[i].path = strdup(from->files[i].path);
+        to->file_count++;
+        if (to->files[i].path == NULL) return false;
+    }
+    return true;
+}
+
+static shoal_status copy_leaf(struct planner *planner, size_t index, bool shared,
                               struct stage_leaf *to) {
     struct leaf_draft *from = &planner->leaves[index];
     char name[LEAF_NAME_SIZE];
@@ -21,13 +54,8 @@ static shoal_status copy_leaf(struct planner *planner, size_t index,
     *to = (struct stage_leaf){.kind = from->kind,
                               .exchange = from->exchange,
                               .placeholder = strdup(name),
-                              .scan_call = from->scan_call,
-                              .source = from->source,
-                              .schema = from->schema,
                               .row_numbers = from->row_numbers,
                               .group_numbers = from->group_numbers,
-                              .files = from->files,
-                              .file_count = from->file_count,
                               .files_before = from->files_before,
                               .needed = from->needed};
     if (from->kind == LEAF_RANGE) {
@@ -35,12 +63,8 @@ static shoal_status copy_leaf(struct planner *planner, size_t index,
         to->range_column = strdup(from->cut_column);
         to->cut = from->cut;
     }
-    from->scan_call = NULL;
-    from->source = (struct scan_source){0};
-    from->schema = (struct schema){0};
-    from->files = NULL;
-    from->file_count = 0;
     bool ok =
+        (shared ? share_leaf(from, to) : move_leaf(from, to)) &&
         to->placeholder != NULL &&
         (from->kind != LEAF_RANGE || (to->ranges != NULL && to->range_column != NULL));
     return ok ? SHOAL_OK : no_memory(planner);
@@ -62,6 +86,7 @@ void scan_ranges_free(struct scan_range *ranges, size_t count) {
 struct leaves {
     struct planner *planner;
     struct stage *stage;
+    bool shared;  // with a stage that comes later
     shoal_status status;
 };
 
@@ -76,7 +101,8 @@ static bool add_leaf(void *ctx, const json_t *object) {
     leaves->status = stage->leaf_count == planner->leaf_count
                          ? shoal_fail(planner->err, SHOAL_INTERNAL,
                                       "a leaf is used twice in stage %u", stage->id)
-                         : copy_leaf(planner, leaf, &stage->leaves[stage->leaf_count++]);
+                         : copy_leaf(planner, leaf, leaves->shared,
+                                     &stage->leaves[stage->leaf_count++]);
     return leaves->status != SHOAL_OK;
 }
 
@@ -173,6 +199,8 @@ static shoal_status write_stage(struct planner *planner, struct stages *stages,
     *stage = (struct stage){.id = (uint32_t)index,
                             .sql = sql,
                             .unfiltered_sql = take_text(others, draft->unfiltered),
+                            .combined_sql = take_text(others, draft->combined),
+                            .combines = draft->combines,
                             .filter_most = draft->filter_most,
                             .single = draft->dist >= DIST_SINGLE,
                             .scatter = draft->scatter,
@@ -185,9 +213,17 @@ static shoal_status write_stage(struct planner *planner, struct stages *stages,
     stages->count = index + 1;
     stage->leaves = calloc(planner->leaf_count + 1, sizeof *stage->leaves);
     if (stage->leaves == NULL) return no_memory(planner);
-    struct leaves leaves = {.planner = planner, .stage = stage, .status = SHOAL_OK};
+    struct leaves leaves = {.planner = planner,
+                            .stage = stage,
+                            .shared = draft->combines,
+                            .status = SHOAL_OK};
     (void)tree_any(draft->node, add_leaf, &leaves);
     stage->filter_leaf = stage_leaf(planner, stage, draft->filter_leaf);
+    if (draft->combined != NULL && leaves.status == SHOAL_OK) {
+        stage->combine_leaf = stage->leaf_count;
+        leaves.status = copy_leaf(planner, draft->combine_leaf, false,
+                                  &stage->leaves[stage->leaf_count++]);
+    }
     shoal_status status = write_cuts(planner, draft, others, stage);
     if (status != SHOAL_OK || leaves.status != SHOAL_OK)
         return status != SHOAL_OK ? status : leaves.status;
@@ -250,6 +286,11 @@ static size_t list_described(const struct stages *stages, struct described *list
     }
     for (size_t s = 0; s < stages->count; s++) {
         const struct stage *stage = &stages->stages[s];
+        if (stage->combined_sql != NULL) {
+            if (list != NULL)
+                list[count] = (struct described){stage, stage->combined_sql};
+            count++;
+        }
         for (size_t c = 0; c < stage->cut_count; c++) {
             const char *forms[] = {stage->cuts[c].sql, stage->cuts[c].rest_sql};
             for (size_t f = 0; f < 2; f++) {
@@ -353,6 +394,7 @@ static shoal_status bind_exchange(struct planner *planner, struct stages *stages
 // Other forms of a stage, in the order in which write_stage takes them.
 static void append_forms(const struct stage_draft *draft, json_t *nodes) {
     if (draft->unfiltered != NULL) json_array_append(nodes, draft->unfiltered);
+    if (draft->combined != NULL) json_array_append(nodes, draft->combined);
     for (size_t c = 0; c < draft->cut_count; c++) {
         if (draft->cuts[c].node != NULL) json_array_append(nodes, draft->cuts[c].node);
         if (draft->cuts[c].rest != NULL) json_array_append(nodes, draft->cuts[c].rest);
@@ -381,7 +423,21 @@ static shoal_status write_stages(struct planner *planner, char ***sql, size_t *c
     return status;
 }
 
+// What else each stage may be, when its inputs are there.
+static bool find_forms(struct planner *planner) {
+    bool ok = true;
+    for (size_t i = 0; ok && i < planner->stage_count; i++) {
+        if (planner->stages[i].combines) ok = find_cuts(planner, &planner->stages[i]);
+    }
+    ok = ok && find_combined(planner);
+    for (size_t i = 0; ok && i < planner->stage_count; i++) {
+        if (!planner->stages[i].combines) ok = find_cuts(planner, &planner->stages[i]);
+    }
+    return ok;
+}
+
 shoal_status bind_stages(struct planner *planner, struct stages *stages) {
+    if (!find_forms(planner)) return no_memory(planner);
     stages->stages = calloc(planner->stage_count, sizeof *stages->stages);
     stages->exchanges = calloc(planner->exchange_count + 1, sizeof *stages->exchanges);
     if (stages->stages == NULL || stages->exchanges == NULL) return no_memory(planner);
@@ -392,9 +448,6 @@ shoal_status bind_stages(struct planner *planner, struct stages *stages) {
         stages->exchange_count++;
     }
     struct texts texts = {.next = planner->stage_count};
-    for (size_t i = 0; i < planner->stage_count; i++) {
-        if (!find_cuts(planner, &planner->stages[i])) return no_memory(planner);
-    }
     shoal_status status = write_stages(planner, &texts.list, &texts.count);
     for (size_t i = 0; status == SHOAL_OK && i < planner->stage_count; i++) {
         char *own = texts.list[i];
@@ -431,6 +484,7 @@ void stages_free(struct stages *stages) {
         free(stage->leaves);
         free(stage->sql);
         free(stage->unfiltered_sql);
+        free(stage->combined_sql);
         free(stage->summary);
         schema_free(&stage->schema);
     }

@@ -182,9 +182,7 @@ static bool walk_item(struct cutting *cutting, json_t *item) {
     return true;
 }
 
-// A copy of node in which the object `from` is `to`; what doesn't hold it is shared.
-static json_t *replaced(struct trees *trees, json_t *node, const json_t *from,
-                        json_t *to) {
+json_t *tree_with(struct trees *trees, json_t *node, const json_t *from, json_t *to) {
     size_t i;
     const char *name;
     json_t *child;
@@ -192,14 +190,14 @@ static json_t *replaced(struct trees *trees, json_t *node, const json_t *from,
     if (node == from) return to;
     if (json_is_array(node)) {
         json_array_foreach(node, i, child) {
-            json_t *other = replaced(trees, child, from, to);
+            json_t *other = tree_with(trees, child, from, to);
             if (other == child) continue;
             if (copy == NULL) copy = tree_own(trees, json_copy(node));
             json_array_set(copy, i, other);
         }
     } else if (json_is_object(node)) {
         json_object_foreach(node, name, child) {
-            json_t *other = replaced(trees, child, from, to);
+            json_t *other = tree_with(trees, child, from, to);
             if (other == child) continue;
             if (copy == NULL) copy = tree_own(trees, json_copy(node));
             json_object_set(copy, name, other);
@@ -229,9 +227,9 @@ static void take_apart(const struct cutting *cutting, struct cut_draft *cut) {
     json_t *alone = rejoined(trees, join, "ANTI", kept, cut_side);
     json_t *rest = rejoined(trees, join, "LEFT", alone, cut_side);
     json_object_set(rest, "condition", tree_expression(trees, "false"));
-    cut->node = replaced(trees, cutting->draft->node, join,
+    cut->node = tree_with(trees, cutting->draft->node, join,
                          rejoined(trees, join, matches, left, right));
-    cut->rest = replaced(trees, cutting->draft->node, join, rest);
+    cut->rest = tree_with(trees, cutting->draft->node, join, rest);
 }
 
 struct leaf_search {

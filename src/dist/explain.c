@@ -6,7 +6,7 @@
 #include "dist/stages.h"
 
 static const char *const kinds[] = {"HashExchange", "BroadcastExchange", "GatherExchange",
-                                    "RoundRobinExchange", "RangeExchange"};
+                                    "RoundRobinExchange", "RangeExchange", "CombineExchange"};
 
 bool stats_add_task(struct stage_stats *stats, double seconds) {
     double *grown =
@@ -62,6 +62,10 @@ static void write_lines(const char *lines, const char *head, struct text *out) {
 }
 
 static void write_stats(const struct stage_stats *stats, struct text *out) {
+    if (stats->tasks == 0) {
+        text_append(out, "  ran: no task\n");
+        return;
+    }
     text_printf(out, "  ran: %llu task%s", (unsigned long long)stats->tasks,
                 stats->tasks == 1 ? "" : "s");
     if (stats->partitions > stats->tasks)
@@ -104,6 +108,7 @@ static void write_head(const struct stages *stages, const struct stage *stage,
     }
     text_printf(out, ", %s, about %llu rows\n",
                 stage->in_driver ? "in the driver"
+                : stage->combines ? "of partitions that are cut"
                 : stage->single  ? "one task"
                 : stage->wide    ? "wide tasks"
                                  : "narrow tasks",

@@ -102,6 +102,9 @@ struct stage_draft {
     struct cut_draft *cuts;
     size_t cut_count;
     const char *whole;  // why some leaf has no cut; else NULL
+    bool combines;      // it runs only for partitions of another that are cut
+    json_t *combined;   // node that reads what such a stage wrote; else NULL
+    size_t combine_leaf;  // through this leaf
 };
 
 struct exchange_draft {
@@ -332,6 +335,13 @@ struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes);
 struct fragment *plan_aggregate(struct planner *planner, json_t *node,
                                 struct fragment *from, json_t *aggregates,
                                 const char *alias, json_t *columns);
+// block, of the node's groups, each whole in one task, gets a second form, which reads
+// partial results of a stage before it: for a partition of too many rows.
+void aggregate_combines(struct planner *planner, json_t *node,
+                        const struct fragment *from, json_t *aggregates,
+                        struct fragment *block);
+// On a SELECT node: its second form.
+#define COMBINED_FORM "shoal_combined"
 struct fragment *plan_select(struct planner *planner, json_t *node, const char *alias,
                              json_t *columns, json_t *ctes);
 // node as (node) AS alias(columns), with its distribution seen through the select list.
@@ -343,6 +353,12 @@ shoal_status summarise_stages(struct planner *planner, struct stages *stages);
 // On a SELECT node, "partial" or "final" for EXPLAIN; DuckDB ignores what it doesn't
 // know.
 #define AGGREGATE_STEP "shoal_step"
+
+// combine.c
+// Gives each stage at most one combined form, and leaves out the stages for others.
+bool find_combined(struct planner *planner);
+// A copy of node in which the object `from` is `to`; what doesn't hold it is shared.
+json_t *tree_with(struct trees *trees, json_t *node, const json_t *from, json_t *to);
 
 // cuts.c
 // Fills the draft's cuts, and `needed` of its leaves. False when out of memory.

@@ -318,7 +318,6 @@ static bool place_volatile(struct block *block) {
 struct fragment *plan_select(struct planner *planner, json_t *node, const char *alias,
                              json_t *columns, json_t *ctes) {
     struct trees *trees = &planner->trees;
-    json_t *list = json_object_get(node, "select_list");
     json_t *groups = json_object_get(node, "group_expressions");
     json_t *scope = tree_own(trees, json_array());
     static const char *const parts[] = {"select_list", "having", "qualify"};
@@ -390,7 +389,10 @@ struct fragment *plan_select(struct planner *planner, json_t *node, const char *
     } else if (json_array_size(windows) > 0) {
         if (!place_windows(&block, windows)) return NULL;
     }
-    (void)list;
     if (!place_modifiers(&block)) return NULL;
-    return wrap_block(planner, block.node, alias, columns, block.from, rows);
+    struct fragment *whole =
+        wrap_block(planner, block.node, alias, columns, block.from, rows);
+    if (whole != NULL && grouped)
+        aggregate_combines(planner, block.node, block.from, real, whole);
+    return whole;
 }

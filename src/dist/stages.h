@@ -34,7 +34,8 @@ enum exchange_kind {
     EXCHANGE_BROADCAST,
     EXCHANGE_GATHER,
     EXCHANGE_ROUND_ROBIN,
-    EXCHANGE_RANGE
+    EXCHANGE_RANGE,
+    EXCHANGE_COMBINE,  // from sub-tasks of a partition to the task that has it
 };
 
 // How one stage reads a leaf.
@@ -47,6 +48,7 @@ enum leaf_kind {
     LEAF_MERGE,      // task i reads partition i / slices, of every n-th file: drives
     LEAF_ALL,        // each task reads all of the exchange
     LEAF_ORDERED,    // the same, in the order of its producer's tasks
+    LEAF_COMBINE,    // a task reads what sub-tasks of its partition wrote
 };
 
 // Does a leaf of this kind cut its stage into tasks?
@@ -154,6 +156,11 @@ struct stage {
     struct stage_cut *cuts;
     size_t cut_count;
     const char *whole;  // why it has no more cuts; NULL: each leaf has one
+    // Its own partitions can't be cut, but a stage before it may read slices of one, of
+    // which a task in this form then makes the partition's rows.
+    char *combined_sql;   // NULL: there is none
+    size_t combine_leaf;  // a LEAF_COMBINE
+    bool combines;        // it is such a stage before another
 };
 
 struct exchange {

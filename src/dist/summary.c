@@ -205,6 +205,7 @@ static void write_leaf(struct summary *summary, const struct stage_leaf *leaf,
                     leaf->kind == LEAF_PARTITION ? "by partition"
                     : leaf->kind == LEAF_SPLIT   ? "in splits"
                     : leaf->kind == LEAF_ORDERED ? "in order"
+                    : leaf->kind == LEAF_COMBINE ? "of the partition's slices"
                                                  : "whole");
         return;
     }

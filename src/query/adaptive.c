@@ -10,6 +10,7 @@ struct told {
     struct adapt_input *inputs;
     size_t *leaves;  // of the inputs
     struct adapt_cut *cuts;
+    bool *combined;
 };
 
 static void told_free(struct told *told) {
@@ -18,6 +19,7 @@ static void told_free(struct told *told) {
     free(told->inputs);
     free(told->leaves);
     free(told->cuts);
+    free(told->combined);
 }
 
 // Rows of each partition of the exchange, about; zero exactly. The caller frees them.
@@ -61,13 +63,52 @@ static bool tell_cuts(const struct stage *stage, struct told *told) {
     return true;
 }
 
+// The stage that reads slices of this one's heavy partitions.
+static const struct stage_run *combiner(const struct run *run,
+                                        const struct stage *stage) {
+    uint32_t exchange = stage->leaves[stage->combine_leaf].exchange;
+    size_t s = 0;
+    while (run->stages->stages[s].exchange != exchange) s++;
+    return &run->runs[s];
+}
+
+static bool tell_combined(const struct run *run, const struct stage *stage,
+                          struct told *told) {
+    if (stage->combined_sql == NULL) return true;
+    const struct stage_run *before = combiner(run, stage);
+    told->combined = calloc(told->stage.partitions + 1, sizeof *told->combined);
+    if (told->combined == NULL) return false;
+    for (size_t i = 0; i < before->pieces.count; i++)
+        told->combined[before->pieces.list[i].first] = true;
+    return true;
+}
+
+bool run_add_combined(const struct run *run, const struct stage *stage,
+                      uint32_t partition, struct task_input *input) {
+    const struct stage_run *before = combiner(run, stage);
+    input->segments = calloc(before->file_count + 1, sizeof *input->segments);
+    if (input->segments == NULL) return false;
+    for (size_t f = 0; f < before->file_count; f++) {
+        if (before->pieces.list[before->file_tasks[f]].first != partition) continue;
+        struct task_segment *segment = &input->segments[input->count];
+        *segment = (struct task_segment){strdup(before->files[f].path), 0, BLOCK_LAST};
+        if (segment->path == NULL) return false;
+        input->count++;
+    }
+    return true;
+}
+
 static bool tell(const struct run *run, const struct stage *stage, struct told *told) {
     const struct session_options *options = &run->session->options;
     *told = (struct told){0};
-    if (!tell_inputs(run, stage, told) || !tell_cuts(stage, told)) return false;
+    if (!tell_inputs(run, stage, told) || !tell_cuts(stage, told) ||
+        !tell_combined(run, stage, told))
+        return false;
     told->stage.inputs = told->inputs;
     told->stage.cuts = told->cuts;
     told->stage.cut_count = stage->cut_count;
+    told->stage.combined = told->combined;
+    told->stage.only_slices = stage->combines;
     told->stage.whole = stage->whole;
     told->stage.slots = run->slots;
     told->stage.fixed = options->partitions != 0;
@@ -87,7 +128,7 @@ static shoal_status resize(struct run *run, uint32_t index, struct shoal_error *
     state->first_task = run->session->next_task;
     run->session->next_task += tasks;
     state->tasks = tasks;
-    return SHOAL_OK;
+    return tasks > 0 ? SHOAL_OK : run_adapt_readers(run, index, err);
 }
 
 shoal_status run_adapt(struct run *run, uint32_t index, struct shoal_error *err) {

@@ -58,9 +58,8 @@ static bool ready(const struct run *run, uint32_t stage) {
     return true;
 }
 
-// A stage is over, and its readers' inputs may be complete now.
-static shoal_status adapt_readers(struct run *run, uint32_t stage,
-                                  struct shoal_error *err) {
+shoal_status run_adapt_readers(struct run *run, uint32_t stage,
+                               struct shoal_error *err) {
     uint32_t exchange = run->stages->stages[stage].exchange;
     shoal_status status = SHOAL_OK;
     for (uint32_t s = stage + 1; status == SHOAL_OK && s + 1 < run->stages->count; s++) {
@@ -103,7 +102,7 @@ static shoal_status accept(struct run *run, uint32_t stage, uint32_t task,
     }
     if (++state->done == state->tasks) {
         drop_inputs(run, stage);
-        shoal_status status = adapt_readers(run, stage, err);
+        shoal_status status = run_adapt_readers(run, stage, err);
         if (status != SHOAL_OK) return status;
     }
     if (run->stats != NULL) {

@@ -66,6 +66,8 @@ shoal_status run_write(struct run *run, struct duck_result **result,
                        struct shoal_error *err);
 
 // run.c
+// A stage is over, and its readers' inputs may be complete now.
+shoal_status run_adapt_readers(struct run *run, uint32_t stage, struct shoal_error *err);
 // Runs the jobs on workers; written, [job_count], is what they wrote.
 shoal_status run_merge(struct run *run, const struct merge *merge, uint32_t wave,
                        struct task_output *written, struct shoal_error *err);
@@ -87,6 +89,9 @@ shoal_status run_cut_text(struct run *run, const struct stage_leaf *leaf,
 // All inputs of the stage are there: says what each of its tasks reads.
 shoal_status run_adapt(struct run *run, uint32_t stage, struct shoal_error *err);
 struct adapt_piece run_piece(const struct stage_run *stage, uint32_t task);
+// What sub-tasks of the partition wrote. False when out of memory.
+bool run_add_combined(const struct run *run, const struct stage *stage,
+                      uint32_t partition, struct task_input *input);
 
 // bounds.c
 // Fills the stage's bounds from the samples of the exchange before it, once.

@@ -85,9 +85,14 @@ static bool gather_input(const struct run *run, const struct stage *stage,
         struct adapt_piece piece = run_piece(state, index);
         first = piece.first;
         last = piece.last;
-        bool cut = piece.cut != ADAPT_WHOLE && !piece.rest &&
+        bool cut = piece.cut < ADAPT_COMBINED && !piece.rest &&
                    leaf == &stage->leaves[stage->cuts[piece.cut].leaf];
         if (cut) input->how = (struct block_read){false, piece.slice, piece.slices};
+    }
+    if (leaf->kind == LEAF_COMBINE) {
+        struct adapt_piece piece = run_piece(state, index);
+        return piece.cut != ADAPT_COMBINED ||
+               run_add_combined(run, stage, piece.first, input);
     }
     input->how.ordered = merges || leaf->kind == LEAF_ORDERED;
     for (size_t s = 0; s + 1 < run->stages->count; s++) {
@@ -108,7 +113,8 @@ static const char *task_text(const struct stage *stage, const struct stage_run *
                              uint32_t index) {
     struct adapt_piece piece = run_piece(state, index);
     const struct stage_cut *cut =
-        piece.cut == ADAPT_WHOLE ? NULL : &stage->cuts[piece.cut];
+        piece.cut >= ADAPT_COMBINED ? NULL : &stage->cuts[piece.cut];
+    if (piece.cut == ADAPT_COMBINED) return stage->combined_sql;
     if (cut != NULL && piece.rest) return cut->rest_sql;
     if (cut != NULL && cut->sql != NULL) return cut->sql;
     return state->filter_off ? stage->unfiltered_sql : stage->sql;

@@ -213,9 +213,20 @@ uint32_t sched_add_stage(struct sched *sched, uint32_t tasks, bool wide,
     return id;
 }
 
+static void stage_finish(struct sched *sched, const struct stage *stage) {
+    sched->stages_done++;
+    for (uint32_t e = stage->dependents; e != NIL; e = sched->edges[e].next) {
+        uint32_t id = sched->edges[e].stage;
+        if (--sched->stages[id].undone_deps > 0) continue;
+        if (sched->stages[id].tasks == 0) stage_finish(sched, &sched->stages[id]);
+        sched->waiting += sched->stages[id].tasks;
+        stage_update_bit(sched, id);
+    }
+}
+
 bool sched_resize_stage(struct sched *sched, uint32_t id, uint32_t tasks) {
     struct stage *stage = &sched->stages[id];
-    if (tasks == 0 || tasks > TASKS_MAX - sched->tasks_size) return false;
+    if (tasks > TASKS_MAX - sched->tasks_size) return false;
     if (stage->fresh > 0 || stage->done > 0) return false;
     if (tasks > stage->tasks) {
         // A new range of records behind all others; the old one stays unused.
@@ -235,17 +246,9 @@ bool sched_resize_stage(struct sched *sched, uint32_t id, uint32_t tasks) {
         sched->waiting -= stage->tasks;
     }
     stage->tasks = tasks;
+    stage_update_bit(sched, id);
+    if (tasks == 0 && stage->undone_deps == 0) stage_finish(sched, stage);
     return true;
-}
-
-static void stage_finish(struct sched *sched, const struct stage *stage) {
-    sched->stages_done++;
-    for (uint32_t e = stage->dependents; e != NIL; e = sched->edges[e].next) {
-        uint32_t id = sched->edges[e].stage;
-        if (--sched->stages[id].undone_deps > 0) continue;
-        sched->waiting += sched->stages[id].tasks;
-        stage_update_bit(sched, id);
-    }
 }
 
 static void stage_requeue(struct sched *sched, uint32_t at) {
