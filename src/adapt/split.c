@@ -1,8 +1,7 @@
 // A partition with much more than others is read by several tasks.
 //
-// Which input is cut, and into how many slices: each sub-task reads, beside its slice,
-// all of the other inputs, so more slices are more work. The cut is taken under which the
-// longest sub-task, or all work divided by the slots if that is more, is least.
+// Each sub-task reads, beside its slice of one input, all of the others: more slices are
+// more work. The input is cut under which the longest sub-task is shortest.
 #include "adapt/adapt.h"
 
 #include <stdlib.h>
@@ -11,8 +10,7 @@
 struct choice {
     uint32_t cut;  // ADAPT_WHOLE: none helps
     uint32_t slices;
-    uint64_t task;  // rows of each
-    uint64_t score;
+    uint64_t task;  // rows of the longest
 };
 
 static int by_value(const void *a, const void *b) {
@@ -33,7 +31,8 @@ static bool find_median(const struct adapt_stage *stage,
     return true;
 }
 
-// The cut's slices for tasks of about `size` rows, and what that makes of the longest.
+// Slices of the cut's input for tasks of about `size` rows: fewer, where all that they
+// repeat would be more than half of what the partition costs as it is.
 static struct choice weigh(const struct adapt_stage *stage, uint32_t partition,
                            uint32_t cut, uint64_t size) {
     uint64_t all = adapt_cost(stage, partition);
@@ -42,25 +41,24 @@ static struct choice weigh(const struct adapt_stage *stage, uint32_t partition,
     uint64_t divided = rows + made, others = all - divided;
     uint64_t slice = size > 2 * others ? size - others : size / 2 + 1;
     uint64_t slices = (divided + slice - 1) / slice;
+    if (others > 0 && slices > 1 + all / (2 * others)) slices = 1 + all / (2 * others);
     if (slices > rows) slices = rows;
     if (slices > ADAPT_SLICES_MOST) slices = ADAPT_SLICES_MOST;
-    if (slices < 2) return (struct choice){ADAPT_WHOLE, 1, all, all};
+    if (slices < 2) return (struct choice){ADAPT_WHOLE, 1, all};
     uint64_t task = divided / slices + others;
-    uint64_t work = divided + slices * others;
     // The rest reads what is cut only for its keys.
-    if (stage->cuts[cut].rest) work += others + rows / 2;
-    if (stage->cuts[cut].rest && others + rows / 2 > task) task = others + rows / 2;
-    uint64_t share = work / stage->slots;
-    return (struct choice){cut, (uint32_t)slices, task, share > task ? share : task};
+    uint64_t rest = others + divided / 2;
+    if (stage->cuts[cut].rest && rest > task) task = rest;
+    return (struct choice){cut, (uint32_t)slices, task};
 }
 
 static struct choice choose(const struct adapt_stage *stage, uint32_t partition,
                             uint64_t size) {
     uint64_t all = adapt_cost(stage, partition);
-    struct choice best = {ADAPT_WHOLE, 1, all, all};
+    struct choice best = {ADAPT_WHOLE, 1, all};
     for (uint32_t c = 0; c < stage->cut_count; c++) {
         struct choice other = weigh(stage, partition, c, size);
-        if (other.cut != ADAPT_WHOLE && other.score < best.score) best = other;
+        if (other.cut != ADAPT_WHOLE && other.task < best.task) best = other;
     }
     return best;
 }
@@ -68,13 +66,13 @@ static struct choice choose(const struct adapt_stage *stage, uint32_t partition,
 // Any legal cut of at most five slices, or none.
 static struct choice choose_any(const struct adapt_stage *stage,
                                 struct adapt_pieces *pieces, uint32_t partition) {
-    struct choice none = {ADAPT_WHOLE, 1, 0, 0};
+    struct choice none = {ADAPT_WHOLE, 1, 0};
     bool always = stage->skew == ADAPT_ALWAYS;
     if (stage->cut_count == 0 || adapt_cost(stage, partition) == 0) return none;
     if (!always && adapt_random(pieces, 2) == 0) return none;
     uint32_t cut = (uint32_t)adapt_random(pieces, stage->cut_count);
     uint32_t slices = 2 + (uint32_t)adapt_random(pieces, always ? 2 : 4);
-    return (struct choice){cut, slices, 0, 0};
+    return (struct choice){cut, slices, 0};
 }
 
 static bool add_slices(const struct adapt_stage *stage, struct adapt_pieces *to,

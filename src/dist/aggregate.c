@@ -158,10 +158,10 @@ static json_t *partial_call(struct trees *trees, const struct split_rule *rule, 
 // A block of aggregates taken in two steps.
 struct split {
     struct planner *planner;
-    const char *alias;     // of the partial results in the final block
-    json_t *replaced;      // key of a call or group expression -> what the exchange brings
-    json_t *group_keys;    // array of those keys, in order
-    json_t *list;          // what the partial block selects: g0, ..., a0, ...
+    const char *alias;   // of the partial results in the final block
+    json_t *replaced;    // key of a call or group expression -> what the exchange brings
+    json_t *group_keys;  // array of those keys, in order
+    json_t *list;        // what the partial block selects: g0, ..., a0, ...
     json_t *local_groups;  // its keys
     json_t *final_groups;  // those of the final block
     bool several_sets;
@@ -417,9 +417,9 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
     double values = 0;
     uint64_t count =
         keyed ? (uint64_t)groups_estimated(planner, groups, from->rows, &values) : 1;
-    uint32_t exchange = keyed ? send_groups(&split, partial, groups, from, count,
-                                            values >= (double)count)
-                              : send_total(planner, partial, from);
+    uint32_t exchange =
+        keyed ? send_groups(&split, partial, groups, from, count, values >= (double)count)
+              : send_total(planner, partial, from);
     struct fragment *received = fragment_new(
         planner,
         exchange_read(planner, exchange, keyed ? LEAF_PARTITION : LEAF_ALL, split.alias),
@@ -453,7 +453,6 @@ void aggregate_combines(struct planner *planner, json_t *node,
     json_t *final = final_block(
         &split, node, exchange_read(planner, exchange, LEAF_COMBINE, split.alias));
     json_object_set_new(final, "cte_map", json_pack("{s:[]}", "map"));
-    json_t *whole =
-        json_object_get(json_object_get(block->tree, "subquery"), "node");
+    json_t *whole = json_object_get(json_object_get(block->tree, "subquery"), "node");
     json_object_set(whole, COMBINED_FORM, final);
 }

@@ -62,8 +62,7 @@ bool find_combined(struct planner *planner) {
     if (used == NULL) return false;
     // From the last on: what an inner block reads is of a stage that comes before.
     for (size_t s = planner->stage_count; s-- > 0;) {
-        if (!planner->stages[s].combines)
-            choose(planner, &planner->stages[s], used);
+        if (!planner->stages[s].combines) choose(planner, &planner->stages[s], used);
     }
     for (size_t s = 0; s < planner->stage_count; s++) {
         if (planner->stages[s].combines && !used[s]) {

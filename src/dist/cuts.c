@@ -127,13 +127,11 @@ static void pass_modifiers(struct cutting *cutting, const json_t *node) {
     size_t i;
     json_t *modifier;
     json_array_foreach(json_object_get(node, "modifiers"), i, modifier) {
-        // The root's LIMIT is taken again from all tasks' rows; an ORDER BY alone orders
-        // what the next stage reads in order.
-        if (tree_is(modifier, "type", "DISTINCT_MODIFIER")) {
-            block(cutting, "DISTINCT compares all rows");
-        } else if (node != cutting->draft->node || cutting->draft->ordered) {
-            block(cutting, "the rows are sorted");
-        }
+        // A top-n is taken again from all tasks' rows.
+        if (tree_is(node, AGGREGATE_STEP, "partial")) break;
+        block(cutting, tree_is(modifier, "type", "DISTINCT_MODIFIER")
+                           ? "DISTINCT compares all rows"
+                           : "the rows are sorted");
     }
 }
 
@@ -228,7 +226,7 @@ static void take_apart(const struct cutting *cutting, struct cut_draft *cut) {
     json_t *rest = rejoined(trees, join, "LEFT", alone, cut_side);
     json_object_set(rest, "condition", tree_expression(trees, "false"));
     cut->node = tree_with(trees, cutting->draft->node, join,
-                         rejoined(trees, join, matches, left, right));
+                          rejoined(trees, join, matches, left, right));
     cut->rest = tree_with(trees, cutting->draft->node, join, rest);
 }
 

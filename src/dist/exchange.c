@@ -218,6 +218,9 @@ struct fragment *exchange_place(struct planner *planner, struct fragment *from,
     if (before != NULL && before->modifiers != NULL) {
         json_object_set(node, "modifiers",
                         tree_rename_columns(trees, before->modifiers, from->columns));
+        // A sort is whole: its parts are read in order.
+        if (!before->ordered)
+            json_object_set_new(node, AGGREGATE_STEP, json_string("partial"));
     }
     bool ordered = before != NULL && before->ordered;
     uint32_t exchange =

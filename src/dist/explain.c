@@ -5,8 +5,9 @@
 
 #include "dist/stages.h"
 
-static const char *const kinds[] = {"HashExchange", "BroadcastExchange", "GatherExchange",
-                                    "RoundRobinExchange", "RangeExchange", "CombineExchange"};
+static const char *const kinds[] = {"HashExchange",   "BroadcastExchange",
+                                    "GatherExchange", "RoundRobinExchange",
+                                    "RangeExchange",  "CombineExchange"};
 
 bool stats_add_task(struct stage_stats *stats, double seconds) {
     double *grown =
@@ -107,11 +108,11 @@ static void write_head(const struct stages *stages, const struct stage *stage,
         return;
     }
     text_printf(out, ", %s, about %llu rows\n",
-                stage->in_driver ? "in the driver"
+                stage->in_driver  ? "in the driver"
                 : stage->combines ? "of partitions that are cut"
-                : stage->single  ? "one task"
-                : stage->wide    ? "wide tasks"
-                                 : "narrow tasks",
+                : stage->single   ? "one task"
+                : stage->wide     ? "wide tasks"
+                                  : "narrow tasks",
                 (unsigned long long)stage->estimated_rows);
 }
 

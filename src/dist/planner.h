@@ -101,9 +101,9 @@ struct stage_draft {
     uint64_t filter_most;
     struct cut_draft *cuts;
     size_t cut_count;
-    const char *whole;  // why some leaf has no cut; else NULL
-    bool combines;      // it runs only for partitions of another that are cut
-    json_t *combined;   // node that reads what such a stage wrote; else NULL
+    const char *whole;    // why some leaf has no cut; else NULL
+    bool combines;        // it runs only for partitions of another that are cut
+    json_t *combined;     // node that reads what such a stage wrote; else NULL
     size_t combine_leaf;  // through this leaf
 };
 
@@ -350,8 +350,8 @@ struct fragment *wrap_block(struct planner *planner, json_t *node, const char *a
 
 // summary.c: each stage's operators, one a line.
 shoal_status summarise_stages(struct planner *planner, struct stages *stages);
-// On a SELECT node, "partial" or "final" for EXPLAIN; DuckDB ignores what it doesn't
-// know.
+// On a SELECT node, "partial" (an aggregate, DISTINCT or LIMIT that another repeats) or
+// "final"; DuckDB ignores what it doesn't know.
 #define AGGREGATE_STEP "shoal_step"
 
 // combine.c

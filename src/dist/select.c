@@ -232,7 +232,8 @@ static bool place_modifiers(struct block *block) {
         json_t *on = json_object_get(first, "distinct_on_targets");
         json_t *keys =
             json_array_size(on) ? on : json_object_get(block->node, "select_list");
-        return move_input(block, EXCHANGE_HASH, keys, NULL);
+        // Any row of those that are equal there will do, of each task's rows too.
+        return move_input(block, EXCHANGE_HASH, keys, modifiers);
     }
     json_t *partial = partial_top_n(block->planner, modifiers);
     if (partial != NULL || !sort_wanted(block->planner, block->from, modifiers)) {
@@ -315,6 +316,39 @@ static bool place_volatile(struct block *block) {
     return true;
 }
 
+// SELECT DISTINCT, which canonical SQL writes as DISTINCT ON what is selected, is a GROUP
+// BY: duplicates go before the exchange. NULL: the node is none, or selects more.
+static json_t *distinct_groups(struct planner *planner, json_t *node) {
+    struct trees *trees = &planner->trees;
+    json_t *modifiers = json_object_get(node, "modifiers");
+    const json_t *first = json_array_get(modifiers, 0);
+    json_t *list = json_object_get(node, "select_list");
+    json_t *targets = json_object_get(first, "distinct_on_targets");
+    json_t *windows = tree_own(trees, json_array());
+    tree_windows(list, windows);
+    if (json_array_size(modifiers) != 1 || !tree_is(first, "type", "DISTINCT_MODIFIER") ||
+        json_array_size(windows) > 0 || json_is_object(json_object_get(node, "sample")))
+        return NULL;
+    json_t *groups = tree_own(trees, json_array());
+    json_t *keys = tree_own(trees, json_object());
+    json_t *set = tree_own(trees, json_array());
+    size_t i;
+    json_t *item;
+    json_array_foreach(json_array_size(targets) > 0 ? targets : list, i, item) {
+        json_array_append(groups, tree_aliased(trees, item, ""));
+        json_array_append_new(set, json_integer((json_int_t)i));
+        json_object_set_new(keys, tree_key(trees, item), json_true());
+    }
+    json_array_foreach(list, i, item) {
+        if (json_object_get(keys, tree_key(trees, item)) == NULL) return NULL;
+    }
+    json_t *grouped = tree_own(trees, json_copy(node));
+    json_object_set(grouped, "group_expressions", groups);
+    json_object_set_new(grouped, "group_sets", json_pack("[O]", set));
+    json_object_set_new(grouped, "modifiers", json_array());
+    return grouped;
+}
+
 struct fragment *plan_select(struct planner *planner, json_t *node, const char *alias,
                              json_t *columns, json_t *ctes) {
     struct trees *trees = &planner->trees;
@@ -339,6 +373,10 @@ struct fragment *plan_select(struct planner *planner, json_t *node, const char *
     }
     bool grouped = json_array_size(real) > 0 || json_array_size(groups) > 0 ||
                    json_array_size(json_object_get(node, "group_sets")) > 0;
+    if (!grouped) {
+        json_t *distinct = distinct_groups(planner, node);
+        if (distinct != NULL) return plan_select(planner, distinct, alias, columns, ctes);
+    }
     if (tree_has(json_object_get(node, "modifiers"), "class", "SUBQUERY")) {
         return refuse(planner, "LIMIT or OFFSET by a subquery");
     }

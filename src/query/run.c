@@ -58,8 +58,7 @@ static bool ready(const struct run *run, uint32_t stage) {
     return true;
 }
 
-shoal_status run_adapt_readers(struct run *run, uint32_t stage,
-                               struct shoal_error *err) {
+shoal_status run_adapt_readers(struct run *run, uint32_t stage, struct shoal_error *err) {
     uint32_t exchange = run->stages->stages[stage].exchange;
     shoal_status status = SHOAL_OK;
     for (uint32_t s = stage + 1; status == SHOAL_OK && s + 1 < run->stages->count; s++) {

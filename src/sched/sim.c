@@ -200,6 +200,9 @@ static bool start(struct sim *sim, const struct sched_action *action) {
     double p = draw_unit(sim);
     double seconds = 0.5 + draw_unit(sim);
     if (draw(sim) % 64 == 0) seconds *= 10;  // a straggler
+    if (options->task_seconds != NULL)
+        seconds =
+            options->task_seconds(options->task_context, action->stage, action->task);
     if (options->driver != NULL &&
         !options->driver->start(options->driver->context, action))
         return false;

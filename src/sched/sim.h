@@ -26,6 +26,10 @@ struct sim_options {
     uint32_t workers, slots;
     const struct sim_stage *stages;
     uint32_t stages_size;
+    // How long an attempt of a task takes; NULL: half a second to one and a half, or, one
+    // of 64, ten times that.
+    double (*task_seconds)(const void *context, uint32_t stage, uint32_t task);
+    const void *task_context;
     double death_rate;    // of the attempts: how many kill their worker (a new one comes)
     double failure_rate;  // of the attempts: how many fail in a retriable way
     double late_rate;     // of the attempts lost with a worker: how many still report
