@@ -17,6 +17,7 @@
 
 #include "base/keys.h"
 #include "base/schema.h"
+#include "base/sketch.h"
 #include "base/status.h"
 #include "duck/duck.h"
 
@@ -35,6 +36,8 @@ struct block_output_file {
     struct keys sample;    // BLOCK_SAMPLE: of sort keys, in no order
     uint64_t sample_rows;  // that the sample is of: more than the file has, if its writer
                            // went on in another
+    struct sketch *keys;  // BLOCK_HASH: of all that its writer scattered, malloc'd; NULL:
+                          // the writer went on in another
 };
 
 // What the first column of a SELECT is; it is never stored.

@@ -69,9 +69,11 @@ struct column *block_writer_columns(struct block_writer *writer, uint32_t partit
 const struct column *block_writer_shapes(const struct block_writer *writer);
 void block_writer_added(struct block_writer *writer, uint32_t partition, size_t rows);
 shoal_status block_writer_settle(struct block_writer *writer, struct shoal_error *err);
-// The sample, of so many rows, becomes the output's.
-shoal_status block_writer_finish(struct block_writer *writer, struct keys *sample,
-                                 uint64_t sample_rows, struct shoal_error *err);
+// What was learned of the rows, the sample, its rows and keys of *learned, becomes the
+// output's.
+shoal_status block_writer_finish(struct block_writer *writer,
+                                 struct block_output_file *learned,
+                                 struct shoal_error *err);
 void block_writer_close(struct block_writer *writer);
 
 // ---- reader

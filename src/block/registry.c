@@ -138,6 +138,7 @@ static void file_free(struct block_output_file *file) {
     free(file->rows);
     free(file->bytes);
     keys_free(&file->sample);
+    free(file->keys);
 }
 
 void block_output_free(struct block_output *output) {

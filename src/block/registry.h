@@ -30,6 +30,7 @@ struct output {
     char *memory_path;             // NULL: all goes to disk
     _Atomic uint64_t memory_left;  // of the grant, for all writers
     bool compress;
+    bool blind;  // no sketch of what is scattered is kept: what one costs is measured
     struct output *next;
 };
 

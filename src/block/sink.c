@@ -28,10 +28,12 @@ struct sink {
     bool keyed;  // the first column says where a row goes, and is not stored
     struct key_index bounds;
     struct keys sample;
-    uint64_t seen;  // keys that the sample is of
+    uint64_t seen;              // keys that the sample is of
+    struct sketcher *sketcher;  // of BLOCK_HASH
     uint64_t random;
     struct stage stage;
     uint32_t *parts;         // of the rows at hand
+    uint64_t *remixed;       // of a chunk's rows, their hashes
     struct duck_blob *keys;  // of a chunk's rows, where they are sort keys
     uint32_t *rows;  // scratch: their numbers sorted by partition, and where each starts
     uint32_t *starts;
@@ -44,6 +46,7 @@ static void sink_close(void *state) {
     if (sink == NULL) return;
     block_writer_close(sink->writer);
     keys_free(&sink->sample);
+    sketcher_free(sink->sketcher);
     key_index_free(&sink->bounds);
     for (size_t c = 0; sink->stage.columns != NULL && c < sink->columns; c++)
         column_free(&sink->stage.columns[c]);
@@ -51,6 +54,7 @@ static void sink_close(void *state) {
     free(sink->rows);
     free(sink->starts);
     free(sink->parts);
+    free(sink->remixed);
     free(sink->keys);
     free(sink->targets);
     free(sink);
@@ -91,7 +95,10 @@ static void *sink_open(const char *path, const struct column *shapes, size_t col
         sink->targets = calloc(sink->partitions, sizeof *sink->targets);
     }
     bool bounded = sink != NULL && scatter == BLOCK_RANGE;
+    bool hashed = sink != NULL && scatter == BLOCK_HASH && !output->blind;
+    if (hashed) sink->sketcher = sketcher_new(sink->random);
     if (sink == NULL || sink->starts == NULL || sink->targets == NULL ||
+        (hashed && sink->sketcher == NULL) ||
         (bounded && !key_index_make(&sink->bounds, output->bounds))) {
         shoal_no_memory(err);
         sink_close(sink);
@@ -116,7 +123,9 @@ static bool reserve_rows(struct sink *sink, size_t n) {
     if (parts != NULL) sink->parts = parts;
     uint32_t *rows = realloc(sink->rows, n * sizeof *rows);
     if (rows != NULL) sink->rows = rows;
-    if (parts == NULL || rows == NULL) return false;
+    uint64_t *remixed = realloc(sink->remixed, n * sizeof *remixed);
+    if (remixed != NULL) sink->remixed = remixed;
+    if (parts == NULL || rows == NULL || remixed == NULL) return false;
     sink->capacity = n;
     return true;
 }
@@ -127,8 +136,11 @@ static void place_rows(struct sink *sink, const struct duck_chunk *chunk, size_t
     if (sink->output->scatter == BLOCK_HASH) {
         const uint64_t *hashes = duck_chunk_u64(chunk, 0);
         for (size_t i = 0; i < n; i++) {
-            parts[i] = block_partition(block_remix(hashes[i]), sink->partitions);
+            sink->remixed[i] = block_remix(hashes[i]);
+            parts[i] = block_partition(sink->remixed[i], sink->partitions);
         }
+        if (sink->sketcher != NULL)
+            sketcher_add(sink->sketcher, hashes, sink->remixed, n);
         return;
     }
     for (size_t i = 0; i < n; i++) {
@@ -308,9 +320,18 @@ static shoal_status sink_append(void *state, const struct duck_chunk *chunk,
 static shoal_status sink_finish(void *state, struct shoal_error *err) {
     struct sink *sink = state;
     shoal_status status = scatter_stage(sink, err);
-    return status == SHOAL_OK
-               ? block_writer_finish(sink->writer, &sink->sample, sink->seen, err)
-               : status;
+    if (status != SHOAL_OK) return status;
+    struct block_output_file learned = {.sample = sink->sample,
+                                        .sample_rows = sink->seen};
+    if (sink->sketcher != NULL) {
+        learned.keys = malloc(sizeof *learned.keys);
+        if (learned.keys == NULL) return shoal_no_memory(err);
+        sketcher_take(sink->sketcher, learned.keys);
+    }
+    status = block_writer_finish(sink->writer, &learned, err);
+    sink->sample = learned.sample;  // if it is the output's, none
+    free(learned.keys);
+    return status;
 }
 
 const struct duck_sink block_sink = {.name = "shoal",

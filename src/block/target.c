@@ -242,8 +242,8 @@ shoal_status target_append(struct target *target, struct block_chunk_header head
     return SHOAL_OK;
 }
 
-shoal_status target_finish(struct target *target, struct keys *sample,
-                           uint64_t sample_rows, struct shoal_error *err) {
+shoal_status target_finish(struct target *target, struct block_output_file *learned,
+                           struct shoal_error *err) {
     shoal_status status = target->fd < 0 ? make_room(target, 0, err) : SHOAL_OK;
     if (status == SHOAL_OK) status = write_tail(target, err);
     if (status != SHOAL_OK && target->in_memory) {
@@ -252,9 +252,10 @@ shoal_status target_finish(struct target *target, struct keys *sample,
     }
     if (status != SHOAL_OK) return status;
     close_file(target);
-    target->file.sample = *sample;
-    target->file.sample_rows = sample_rows;
-    *sample = (struct keys){0};
+    target->file.sample = learned->sample;
+    target->file.sample_rows = learned->sample_rows;
+    target->file.keys = learned->keys;
+    *learned = (struct block_output_file){0};
     registry_set_file(target->output, target->place, &target->file);
     return SHOAL_OK;
 }

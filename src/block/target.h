@@ -36,10 +36,10 @@ shoal_status target_init(struct target *target, struct output *output, const cha
 shoal_status target_append(struct target *target, struct block_chunk_header header,
                            const struct iovec *pieces, size_t count,
                            struct shoal_error *err);
-// Ends the last file, an empty one if there was no chunk. The sample becomes the
-// output's.
-shoal_status target_finish(struct target *target, struct keys *sample,
-                           uint64_t sample_rows, struct shoal_error *err);
+// Ends the last file, an empty one if there was no chunk. What was learned of the rows
+// (see block_writer_finish) becomes the output's.
+shoal_status target_finish(struct target *target, struct block_output_file *learned,
+                           struct shoal_error *err);
 void target_free(struct target *target);
 
 #endif

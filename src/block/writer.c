@@ -256,14 +256,14 @@ shoal_status block_writer_settle(struct block_writer *writer, struct shoal_error
     return SHOAL_OK;
 }
 
-shoal_status block_writer_finish(struct block_writer *writer, struct keys *sample,
-                                 uint64_t sample_rows, struct shoal_error *err) {
+shoal_status block_writer_finish(struct block_writer *writer,
+                                 struct block_output_file *learned,
+                                 struct shoal_error *err) {
     shoal_status status = SHOAL_OK;
     for (uint32_t p = 0; status == SHOAL_OK && p < writer->partitions; p++) {
         status = flush(writer, p, err);
     }
-    return status == SHOAL_OK ? target_finish(&writer->target, sample, sample_rows, err)
-                              : status;
+    return status == SHOAL_OK ? target_finish(&writer->target, learned, err) : status;
 }
 
 void block_writer_close(struct block_writer *writer) {

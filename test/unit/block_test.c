@@ -288,6 +288,58 @@ static void a_sample_knows_its_rows(void **state) {
     remove_blocks(&output);
 }
 
+// A key's hash as hash(keys) gives it.
+static uint64_t hash_of(const char *key) {
+    struct text sql = {0};
+    text_printf(&sql, "SELECT hash(%s)", key);
+    char *value = value_of(sql.data);
+    uint64_t hash = strtoull(value, NULL, 10);
+    free(value);
+    text_free(&sql);
+    return hash;
+}
+
+// Staged or not, by one writer or by several, in one file or in two.
+static void frequent_keys_are_known(void **state) {
+    (void)state;
+    struct shoal_error err;
+    for (int way = 0; way < 6; way++) {
+        struct block_output output;
+        struct sketch all;
+        struct sketch_key keys[SKETCH_COUNTERS];
+        size_t sketches = 0;
+        grant = way % 3 == 2 ? 1000000 : 0;
+        assert_int_equal(
+            write_blocks("SELECT hash(k), k, i FROM (SELECT i, CASE WHEN i % 10 < 3 THEN "
+                         "-1 WHEN i % 10 < 5 THEN NULL ELSE i END AS k FROM "
+                         "range(1000000) r(i))",
+                         way < 3 ? 16 : 100, BLOCK_HASH, way % 3 == 1, &output, &err),
+            SHOAL_OK);
+        sketch_clear(&all);
+        for (size_t f = 0; f < output.count; f++) {
+            if (output.files[f].keys == NULL) continue;
+            sketch_merge(&all, output.files[f].keys);
+            sketches++;
+        }
+        if (way % 3 == 1) {
+            assert_int_equal(sketches, output.count);
+        } else {
+            assert_int_equal(sketches, 1);
+            assert_int_equal(output.count, grant > 0 ? 2 : 1);
+        }
+        assert_int_equal(all.rows, 1000000);
+        assert_int_equal(sketch_heavy(&all, 10000, keys), 2);
+        assert_int_equal(keys[0].key, hash_of("-1::BIGINT"));
+        assert_int_equal(keys[1].key, hash_of("NULL::BIGINT"));
+        assert_true(keys[0].rows > 290000 && keys[0].rows < 310000);
+        assert_true(keys[1].rows > 190000 && keys[1].rows < 210000);
+        double distinct = sketch_distinct(&all);
+        assert_true(distinct > 425000 && distinct < 575000);
+        remove_blocks(&output);
+    }
+    grant = 0;
+}
+
 static void expect_error(const char *sql, const char *part) {
     struct shoal_error err;
     assert_int_equal(duck_run(conn, sql, &err), SHOAL_CORRUPT);
@@ -545,6 +597,7 @@ int main(void) {
         cmocka_unit_test(sizes_from_nothing_to_many_chunks),
         cmocka_unit_test(blocks_fill_memory_first),
         cmocka_unit_test(a_sample_knows_its_rows),
+        cmocka_unit_test(frequent_keys_are_known),
         cmocka_unit_test(damage_is_found),
         cmocka_unit_test(only_blocks_on_disk_are_compressed),
         cmocka_unit_test(damage_of_compressed_blocks_is_found),
