@@ -33,7 +33,6 @@ struct sink {
     uint64_t random;
     struct stage stage;
     uint32_t *parts;         // of the rows at hand
-    uint64_t *remixed;       // of a chunk's rows, their hashes
     struct duck_blob *keys;  // of a chunk's rows, where they are sort keys
     uint32_t *rows;  // scratch: their numbers sorted by partition, and where each starts
     uint32_t *starts;
@@ -54,7 +53,6 @@ static void sink_close(void *state) {
     free(sink->rows);
     free(sink->starts);
     free(sink->parts);
-    free(sink->remixed);
     free(sink->keys);
     free(sink->targets);
     free(sink);
@@ -123,24 +121,33 @@ static bool reserve_rows(struct sink *sink, size_t n) {
     if (parts != NULL) sink->parts = parts;
     uint32_t *rows = realloc(sink->rows, n * sizeof *rows);
     if (rows != NULL) sink->rows = rows;
-    uint64_t *remixed = realloc(sink->remixed, n * sizeof *remixed);
-    if (remixed != NULL) sink->remixed = remixed;
-    if (parts == NULL || rows == NULL || remixed == NULL) return false;
+    if (parts == NULL || rows == NULL) return false;
     sink->capacity = n;
     return true;
+}
+
+#define BLOCK_ROWS 256  // remixed hashes of so many are in the first cache for the sketch
+
+static void place_hashed(struct sink *sink, const uint64_t *hashes, uint32_t *parts,
+                         size_t n) {
+    uint64_t remixed[BLOCK_ROWS];
+    for (size_t i = 0; sink->sketcher == NULL && i < n; i++)
+        parts[i] = block_partition(block_remix(hashes[i]), sink->partitions);
+    for (size_t first = 0; sink->sketcher != NULL && first < n; first += BLOCK_ROWS) {
+        size_t count = n - first < BLOCK_ROWS ? n - first : BLOCK_ROWS;
+        for (size_t i = 0; i < count; i++) {
+            remixed[i] = block_remix(hashes[first + i]);
+            parts[first + i] = block_partition(remixed[i], sink->partitions);
+        }
+        sketcher_add(sink->sketcher, hashes + first, remixed, count);
+    }
 }
 
 // Where each row of the chunk goes; parts are of the rows behind those that are staged.
 static void place_rows(struct sink *sink, const struct duck_chunk *chunk, size_t n) {
     uint32_t *parts = sink->parts + sink->stage.rows;
     if (sink->output->scatter == BLOCK_HASH) {
-        const uint64_t *hashes = duck_chunk_u64(chunk, 0);
-        for (size_t i = 0; i < n; i++) {
-            sink->remixed[i] = block_remix(hashes[i]);
-            parts[i] = block_partition(sink->remixed[i], sink->partitions);
-        }
-        if (sink->sketcher != NULL)
-            sketcher_add(sink->sketcher, hashes, sink->remixed, n);
+        place_hashed(sink, duck_chunk_u64(chunk, 0), parts, n);
         return;
     }
     for (size_t i = 0; i < n; i++) {
