@@ -137,12 +137,13 @@ static shoal_status take_counts(struct block_output *blocks, struct task_output 
         *to = (struct task_file){.path = from->path,
                                  .memory = from->memory,
                                  .sample = from->sample,
-                                 .sample_rows = from->sample_rows};
+                                 .sample_rows = from->sample_rows,
+                                 .keys = from->keys};
         from->path = NULL;
         from->sample = (struct keys){0};
-        if (!sizes_make(&to->rows, from->rows, blocks->partitions))
+        from->keys = NULL;
+        if (!task_file_count(to, from->rows, from->bytes, blocks->partitions))
             return shoal_no_memory(err);
-        for (uint32_t p = 0; p < blocks->partitions; p++) to->bytes += from->bytes[p];
     }
     return SHOAL_OK;
 }

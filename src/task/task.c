@@ -50,6 +50,8 @@ void task_output_free(struct task_output *output) {
         written_files_free(output->files[i].written, output->files[i].written_count);
         free(output->files[i].path);
         sizes_free(&output->files[i].rows);
+        sizes_free(&output->files[i].odd_bytes);
+        free(output->files[i].keys);
         keys_free(&output->files[i].sample);
     }
     free(output->files);
@@ -82,6 +84,42 @@ static shoal_status input_from_json(const json_t *json, struct task_input *input
         input->how.slices = (uint32_t)of;
     }
     return segments_from_json(json_object_get(json, "segments"), input, err);
+}
+
+// What as many rows have on average.
+static uint64_t mean_bytes(const struct task_file *file, uint64_t rows) {
+    if (file->rows.total == 0) return 0;
+    return (uint64_t)((double)rows * (double)file->bytes / (double)file->rows.total);
+}
+
+bool task_file_count(struct task_file *file, const uint64_t *rows, const uint64_t *bytes,
+                     uint32_t partitions) {
+    if (!sizes_make(&file->rows, rows, partitions)) return false;
+    uint64_t *odd = calloc((size_t)partitions + 1, sizeof *odd);
+    if (odd == NULL) return false;
+    uint32_t some = 0;  // partitions that have rows
+    file->bytes = 0;
+    for (uint32_t p = 0; p < partitions; p++) {
+        file->bytes += bytes[p];
+        some += rows[p] > 0;
+    }
+    uint64_t mean = file->bytes / (some + (some == 0));
+    bool any = false;
+    for (uint32_t p = 0; p < partitions; p++) {
+        uint64_t likely = mean_bytes(file, rows[p]);
+        uint64_t off = likely > bytes[p] ? likely - bytes[p] : bytes[p] - likely;
+        if (off <= likely / 4 || off <= mean / 4) continue;
+        odd[p] = bytes[p];
+        any = true;
+    }
+    bool ok = !any || sizes_make(&file->odd_bytes, odd, partitions);
+    free(odd);
+    return ok;
+}
+
+uint64_t task_file_bytes(const struct task_file *file, uint32_t partition) {
+    uint64_t odd = sizes_get(&file->odd_bytes, partition);
+    return odd > 0 ? odd : mean_bytes(file, sizes_get(&file->rows, partition));
 }
 
 static json_t *range_to_json(const struct task_range *range) {
@@ -277,18 +315,35 @@ shoal_status task_output_encode(uint64_t id, uint32_t attempt,
     for (size_t f = 0; f < output->count; f++) {
         const struct task_file *file = &output->files[f];
         json_t *written = file->written_count > 0 ? written_to_json(file) : NULL;
+        json_t *odd = file->odd_bytes.total > 0 ? sizes_to_json(&file->odd_bytes) : NULL;
+        json_t *keys = file->keys != NULL ? sketch_to_json(file->keys) : NULL;
         json_array_append_new(
-            files, json_pack("{s:s, s:o, s:I, s:I, s:o, s:I, s:o*}", "path", file->path,
-                             "rows", sizes_to_json(&file->rows), "bytes",
-                             (json_int_t)file->bytes, "memory", (json_int_t)file->memory,
-                             "sample", keys_to_json(&file->sample), "sample_rows",
-                             (json_int_t)file->sample_rows, "written", written));
+            files,
+            json_pack("{s:s, s:o, s:I, s:o*, s:I, s:o, s:I, s:o*, s:o*}", "path",
+                      file->path, "rows", sizes_to_json(&file->rows), "bytes",
+                      (json_int_t)file->bytes, "odd_bytes", odd, "memory",
+                      (json_int_t)file->memory, "sample", keys_to_json(&file->sample),
+                      "sample_rows", (json_int_t)file->sample_rows, "keys", keys,
+                      "written", written));
     }
     return json_take_text(
         json_pack("{s:I, s:I, s:I, s:f, s:o, s:s?}", "task", (json_int_t)id, "attempt",
                   (json_int_t)attempt, "partitions", (json_int_t)output->partitions,
                   "seconds", output->seconds, "files", files, "rejects", output->rejects),
         json, err);
+}
+
+// Absent where rows tell the bytes, and where no rows were scattered by their hash.
+static shoal_status decode_learned(const json_t *item, uint32_t partitions,
+                                   struct task_file *file, struct shoal_error *err) {
+    const json_t *odd = json_object_get(item, "odd_bytes");
+    const json_t *keys = json_object_get(item, "keys");
+    shoal_status status = SHOAL_OK;
+    if (odd != NULL) status = sizes_from_json(odd, partitions, &file->odd_bytes, err);
+    if (status != SHOAL_OK || keys == NULL) return status;
+    file->keys = malloc(sizeof *file->keys);
+    if (file->keys == NULL) return shoal_no_memory(err);
+    return sketch_from_json(keys, file->keys, err);
 }
 
 static shoal_status decode_file(const json_t *item, uint32_t partitions,
@@ -303,6 +358,7 @@ static shoal_status decode_file(const json_t *item, uint32_t partitions,
     if (status == SHOAL_OK)
         status = json_get_count(item, "sample_rows", INT64_MAX, &file->sample_rows, err);
     if (status == SHOAL_OK) status = decode_written(item, file, err);
+    if (status == SHOAL_OK) status = decode_learned(item, partitions, file, err);
     if (status != SHOAL_OK) return status;
     return sizes_from_json(json_object_get(item, "rows"), partitions, &file->rows, err);
 }

@@ -12,6 +12,7 @@
 
 #include "base/keys.h"
 #include "base/sizes.h"
+#include "base/sketch.h"
 #include "base/status.h"
 #include "block/block.h"
 
@@ -70,14 +71,26 @@ void written_files_free(struct written_file *files, size_t count);
 
 struct task_file {
     char *path;
-    struct sizes rows;   // of its partitions
-    uint64_t bytes;      // of all together
-    uint64_t memory;     // bytes that it takes there; 0: it is on disk
-    struct keys sample;  // of BLOCK_SAMPLE
+    struct sizes rows;       // of its partitions
+    uint64_t bytes;          // of all together
+    struct sizes odd_bytes;  // of partitions whose rows don't tell theirs; 0 of others
+    uint64_t memory;         // bytes that it takes there; 0: it is on disk
+    struct keys sample;      // of BLOCK_SAMPLE
     uint64_t sample_rows;
+    struct sketch *keys;  // of BLOCK_HASH, malloc'd: of its rows and of those of files
+                          // that have none; NULL: it is in another, or taken out
     struct written_file *written;  // in the folder that path is, of a task that copies
     size_t written_count;
 };
+
+// Fills rows, bytes and odd_bytes of a file from those of each partition. A byte a
+// partition is what rows take in the driver's memory, and bytes mostly follow from them:
+// only those that are off by more than a quarter, of what they should be and of the mean,
+// are kept beside. False when out of memory.
+bool task_file_count(struct task_file *file, const uint64_t *rows, const uint64_t *bytes,
+                     uint32_t partitions);
+// About the bytes of one partition.
+uint64_t task_file_bytes(const struct task_file *file, uint32_t partition);
 
 struct task_output {
     struct task_file *files;

@@ -178,9 +178,87 @@ static void written_files_come_back(void **state) {
     sizes_free(&file.rows);
 }
 
+// Bytes that rows don't tell come back, and the others about.
+static void bytes_of_partitions_come_back(void **state) {
+    (void)state;
+    enum { PARTITIONS = 1000 };
+    struct shoal_error err;
+    static uint64_t rows[PARTITIONS], bytes[PARTITIONS];
+    uint64_t id = 0;
+    uint32_t attempt = 0;
+    char path[] = "/out";
+    char *json = NULL;
+    for (int wide = 0; wide < 2; wide++) {
+        struct task_file file = {.path = path};
+        struct task_output out = {.files = &file, .count = 1, .partitions = PARTITIONS};
+        struct task_output back;
+        for (uint32_t p = 0; p < PARTITIONS; p++) {
+            rows[p] = p % 50 == 7 ? 0 : 100 + p % 100;
+            bytes[p] = rows[p] == 0 ? 0 : 300 + rows[p] * 20;
+        }
+        if (wide) bytes[500] *= 20;        // long strings
+        if (wide) bytes[600] = rows[600];  // hardly any
+        assert_true(task_file_count(&file, rows, bytes, PARTITIONS));
+        assert_int_equal(file.odd_bytes.kept, wide ? 2 : 0);
+        assert_int_equal(task_output_encode(7, 3, &out, &json, &err), SHOAL_OK);
+        assert_int_equal(
+            task_output_decode(json, strlen(json), &id, &attempt, &back, &err), SHOAL_OK);
+        uint64_t total = 0;
+        for (uint32_t p = 0; p < PARTITIONS; p++) {
+            uint64_t told = task_file_bytes(&back.files[0], p);
+            uint64_t off = told > bytes[p] ? told - bytes[p] : bytes[p] - told;
+            if (off * 3 > bytes[p])
+                fail_msg("%u: %llu, not %llu", p, (unsigned long long)told,
+                         (unsigned long long)bytes[p]);
+            total += bytes[p];
+        }
+        assert_int_equal(back.files[0].bytes, total);
+        task_output_free(&back);
+        free(json);
+        sizes_free(&file.rows);
+        sizes_free(&file.odd_bytes);
+    }
+}
+
+static void keys_come_back(void **state) {
+    (void)state;
+    struct shoal_error err;
+    uint64_t rows[] = {60, 40}, bytes[] = {600, 400}, id = 0;
+    uint32_t attempt = 0;
+    char path[] = "/out";
+    char *json = NULL;
+    struct sketch sketch;
+    struct sketch_key heavy[SKETCH_COUNTERS];
+    struct task_file file = {.path = path, .keys = &sketch};
+    struct task_output out = {.files = &file, .count = 1, .partitions = 2}, back;
+    sketch_clear(&sketch);
+    sketch.rows = 100;
+    sketch.counters[sketch.count++] = (struct sketch_counter){.key = 5, .count = 60};
+    assert_true(task_file_count(&file, rows, bytes, 2));
+    assert_int_equal(task_output_encode(7, 3, &out, &json, &err), SHOAL_OK);
+    assert_int_equal(task_output_decode(json, strlen(json), &id, &attempt, &back, &err),
+                     SHOAL_OK);
+    assert_non_null(back.files[0].keys);
+    assert_int_equal(sketch_heavy(back.files[0].keys, 1, heavy), 1);
+    assert_int_equal(heavy[0].key, 5);
+    assert_int_equal(heavy[0].rows, 60);
+    task_output_free(&back);
+    // A sketch that is none is refused, and nothing leaks.
+    char *every = strstr(json, "\"every\":1");
+    assert_non_null(every);
+    memcpy(every, "\"every\":0", 9);
+    assert_int_equal(task_output_decode(json, strlen(json), &id, &attempt, &back, &err),
+                     SHOAL_CORRUPT);
+    free(json);
+    sizes_free(&file.rows);
+    sizes_free(&file.odd_bytes);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(written_files_come_back),
+        cmocka_unit_test(bytes_of_partitions_come_back),
+        cmocka_unit_test(keys_come_back),
         cmocka_unit_test(segments_come_back),
         cmocka_unit_test(ranges_come_back),
         cmocka_unit_test(many_take_little),
