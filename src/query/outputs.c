@@ -1,9 +1,25 @@
-// What the driver keeps of the tasks that are done: which files they wrote, and about how
-// many rows each partition of a file has.
+// What the driver keeps of the tasks that are done: which files they wrote, about how
+// many rows each partition of a file has, and one sketch of an exchange's keys.
 #include <stdlib.h>
 #include <string.h>
 
 #include "query/run.h"
+
+void run_learn_keys(struct run *run, uint32_t stage, struct task_output *output) {
+    uint32_t exchange = run->stages->stages[stage].exchange;
+    for (size_t i = 0; i < output->count; i++) {
+        struct sketch *keys = output->files[i].keys;
+        if (keys == NULL || exchange >= run->stages->exchange_count) continue;
+        struct exchange_stats *stats = &run->exchanges[exchange];
+        output->files[i].keys = NULL;
+        if (stats->keys == NULL) {
+            stats->keys = keys;
+        } else {
+            sketch_merge(stats->keys, keys);
+            free(keys);
+        }
+    }
+}
 
 // The files of one task stay together, behind those of the tasks before it.
 shoal_status run_keep_files(struct stage_run *stage, uint32_t task,

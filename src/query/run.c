@@ -81,6 +81,7 @@ static shoal_status accept(struct run *run, uint32_t stage, uint32_t task,
     if (output->rejects != NULL && run->session->rejects != NULL &&
         !rejects_add(run->session->rejects, output->rejects))
         return shoal_no_memory(err);
+    run_learn_keys(run, stage, output);
     shoal_status kept = run_keep_files(state, task, output, err);
     if (kept != SHOAL_OK) return kept;
     run->progress.rows += rows;
@@ -345,7 +346,9 @@ static shoal_status prepare(struct run *run, struct shoal_error *err) {
     run->runs = calloc(run->stages->count, sizeof *run->runs);
     run->sched = sched_new(&options);
     run->of_sched = calloc(run->stages->count, sizeof *run->of_sched);
-    if (run->runs == NULL || run->sched == NULL || run->of_sched == NULL) {
+    run->exchanges = calloc(run->stages->exchange_count + 1, sizeof *run->exchanges);
+    if (run->runs == NULL || run->sched == NULL || run->of_sched == NULL ||
+        run->exchanges == NULL) {
         return shoal_no_memory(err);
     }
     run->runs[run->stages->count - 1].tasks = 1;
@@ -391,6 +394,9 @@ static void release(struct run *run) {
         free(run->runs[s].file_tasks);
         keys_free(&run->runs[s].bounds);
     }
+    for (size_t e = 0; run->exchanges != NULL && e < run->stages->exchange_count; e++)
+        free(run->exchanges[e].keys);
+    free(run->exchanges);
     free(run->runs);
     free(run->partitions);
     free(run->of_sched);

@@ -22,6 +22,12 @@ struct stage_run {
     bool filter_off;  // too many keys for the runtime filter
 };
 
+// What is known of an exchange's rows beside what each of its files says.
+struct exchange_stats {
+    struct sketch
+        *keys;  // of the accepted files, where hashes scatter them; NULL: none yet
+};
+
 struct run {
     struct session *session;
     const struct stages *stages;
@@ -35,6 +41,7 @@ struct run {
     struct memory_tier memory;
     uint32_t slots;
     uint32_t *partitions;  // of each exchange
+    struct exchange_stats *exchanges;
     const struct statement *statement;
     struct sink *sink;          // of one whose rows go to a folder; else NULL
     const struct merge *merge;  // its only stage's tasks are these jobs; else NULL
@@ -54,6 +61,8 @@ char *run_task_sql(const struct run *run, size_t stage, uint32_t index, const ch
 uint32_t run_partitions(const struct run *run, const struct stage *stage);
 
 // outputs.c
+// What a task that was accepted learned of its keys becomes the exchange's.
+void run_learn_keys(struct run *run, uint32_t stage, struct task_output *output);
 // The files of a task that was accepted are the stage's from now on; output->count is 0
 // then.
 shoal_status run_keep_files(struct stage_run *stage, uint32_t task,

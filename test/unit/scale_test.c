@@ -24,7 +24,8 @@
 struct driver {
     struct run run;
     uint32_t groups, slices;  // of a first level; 0: there is none
-    uint64_t *rows;           // scratch: of one output
+    uint64_t *rows, *bytes;   // scratch: of one output
+    struct sketch keys;       // that each output comes with
     uint64_t random, messages, message_bytes;
     uint64_t segments;  // of the inputs that messages name
 };
@@ -34,15 +35,20 @@ static bool said(const struct shoal_error *err) {
     return false;
 }
 
-// A task's rows: 64 to 191 in each partition of [first, last], in one of 16 none.
+// A task's rows: 64 to 191 in each partition of [first, last], in one of 16 none; and
+// their bytes.
 static void draw_rows(struct driver *driver, uint32_t first, uint32_t last) {
     uint64_t random = driver->random;
     memset(driver->rows, 0, TASKS * sizeof *driver->rows);
+    memset(driver->bytes, 0, TASKS * sizeof *driver->bytes);
     for (uint32_t p = first; p <= last; p++) {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
         driver->rows[p] = random % 16 == 0 ? 0 : 64 + (random >> 32) % 128;
+        // Of four short columns, and of long strings in one of a thousand.
+        if (driver->rows[p] == 0) continue;
+        driver->bytes[p] = 512 + driver->rows[p] * 24 * (p % 1000 == 3 ? 100 : 1);
     }
     driver->random = random;
 }
@@ -64,8 +70,11 @@ static bool make_output(struct driver *driver, uint32_t stage, uint32_t task,
     output->files = calloc(1, sizeof *output->files);
     if (output->files == NULL) return false;
     output->files[0].path = text_take(&path);
+    output->files[0].keys = malloc(sizeof driver->keys);
+    if (output->files[0].keys == NULL) return false;
+    *output->files[0].keys = driver->keys;
     return output->files[0].path != NULL &&
-           sizes_make(&output->files[0].rows, driver->rows, partitions);
+           task_file_count(&output->files[0], driver->rows, driver->bytes, partitions);
 }
 
 // Over the wire and back.
@@ -93,6 +102,7 @@ static bool on_done(void *context, uint32_t stage, uint32_t task) {
     if (driver->run.stages->stages[stage].scatter != BLOCK_HASH) return true;
     bool ok = make_output(driver, stage, task, &output);
     if (ok && task % MESSAGE_EVERY == 0) ok = send(driver, &output);
+    if (ok) run_learn_keys(&driver->run, stage, &output);
     ok = ok && (run_keep_files(state, task, &output, &err) == SHOAL_OK || said(&err));
     task_output_free(&output);
     return ok;
@@ -180,11 +190,34 @@ static bool simulate(struct driver *driver) {
            result.accepted == 2 * TASKS + merges;
 }
 
+// One key has half of the rows.
+static bool make_keys(struct sketch *sketch) {
+    static uint64_t keys[100000];
+    struct sketcher *sketcher = sketcher_new(1);
+    if (sketcher == NULL) return false;
+    for (uint64_t i = 0; i < 100000; i++)
+        keys[i] = i % 2 ? 1 : i * 0x9e3779b97f4a7c15u ^ i << 40;
+    sketcher_add(sketcher, keys, keys, 100000);
+    sketcher_take(sketcher, sketch);
+    sketcher_free(sketcher);
+    return true;
+}
+
+// The keys of all tasks are known as those of one are.
+static bool knows_keys(const struct driver *driver) {
+    struct sketch_key heavy[SKETCH_COUNTERS];
+    const struct sketch *keys = driver->run.exchanges[0].keys;
+    uint64_t tasks = driver->groups == 0 ? TASKS : driver->groups * driver->slices;
+    if (keys == NULL || keys->rows != tasks * driver->keys.rows) return false;
+    return sketch_heavy(keys, keys->rows / 100, heavy) == 1 && heavy[0].key == 1;
+}
+
 // In the child: 0 when all went well.
 static int drive(bool two_levels) {
     char folder[] = "/var/tmp/shoal/spool-12345/q1";
     struct stage_run runs[4] = {0};
     uint32_t partitions[] = {TASKS, 1, 0};
+    struct exchange_stats exchanges[3] = {0};
     struct shoal_error err;
     struct stages *stages = make_stages();
     struct session session = {.options = {.workers = 1000, .threads = 4}};
@@ -192,10 +225,12 @@ static int drive(bool two_levels) {
                                     .stages = stages,
                                     .runs = runs,
                                     .partitions = partitions,
+                                    .exchanges = exchanges,
                                     .folder = folder},
                             .rows = calloc(TASKS, sizeof(uint64_t)),
+                            .bytes = calloc(TASKS, sizeof(uint64_t)),
                             .random = 11};
-    bool ok = driver.rows != NULL;
+    bool ok = driver.rows != NULL && driver.bytes != NULL && make_keys(&driver.keys);
     if (two_levels) {
         struct levels levels = levels_choose(TASKS, TASKS, 0, MERGE_SEGMENTS);
         driver.groups = partitions[2] = levels.groups;
@@ -203,7 +238,8 @@ static int drive(bool two_levels) {
         ok = ok && levels.groups > 0 &&
              stages_add_level(stages, 0, levels.groups, levels.slices, &err) == SHOAL_OK;
     }
-    ok = ok && simulate(&driver);
+    ok = ok && simulate(&driver) && knows_keys(&driver);
+    for (size_t e = 0; e < 3; e++) free(exchanges[e].keys);
     for (size_t s = 0; s < stages->count; s++) {
         struct task_output files = {.files = runs[s].files, .count = runs[s].file_count};
         task_output_free(&files);
@@ -211,6 +247,7 @@ static int drive(bool two_levels) {
     }
     stages_free(stages);
     free(driver.rows);
+    free(driver.bytes);
     return ok ? 0 : 1;
 }
 
