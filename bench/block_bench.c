@@ -1,7 +1,9 @@
 // Scatter, write and read of block files, without DuckDB's own work: GB/s and ns a value
-// on one thread, each beside a memcpy of the same bytes in the same run.
+// on one thread, each beside a memcpy of the same bytes in the same run; then what the
+// sketch of the keys costs the scatter.
 //
-//     block_bench [FOLDER] [GIB]     FOLDER: /dev/shm; GIB: what each case moves, 1
+//     block_bench [FOLDER] [GIB] [sketch]     FOLDER: /dev/shm; GIB: what each case
+//                                             moves, 1; sketch: only the last comparison
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -195,11 +197,132 @@ static void run(const char *folder, size_t bytes, uint32_t partitions, bool stri
     free_rows(&input);
 }
 
+// ---- the scatter with and without its sketch of the keys
+
+// Both are fed in turn, so that what else the machine does is felt by both alike.
+#define PIECES 240
+#define PIECES_IN_FILE 24
+#define PIECE_CHUNKS 128
+
+// Of `keys` distinct ones, all alike frequent or, hot, the first in half of the rows.
+static void make_keys(struct rows *input, uint64_t keys, bool hot) {
+    uint64_t random = 3;
+    for (size_t k = 0; k < CHUNKS && keys > 0; k++) {
+        uint64_t *hashes =
+            duckdb_vector_get_data(duckdb_data_chunk_get_vector(input->chunks[k], 0));
+        for (size_t r = 0; r < ROWS; r++) {
+            uint64_t drawn = next_random(&random);
+            uint64_t key = hot && drawn >> 63 ? 0 : (drawn >> 20) % keys;
+            hashes[r] = block_remix(key + 1);
+        }
+    }
+}
+
+static double cpu_now(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+static int by_size(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(double *values, size_t count) {
+    qsort(values, count, sizeof *values, by_size);
+    return values[count / 2];
+}
+
+struct side {
+    char path[4096];
+    void *sink;
+};
+
+static void open_side(struct side *side, const char *folder, const struct rows *input,
+                      uint32_t partitions, bool blind) {
+    struct shoal_error err;
+    (void)snprintf(side->path, sizeof side->path, "%s/block_bench.%d.%d", folder,
+                   (int)getpid(), blind);
+    if (block_bind_output(side->path, NULL, partitions, BLOCK_HASH, NULL, &err) !=
+        SHOAL_OK)
+        die(&err);
+    registry_output(side->path)->blind = blind;
+    side->sink = block_sink.open(side->path, input->shapes, input->columns, &err);
+    if (side->sink == NULL) die(&err);
+}
+
+static double feed_side(struct side *side, const struct rows *input) {
+    struct shoal_error err;
+    double start = cpu_now();
+    for (size_t i = 0; i < PIECE_CHUNKS; i++) {
+        struct duck_chunk chunk = {input->chunks[i % CHUNKS], ROWS};
+        if (block_sink.append(side->sink, &chunk, &err) != SHOAL_OK) die(&err);
+    }
+    return cpu_now() - start;
+}
+
+static void close_side(struct side *side) {
+    struct shoal_error err;
+    struct block_output files;
+    if (block_sink.finish(side->sink, &err) != SHOAL_OK) die(&err);
+    block_sink.close(side->sink);
+    block_take_output(side->path, &files);
+    for (size_t i = 0; i < files.count; i++) unlink(files.files[i].path);
+    block_output_free(&files);
+}
+
+static void compare(const char *folder, uint32_t partitions, uint64_t keys, bool hot) {
+    struct rows input;
+    struct side sides[2];  // with, without
+    double times[2][PIECES], more[PIECES];
+    char what[80];
+    make_rows(&input, 5, false);
+    make_keys(&input, keys, hot);
+    for (size_t i = 0; i < PIECES; i++) {
+        for (int blind = 0; blind < 2 && i % PIECES_IN_FILE == 0; blind++) {
+            if (i > 0) close_side(&sides[blind]);
+            open_side(&sides[blind], folder, &input, partitions, blind);
+        }
+        for (size_t k = 0; k < 2; k++) {
+            size_t blind = k ^ i % 2;
+            times[blind][i] = feed_side(&sides[blind], &input);
+        }
+        more[i] = times[0][i] / times[1][i];
+    }
+    for (int blind = 0; blind < 2; blind++) close_side(&sides[blind]);
+    if (keys == 0) {
+        (void)snprintf(what, sizeof what, "all keys differ");
+    } else {
+        (void)snprintf(what, sizeof what, "%llu keys%s", (unsigned long long)keys,
+                       hot ? ", one has half the rows" : "");
+    }
+    double rows = (double)PIECE_CHUNKS * ROWS;
+    printf("sketch  4 columns, %u parts, %-34s %5.2f ns a row, without %5.2f: %+.1f%%\n",
+           partitions, what, median(times[0], PIECES) / rows * 1e9,
+           median(times[1], PIECES) / rows * 1e9, 100 * (median(more, PIECES) - 1));
+    fflush(stdout);
+    free_rows(&input);
+}
+
+static void compare_all(const char *folder) {
+    static const uint64_t keys[] = {0, 10, 500, 5000, 100000};
+    for (uint32_t partitions = 16; partitions <= 128; partitions += 112) {
+        for (size_t k = 0; k < sizeof keys / sizeof *keys; k++)
+            compare(folder, partitions, keys[k], false);
+        compare(folder, partitions, 100000, true);
+    }
+}
+
 int main(int argc, char **argv) {
     const char *folder = argc > 1 ? argv[1] : "/dev/shm";
     int only = argc > 3 ? atoi(argv[3]) : -1;
     double gib = argc > 2 ? strtod(argv[2], NULL) : 1;
     size_t bytes = (size_t)(gib * (1u << 30));
+    if (argc > 3 && strcmp(argv[3], "sketch") == 0) {
+        compare_all(folder);
+        return 0;
+    }
     for (int strings = 0; strings < 2; strings++) {
         if (only >= 0 && only / 10000 != strings) continue;
         if (only >= 0) {
@@ -211,5 +334,6 @@ int main(int argc, char **argv) {
         run(folder, bytes, 1024, strings, false);
     }
     if (only < 0) run(folder, bytes, 128, true, true);
+    if (only < 0) compare_all(folder);
     return 0;
 }
