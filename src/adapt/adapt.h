@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/sketch.h"
 #include "base/text.h"
 
 #define ADAPT_TASK_ROWS 350000       // at most: its hash tables stay in a core's cache
@@ -24,15 +25,19 @@
 
 // An input that is read by partition.
 struct adapt_input {
-    const uint64_t *rows;  // [partitions]
-    bool needed;           // a partition without its rows gives none
-    uint32_t exchange;     // for the reasons
+    const uint64_t *rows;       // [partitions]
+    const uint64_t *bytes;      // [partitions]; NULL: each row has as many
+    double row_bytes;           // on average
+    const struct sketch *keys;  // NULL: unknown
+    bool needed;                // a partition without its rows gives none
+    uint32_t exchange;          // for the reasons
 };
 
 // A legal cut: slices of one input, all of the others.
 struct adapt_cut {
     size_t input;
-    bool rest;  // one more task has what the slices leave out
+    bool rest;          // one more task has what the slices leave out
+    uint64_t partners;  // bits of inputs with whose rows the input's multiply
 };
 
 enum adapt_skew {
@@ -48,14 +53,14 @@ struct adapt_stage {
     size_t input_count;
     const struct adapt_cut *cuts;
     size_t cut_count;
-    const uint64_t *output;  // [partitions], rows that a join makes more than it reads,
-                             // estimated; NULL: none
-    const bool *combined;    // [partitions]: a stage before has read it in slices, and a
-                             // task reads what that wrote; NULL: none
-    bool only_slices;        // it is that stage: pieces that are not slices are left out
-    const char *whole;       // why inputs without a cut have none
-    uint32_t slots;          // threads of all workers
-    bool fixed;              // the user gave the partitions: a task each
+    const uint64_t *output;  // [partitions], as adapt_output says; NULL: nothing
+    uint32_t (*place)(uint64_t key, uint32_t partitions);  // where a sketch's key is
+    const bool *combined;  // [partitions]: a stage before has read it in slices, and a
+                           // task reads what that wrote; NULL: none
+    bool only_slices;      // it is that stage: pieces that are not slices are left out
+    const char *whole;     // why inputs without a cut have none
+    uint32_t slots;        // threads of all workers
+    bool fixed;            // the user gave the partitions: a task each
     enum adapt_skew skew;
     uint64_t seed;  // of ADAPT_RANDOM
 };
@@ -82,7 +87,15 @@ struct adapt_pieces {
 bool adapt_pieces(const struct adapt_stage *stage, struct adapt_pieces *pieces);
 void adapt_pieces_free(struct adapt_pieces *pieces);
 
-// For rules: rows that a task of the partition reads, and makes.
+// output.c: rows that joins make of each partition beside as many as they read,
+// estimated; [partitions], zeroed. False when out of memory.
+bool adapt_output(const struct adapt_stage *stage, uint64_t *output);
+
+// For rules: rows that a task of the partition reads of an input, wide ones counted more.
+uint64_t adapt_work(const struct adapt_stage *stage, size_t input, uint32_t partition);
+// What it makes of them, in rows that are read: one that a join makes costs half of that.
+uint64_t adapt_made(const struct adapt_stage *stage, uint32_t partition);
+// Both, over all inputs.
 uint64_t adapt_cost(const struct adapt_stage *stage, uint32_t partition);
 bool adapt_add(struct adapt_pieces *pieces, struct adapt_piece piece);
 uint64_t adapt_random(struct adapt_pieces *pieces, uint64_t below);

@@ -29,10 +29,23 @@ uint64_t adapt_random(struct adapt_pieces *pieces, uint64_t below) {
     return (z ^ z >> 31) % below;
 }
 
+// Half by rows, half by bytes: a join costs by the row, reading and copying by the byte.
+uint64_t adapt_work(const struct adapt_stage *stage, size_t input, uint32_t partition) {
+    const struct adapt_input *of = &stage->inputs[input];
+    uint64_t rows = of->rows[partition];
+    if (of->bytes == NULL || of->row_bytes <= 0) return rows;
+    return rows / 2 + (uint64_t)((double)of->bytes[partition] / of->row_bytes / 2) +
+           rows % 2;
+}
+
+uint64_t adapt_made(const struct adapt_stage *stage, uint32_t partition) {
+    return stage->output == NULL ? 0 : stage->output[partition] / 2;
+}
+
 uint64_t adapt_cost(const struct adapt_stage *stage, uint32_t partition) {
-    uint64_t rows = stage->output == NULL ? 0 : stage->output[partition];
+    uint64_t rows = adapt_made(stage, partition);
     for (size_t i = 0; i < stage->input_count; i++)
-        rows += stage->inputs[i].rows[partition];
+        rows += adapt_work(stage, i, partition);
     return rows;
 }
 

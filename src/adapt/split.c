@@ -36,9 +36,10 @@ static bool find_median(const struct adapt_stage *stage,
 static struct choice weigh(const struct adapt_stage *stage, uint32_t partition,
                            uint32_t cut, uint64_t size) {
     uint64_t all = adapt_cost(stage, partition);
-    uint64_t rows = stage->inputs[stage->cuts[cut].input].rows[partition];
-    uint64_t made = stage->output == NULL ? 0 : stage->output[partition];
-    uint64_t divided = rows + made, others = all - divided;
+    size_t input = stage->cuts[cut].input;
+    uint64_t rows = stage->inputs[input].rows[partition];
+    uint64_t made = adapt_made(stage, partition);
+    uint64_t divided = adapt_work(stage, input, partition) + made, others = all - divided;
     uint64_t slice = size > 2 * others ? size - others : size / 2 + 1;
     uint64_t slices = (divided + slice - 1) / slice;
     if (others > 0 && slices > 1 + all / (2 * others)) slices = 1 + all / (2 * others);
@@ -92,14 +93,21 @@ static bool add_slices(const struct adapt_stage *stage, struct adapt_pieces *to,
 
 static void say(const struct adapt_stage *stage, struct adapt_pieces *pieces,
                 uint32_t partition, uint64_t median, const struct choice *choice) {
-    uint64_t all = adapt_cost(stage, partition);
+    uint64_t rows = 0, bytes = 0;
     uint64_t made = stage->output == NULL ? 0 : stage->output[partition];
+    for (size_t i = 0; i < stage->input_count; i++) {
+        rows += stage->inputs[i].rows[partition];
+        if (stage->inputs[i].bytes != NULL) bytes += stage->inputs[i].bytes[partition];
+    }
     text_printf(&pieces->reasons, "partition %u has %llu rows", partition,
-                (unsigned long long)(all - made));
+                (unsigned long long)rows);
+    if (bytes > 0)
+        text_printf(&pieces->reasons, " of %llu bytes", (unsigned long long)bytes);
     if (made > 0)
         text_printf(&pieces->reasons, ", and makes about %llu more",
                     (unsigned long long)made);
-    text_printf(&pieces->reasons, ", the median %llu: ", (unsigned long long)median);
+    text_printf(&pieces->reasons,
+                "; the median counts as %llu rows: ", (unsigned long long)median);
     if (choice->cut != ADAPT_WHOLE) {
         const struct adapt_cut *cut = &stage->cuts[choice->cut];
         text_printf(&pieces->reasons, "%u tasks read slices of exchange %u%s\n",

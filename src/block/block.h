@@ -54,6 +54,9 @@ struct block_output {
     uint32_t partitions;
 };
 
+// Of so many partitions, the one where rows of this hash(keys) are (BLOCK_HASH).
+uint32_t block_place(uint64_t hash, uint32_t partitions);
+
 // Registers both functions on the connection's database. Once per database.
 shoal_status block_register(struct duck_conn *conn, struct shoal_error *err);
 

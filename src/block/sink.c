@@ -40,6 +40,10 @@ struct sink {
     size_t capacity;
 };
 
+uint32_t block_place(uint64_t hash, uint32_t partitions) {
+    return block_partition(block_remix(hash), partitions);
+}
+
 static void sink_close(void *state) {
     struct sink *sink = state;
     if (sink == NULL) return;

@@ -11,12 +11,16 @@ struct told {
     size_t *leaves;  // of the inputs
     struct adapt_cut *cuts;
     bool *combined;
+    uint64_t *output;
 };
 
 static void told_free(struct told *told) {
-    for (size_t i = 0; told->inputs != NULL && i < told->stage.input_count; i++)
+    for (size_t i = 0; told->inputs != NULL && i < told->stage.input_count; i++) {
         free((void *)(uintptr_t)told->inputs[i].rows);
+        free((void *)(uintptr_t)told->inputs[i].bytes);
+    }
     free(told->inputs);
+    free(told->output);
     free(told->leaves);
     free(told->cuts);
     free(told->combined);
@@ -33,6 +37,36 @@ static uint64_t *count_rows(const struct run *run, uint32_t exchange) {
     return rows;
 }
 
+// Bytes of each, about, and of all; the caller frees them.
+static uint64_t *count_bytes(const struct run *run, uint32_t exchange, uint64_t *all) {
+    uint32_t partitions = run->partitions[exchange];
+    uint64_t *bytes = calloc(partitions + 1, sizeof *bytes);
+    for (size_t s = 0; bytes != NULL && s + 1 < run->stages->count; s++) {
+        if (run->stages->stages[s].exchange != exchange) continue;
+        for (size_t f = 0; f < run->runs[s].file_count; f++) {
+            const struct task_file *file = &run->runs[s].files[f];
+            *all += file->bytes;
+            for (uint32_t p = 0; p < partitions; p++)
+                bytes[p] += task_file_bytes(file, p);
+        }
+    }
+    return bytes;
+}
+
+static bool tell_input(const struct run *run, const struct stage_leaf *leaf,
+                       struct adapt_input *input) {
+    uint64_t rows = 0, bytes = 0;
+    *input = (struct adapt_input){.rows = count_rows(run, leaf->exchange),
+                                  .bytes = count_bytes(run, leaf->exchange, &bytes),
+                                  .keys = run->exchanges[leaf->exchange].keys,
+                                  .needed = leaf->needed,
+                                  .exchange = leaf->exchange};
+    if (input->rows == NULL || input->bytes == NULL) return false;
+    for (uint32_t p = 0; p < run->partitions[leaf->exchange]; p++) rows += input->rows[p];
+    if (rows > 0) input->row_bytes = (double)bytes / (double)rows;
+    return true;
+}
+
 static bool tell_inputs(const struct run *run, const struct stage *stage,
                         struct told *told) {
     told->inputs = calloc(stage->leaf_count + 1, sizeof *told->inputs);
@@ -43,10 +77,7 @@ static bool tell_inputs(const struct run *run, const struct stage *stage,
         if (leaf->kind != LEAF_PARTITION) continue;
         size_t at = told->stage.input_count++;
         told->leaves[at] = l;
-        told->inputs[at] = (struct adapt_input){.rows = count_rows(run, leaf->exchange),
-                                                .needed = leaf->needed,
-                                                .exchange = leaf->exchange};
-        if (told->inputs[at].rows == NULL) return false;
+        if (!tell_input(run, leaf, &told->inputs[at])) return false;
         told->stage.partitions = run->partitions[leaf->exchange];
     }
     return true;
@@ -58,7 +89,12 @@ static bool tell_cuts(const struct stage *stage, struct told *told) {
     for (size_t c = 0; c < stage->cut_count; c++) {
         size_t input = 0;
         while (told->leaves[input] != stage->cuts[c].leaf) input++;
-        told->cuts[c] = (struct adapt_cut){input, stage->cuts[c].rest_sql != NULL};
+        told->cuts[c] =
+            (struct adapt_cut){.input = input, .rest = stage->cuts[c].rest_sql != NULL};
+        for (size_t i = 0; i < told->stage.input_count; i++) {
+            if (stage->cuts[c].partners >> told->leaves[i] & 1)
+                told->cuts[c].partners |= UINT64_C(1) << i;
+        }
     }
     return true;
 }
@@ -114,7 +150,10 @@ static bool tell(const struct run *run, const struct stage *stage, struct told *
     told->stage.fixed = options->partitions != 0;
     told->stage.skew = options->skew;
     told->stage.seed = options->skew_seed + stage->id;
-    return true;
+    told->stage.place = block_place;
+    told->output = calloc(told->stage.partitions + 1, sizeof *told->output);
+    told->stage.output = told->output;
+    return told->output != NULL && adapt_output(&told->stage, told->output);
 }
 
 static shoal_status resize(struct run *run, uint32_t index, struct shoal_error *err) {

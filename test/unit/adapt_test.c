@@ -41,10 +41,11 @@ static void make_any(struct made *made, uint64_t seed) {
     stage->seed = seed;
     stage->only_slices = below(&state, 8) == 0;
     for (size_t i = 0; i < stage->input_count; i++) {
-        made->inputs[i] =
-            (struct adapt_input){made->rows[i], below(&state, 2), (uint32_t)i};
+        made->inputs[i] = (struct adapt_input){
+            .rows = made->rows[i], .needed = below(&state, 2), .exchange = (uint32_t)i};
         if (below(&state, 2))
-            made->cuts[stage->cut_count++] = (struct adapt_cut){i, below(&state, 2)};
+            made->cuts[stage->cut_count++] =
+                (struct adapt_cut){.input = i, .rest = below(&state, 2)};
     }
     for (uint32_t p = 0; p < stage->partitions; p++) {
         for (size_t i = 0; i < stage->input_count; i++)
@@ -133,8 +134,8 @@ static uint64_t piece_rows(const struct adapt_stage *stage,
     uint64_t rows = 0;
     for (uint32_t p = piece->first; p <= piece->last; p++) rows += adapt_cost(stage, p);
     if (piece->cut >= ADAPT_COMBINED || piece->rest) return rows;
-    uint64_t cut = stage->inputs[stage->cuts[piece->cut].input].rows[piece->first];
-    if (stage->output != NULL) cut += stage->output[piece->first];
+    uint64_t cut = adapt_work(stage, stage->cuts[piece->cut].input, piece->first);
+    cut += adapt_made(stage, piece->first);
     return rows - cut + cut / piece->slices;
 }
 
@@ -158,9 +159,10 @@ static double unevenness(const struct adapt_stage *stage,
 // A join of a large and a small side, in 285 partitions, of which some are heavy.
 static void make_join(struct made *made, const uint64_t *heavy, size_t heavy_count) {
     memset(made, 0, sizeof *made);
-    made->inputs[0] = (struct adapt_input){made->rows[0], true, 0};
-    made->inputs[1] = (struct adapt_input){made->rows[1], true, 1};
-    made->cuts[0] = (struct adapt_cut){0, false};
+    made->inputs[0] = (struct adapt_input){.rows = made->rows[0], .needed = true};
+    made->inputs[1] =
+        (struct adapt_input){.rows = made->rows[1], .needed = true, .exchange = 1};
+    made->cuts[0] = (struct adapt_cut){.input = 0, .partners = 2};
     made->stage = (struct adapt_stage){.partitions = 285,
                                        .inputs = made->inputs,
                                        .input_count = 2,
@@ -207,6 +209,73 @@ static void what_a_join_makes_counts(void **state) {
     free(made);
 }
 
+static uint32_t by_low_bits(uint64_t key, uint32_t partitions) {
+    return (uint32_t)(key % partitions);
+}
+
+// A sketch of so many rows of key 17 among others, one row each.
+static struct sketch *sketch_of(uint64_t hot, uint64_t others) {
+    struct sketcher *sketcher = sketcher_new(1);
+    struct sketch *sketch = malloc(sizeof *sketch);
+    uint64_t state = 5;
+    for (uint64_t i = 0; i < hot + others; i++) {
+        uint64_t key = i < hot ? 17 : 1000 + i;
+        uint64_t hash = (key ^ state) * 0x9e3779b97f4a7c15u;
+        hash ^= hash >> 29;
+        hash *= 0xbf58476d1ce4e5b9u;
+        hash ^= hash >> 32;
+        sketcher_add(sketcher, &key, &hash, 1);
+    }
+    sketcher_take(sketcher, sketch);
+    sketcher_free(sketcher);
+    return sketch;
+}
+
+// One percent of each side is one key: ten thousand rows times two thousand.
+static void frequencies_multiply(void **state) {
+    (void)state;
+    struct made *made = malloc(sizeof *made);
+    uint64_t output[285] = {0};
+    make_join(made, NULL, 0);
+    struct sketch *large = sketch_of(10000, 990000), *small = sketch_of(2000, 198000);
+    made->inputs[0].keys = large;
+    made->inputs[1].keys = small;
+    made->stage.place = by_low_bits;
+    assert_true(adapt_output(&made->stage, output));
+    assert_in_range(output[17], 15000000, 26000000);
+    for (uint32_t p = 0; p < 285; p++) assert_true(p == 17 || output[p] < 100000);
+    // An input without a sketch, or a cut that joins nothing: nothing is known.
+    memset(output, 0, sizeof output);
+    made->inputs[1].keys = NULL;
+    assert_true(adapt_output(&made->stage, output));
+    made->inputs[1].keys = small;
+    made->cuts[0].partners = 0;
+    assert_true(adapt_output(&made->stage, output));
+    for (uint32_t p = 0; p < 285; p++) assert_int_equal(output[p], 0);
+    free(large);
+    free(small);
+    free(made);
+}
+
+// As many rows as elsewhere, but each a hundred times as wide.
+static void bytes_count_too(void **state) {
+    (void)state;
+    struct made *made = malloc(sizeof *made);
+    uint64_t bytes[285];
+    struct adapt_pieces pieces;
+    make_join(made, NULL, 0);
+    for (uint32_t p = 0; p < 285; p++) bytes[p] = made->rows[0][p] * (p == 9 ? 2000 : 20);
+    made->inputs[0].bytes = bytes;
+    made->inputs[0].row_bytes = 27;
+    assert_true(adapt_pieces(&made->stage, &pieces));
+    assert_true(pieces.count > 285 + 30);
+    assert_non_null(strstr(pieces.reasons.data,
+                           "partition 9 has 353500 rows of 700000000 "
+                           "bytes"));
+    adapt_pieces_free(&pieces);
+    free(made);
+}
+
 // The other side is large too: with many slices each would read it again.
 static void repeated_work_is_weighed(void **state) {
     (void)state;
@@ -223,7 +292,7 @@ static void repeated_work_is_weighed(void **state) {
     assert_true(work < 2 * once);
     adapt_pieces_free(&pieces);
     // Cut along that other side, it comes apart.
-    made->cuts[1] = (struct adapt_cut){1, false};
+    made->cuts[1] = (struct adapt_cut){.input = 1, .partners = 1};
     made->stage.cut_count = 2;
     assert_true(adapt_pieces(&made->stage, &pieces));
     work = 0;
@@ -245,8 +314,8 @@ static void a_reason_says_why_not(void **state) {
     made->stage.whole = "a window sees whole groups";
     assert_true(adapt_pieces(&made->stage, &pieces));
     assert_non_null(strstr(pieces.reasons.data,
-                           "partition 0 has 50003500 rows, the median 353500: one task "
-                           "reads it, as a window sees whole groups"));
+                           "partition 0 has 50003500 rows; the median counts as 353500 "
+                           "rows: one task reads it, as a window sees whole groups"));
     adapt_pieces_free(&pieces);
     free(made);
 }
@@ -324,6 +393,8 @@ int main(void) {
         cmocka_unit_test(each_row_is_read_once),
         cmocka_unit_test(heavy_partitions_come_apart_evenly),
         cmocka_unit_test(what_a_join_makes_counts),
+        cmocka_unit_test(frequencies_multiply),
+        cmocka_unit_test(bytes_count_too),
         cmocka_unit_test(repeated_work_is_weighed),
         cmocka_unit_test(a_reason_says_why_not),
         cmocka_unit_test(the_seed_case_ends_in_time),
