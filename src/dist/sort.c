@@ -7,7 +7,8 @@
 //
 // The keys are DuckDB's own create_sort_key(), whose bytes compare as the ORDER BY does:
 // directions, NULLS FIRST and every type are right by construction. They only place rows;
-// a part is sorted by the ORDER BY itself. Rows with equal keys meet in one part.
+// a part is sorted by the ORDER BY itself. Rows of a key that is a tenth of a part or
+// more are spread over the parts that they fill (base/bounds.h).
 #include <string.h>
 
 #include "base/text.h"
@@ -72,6 +73,15 @@ json_t *sampled_key_expression(struct planner *planner, json_t *orders,
     return tree_aliased(trees, choice, "shoal_key");
 }
 
+// Canonical SQL says COLLATE C of every text that has no other: its bytes are compared,
+// as a sort key's are.
+static bool compares_otherwise(const json_t *expression) {
+    bool bytes =
+        tree_is(expression, "class", "COLLATE") && tree_is(expression, "collation", "C");
+    if (bytes) expression = json_object_get(expression, "child");
+    return tree_has(expression, "class", "COLLATE");
+}
+
 static json_t *find_order(json_t *modifiers) {
     size_t i;
     json_t *modifier;
@@ -94,9 +104,7 @@ bool sort_wanted(const struct planner *planner, const struct fragment *from,
         if (tree_is(item, "type", "DISTINCT_MODIFIER")) return false;
     }
     json_array_foreach(json_object_get(order, "orders"), i, item) {
-        // A collation compares otherwise than the bytes do.
-        if (tree_is(json_object_get(item, "expression"), "class", "COLLATE"))
-            return false;
+        if (compares_otherwise(json_object_get(item, "expression"))) return false;
     }
     return true;
 }
