@@ -15,7 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/keys.h"
+#include "base/bounds.h"
 #include "base/schema.h"
 #include "base/sketch.h"
 #include "base/status.h"
@@ -86,12 +86,11 @@ struct block_storage {
     bool compress;            // what goes to disk
 };
 
-// path is the COPY target. bounds (for BLOCK_RANGE, else NULL) are sorted and at most
-// partitions - 1; they must live until block_take_output. Partition i gets the keys with
-// i bounds at or below them.
+// path is the COPY target. bounds (for BLOCK_RANGE, else NULL) are of so many partitions;
+// they must live until block_take_output.
 shoal_status block_bind_output(const char *path, const struct block_storage *storage,
                                uint32_t partitions, enum block_scatter scatter,
-                               const struct keys *bounds, struct shoal_error *err);
+                               const struct bounds *bounds, struct shoal_error *err);
 // Ends the registration and gives the files. After a failed COPY call it too, and unlink
 // what it lists: some files may have no rows counted.
 void block_take_output(const char *path, struct block_output *output);

@@ -93,7 +93,7 @@ static void output_free(struct output *output) {
 
 shoal_status block_bind_output(const char *path, const struct block_storage *storage,
                                uint32_t partitions, enum block_scatter scatter,
-                               const struct keys *bounds, struct shoal_error *err) {
+                               const struct bounds *bounds, struct shoal_error *err) {
     bool in_memory =
         storage != NULL && storage->memory_path != NULL && storage->memory_bytes > 0;
     struct output *output = calloc(1, sizeof *output);

@@ -25,7 +25,7 @@ struct output {
     char *path;
     uint32_t partitions;
     enum block_scatter scatter;
-    const struct keys *bounds;
+    const struct bounds *bounds;
     struct block_output files;
     char *memory_path;             // NULL: all goes to disk
     _Atomic uint64_t memory_left;  // of the grant, for all writers

@@ -26,7 +26,7 @@ struct sink {
     size_t columns;
     uint32_t partitions;
     bool keyed;  // the first column says where a row goes, and is not stored
-    struct key_index bounds;
+    struct placer placer;
     struct keys sample;
     uint64_t seen;              // keys that the sample is of
     struct sketcher *sketcher;  // of BLOCK_HASH
@@ -50,7 +50,7 @@ static void sink_close(void *state) {
     block_writer_close(sink->writer);
     keys_free(&sink->sample);
     sketcher_free(sink->sketcher);
-    key_index_free(&sink->bounds);
+    placer_free(&sink->placer);
     for (size_t c = 0; sink->stage.columns != NULL && c < sink->columns; c++)
         column_free(&sink->stage.columns[c]);
     free(sink->stage.columns);
@@ -101,7 +101,7 @@ static void *sink_open(const char *path, const struct column *shapes, size_t col
     if (hashed) sink->sketcher = sketcher_new(sink->random);
     if (sink == NULL || sink->starts == NULL || sink->targets == NULL ||
         (hashed && sink->sketcher == NULL) ||
-        (bounded && !key_index_make(&sink->bounds, output->bounds))) {
+        (bounded && !placer_make(&sink->placer, output->bounds, sink->random))) {
         shoal_no_memory(err);
         sink_close(sink);
         return NULL;
@@ -156,7 +156,7 @@ static void place_rows(struct sink *sink, const struct duck_chunk *chunk, size_t
     }
     for (size_t i = 0; i < n; i++) {
         const struct duck_blob *key = &sink->keys[i];
-        parts[i] = (uint32_t)key_index_at_or_below(&sink->bounds, key->data, key->size);
+        parts[i] = placer_part(&sink->placer, key->data, key->size);
     }
 }
 
@@ -179,9 +179,10 @@ static void all_rows(struct sink *sink, size_t n) {
 }
 
 // Each row of the file is in the sample with the same chance (Vitter's algorithm R,
-// 1985). Long keys are cut: a prefix is as good a bound.
+// 1985).
 #define SAMPLE_KEYS 1000
-#define SAMPLE_BYTES 128
+#define SAMPLE_BYTES 128        // where a key may be cut, at the earliest
+#define SAMPLE_BYTES_MOST 4096  // and at the latest
 
 static bool sample_rows(struct sink *sink, size_t n) {
     for (size_t i = 0; i < n; i++) {
@@ -196,12 +197,38 @@ static bool sample_rows(struct sink *sink, size_t n) {
         }
         const uint8_t *key = sink->keys[i].data;
         size_t size = sink->keys[i].size;
-        if (size > SAMPLE_BYTES) size = SAMPLE_BYTES;
+        if (size > SAMPLE_BYTES_MOST) size = SAMPLE_BYTES_MOST;
         bool ok = place < sink->sample.count ? keys_set(&sink->sample, place, key, size)
                                              : keys_add(&sink->sample, key, size);
         if (!ok) return false;
     }
     return true;
+}
+
+static int by_key(const void *a, const void *b) {
+    return key_compare(a, b);
+}
+
+static size_t common_bytes(const struct key *a, const struct key *b) {
+    size_t most = a->size < b->size ? a->size : b->size, common = 0;
+    while (common < most && a->data[common] == b->data[common]) common++;
+    return common;
+}
+
+// Long keys are cut: a prefix is as good a bound. Not one that another key begins with,
+// which would no longer be told from it; so a key that is there more than once stays
+// whole, and its rows can be spread (base/bounds.h).
+static void cut_sample(struct keys *sample) {
+    struct key *list = sample->list;
+    size_t before = 0;  // bytes that a key shares with the one before it
+    if (sample->count > 0) qsort(list, sample->count, sizeof *list, by_key);
+    for (size_t i = 0; i < sample->count; i++) {
+        size_t behind = i + 1 < sample->count ? common_bytes(&list[i], &list[i + 1]) : 0;
+        size_t wanted = (before > behind ? before : behind) + 1;
+        if (wanted < SAMPLE_BYTES) wanted = SAMPLE_BYTES;
+        if (list[i].size > wanted) list[i].size = wanted;
+        before = behind;
+    }
 }
 
 // A chunk's offsets have 32 bits: with more bytes than this, rows go one by one.
@@ -332,6 +359,7 @@ static shoal_status sink_finish(void *state, struct shoal_error *err) {
     struct sink *sink = state;
     shoal_status status = scatter_stage(sink, err);
     if (status != SHOAL_OK) return status;
+    cut_sample(&sink->sample);
     struct block_output_file learned = {.sample = sink->sample,
                                         .sample_rows = sink->seen};
     if (sink->sketcher != NULL) {

@@ -13,7 +13,7 @@
 #define OTHER_SHARE 0.3
 #define LEAST_SHARE 0.005  // of guesses, which are many and multiply
 
-struct bounds {
+struct limits {
     const char *column;  // tree_key
     const json_t *origin;
     double low, high;  // both included
@@ -52,7 +52,7 @@ static bool constant(const json_t *value, double *number) {
 }
 
 // "column <= constant" and the like, either way round, as bounds.
-static bool comparison(struct planner *planner, json_t *conjunct, struct bounds *out) {
+static bool comparison(struct planner *planner, json_t *conjunct, struct limits *out) {
     static const struct {
         const char *type;
         int side;  // of the constant: -1 from above, 1 from below
@@ -68,7 +68,7 @@ static bool comparison(struct planner *planner, json_t *conjunct, struct bounds 
     if (swapped && !constant(left, &value)) return false;
     json_t *column = swapped ? right : left;
     while (tree_is(column, "class", "CAST")) column = json_object_get(column, "child");
-    *out = (struct bounds){.column = tree_key(&planner->trees, column),
+    *out = (struct limits){.column = tree_key(&planner->trees, column),
                            .origin = planner_origin(planner, column),
                            .low = -1e300,
                            .high = 1e300};
@@ -122,7 +122,7 @@ static const struct parquet_range *next_range(struct groups *groups) {
 }
 
 // The share of the rows of the column's files that are within; below 0: no one knows.
-static double share_within(struct planner *planner, const struct bounds *bounds) {
+static double share_within(struct planner *planner, const struct limits *bounds) {
     struct groups groups;
     double within = 0, all = 0;
     if (!open_groups(planner, bounds->origin, &groups)) return -1;
@@ -137,7 +137,7 @@ static double share_within(struct planner *planner, const struct bounds *bounds)
     return all > 0 && !groups.unknown ? within / all : -1;
 }
 
-static void add_bounds(struct bounds *list, size_t *count, const struct bounds *added) {
+static void add_bounds(struct limits *list, size_t *count, const struct limits *added) {
     for (size_t i = 0; i < *count; i++) {
         if (strcmp(list[i].column, added->column) != 0) continue;
         if (added->low > list[i].low) list[i].low = added->low;
@@ -171,12 +171,12 @@ static double guess(const json_t *condition) {
 double filter_share(struct planner *planner, json_t *where) {
     json_t *conjuncts = tree_own(&planner->trees, json_array());
     tree_conjuncts(where, conjuncts);
-    struct bounds *bounds = calloc(json_array_size(conjuncts) + 1, sizeof *bounds);
+    struct limits *bounds = calloc(json_array_size(conjuncts) + 1, sizeof *bounds);
     size_t count = 0, i;
     double share = 1, known = 1;
     json_t *conjunct;
     json_array_foreach(conjuncts, i, conjunct) {
-        struct bounds found;
+        struct limits found;
         if (bounds != NULL && comparison(planner, conjunct, &found)) {
             add_bounds(bounds, &count, &found);
         } else {

@@ -392,7 +392,7 @@ static void release(struct run *run) {
         free(run->runs[s].splits);
         adapt_pieces_free(&run->runs[s].pieces);
         free(run->runs[s].file_tasks);
-        keys_free(&run->runs[s].bounds);
+        bounds_free(&run->runs[s].bounds);
     }
     for (size_t e = 0; run->exchanges != NULL && e < run->stages->exchange_count; e++)
         free(run->exchanges[e].keys);

@@ -17,7 +17,7 @@ struct stage_run {
     struct task_file *files;     // of accepted attempts, by task
     uint32_t *file_tasks;        // which task wrote each
     size_t file_count;
-    struct keys bounds;  // of a RANGE exchange that it feeds, once known
+    struct bounds bounds;  // of a RANGE exchange that it feeds, once known
     bool bounded;
     bool filter_off;  // too many keys for the runtime filter
 };

@@ -245,12 +245,9 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
     shoal_status status = task->sql == NULL ? shoal_no_memory(err) : SHOAL_OK;
     if (status == SHOAL_OK && stage->scatter == BLOCK_RANGE) {
         status = run_find_bounds(run, action->stage, err);
-        const struct keys *bounds = &run->runs[action->stage].bounds;
-        for (size_t i = 0; status == SHOAL_OK && i < bounds->count; i++) {
-            const struct key *bound = &bounds->list[i];
-            if (!keys_add(&task->bounds, bound->data, bound->size))
-                status = shoal_no_memory(err);
-        }
+        if (status == SHOAL_OK &&
+            !bounds_copy(&task->bounds, &run->runs[action->stage].bounds))
+            status = shoal_no_memory(err);
     }
     if (status == SHOAL_OK && !stage->sink && stage->exchange != UINT32_MAX) {
         uint32_t workers = run->session->options.workers;

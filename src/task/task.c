@@ -23,7 +23,7 @@ void task_free(struct task *task) {
         }
         free(task->inputs[i].segments);
     }
-    keys_free(&task->bounds);
+    bounds_free(&task->bounds);
     free(task->inputs);
     free(task->range.pipe);
     free(task->range.path);
@@ -142,7 +142,7 @@ shoal_status task_encode(const struct task *task, char **json, struct shoal_erro
                   "memory_bytes", (json_int_t)task->memory_bytes, "compress",
                   task->compress, "partitions", (json_int_t)task->partitions, "scatter",
                   (int)task->scatter, "ordered", task->ordered, "bounds",
-                  keys_to_json(&task->bounds), "copy_options", task->copy_options,
+                  bounds_to_json(&task->bounds), "copy_options", task->copy_options,
                   "copy_file", task->copy_file, "copy_counts", task->copy_counts,
                   "copy_statistics", task->copy_statistics, "range",
                   range_to_json(&task->range), "rejects", task->rejects),
@@ -215,12 +215,8 @@ shoal_status task_decode(const char *json, size_t size, struct task **out,
     if (status == SHOAL_OK)
         status = json_get_count(root, "scatter", BLOCK_SAMPLE, &scatter, err);
     if (status == SHOAL_OK)
-        status = keys_from_json(json_object_get(root, "bounds"), &task->bounds, err);
-    if (status == SHOAL_OK && task->bounds.count >= partitions + (partitions == 0)) {
-        status =
-            shoal_fail(err, SHOAL_CORRUPT, "a task has %zu bounds for %llu partitions",
-                       task->bounds.count, (unsigned long long)partitions);
-    }
+        status = bounds_from_json(json_object_get(root, "bounds"), partitions,
+                                  &task->bounds, err);
     if (status == SHOAL_OK) status = json_get_string(root, "sql", &task->sql, err);
     if (status == SHOAL_OK) status = json_get_string(root, "output", &task->output, err);
     if (status == SHOAL_OK) status = decode_storage(root, task, err);

@@ -10,7 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "base/keys.h"
+#include "base/bounds.h"
 #include "base/sizes.h"
 #include "base/sketch.h"
 #include "base/status.h"
@@ -50,7 +50,7 @@ struct task {
     bool compress;          // what goes to disk
     uint32_t partitions;    // 1: not partitioned
     enum block_scatter scatter;  // what the SELECT's first column is
-    struct keys bounds;          // of BLOCK_RANGE
+    struct bounds bounds;        // of BLOCK_RANGE
     bool ordered;                // the output is one file, in the SELECT's order
     char *copy_options;  // of a COPY that writes the rows to files for good; NULL: blocks
     char *copy_file;     // its file in the folder that is the output; NULL: DuckDB names

@@ -46,5 +46,55 @@ in_parts() {
     grep -q 'RangeExchange keys=\[k ASC' "$work/plan"
 }
 check "explain shows the RangeExchange" in_parts
+text_in_parts() {
+    "$SHOAL" explain --init "$work/init.sql" "SELECT id FROM t ORDER BY s DESC, id" \
+        --sort-rows 0 | grep -q 'RangeExchange keys=\[s COLLATE C DESC'
+}
+check "text is sorted in parts" text_in_parts
+with_a_collation() {
+    ! "$SHOAL" explain --init "$work/init.sql" "SELECT s COLLATE NOCASE AS c FROM t ORDER BY c" \
+        --sort-rows 0 | grep -q RangeExchange
+}
+check "text with a collation is not" with_a_collation
+
+# Keys of many rows: parts stay even, and in order. Each part is a file here.
+"$SHOAL" sql "COPY (SELECT i AS id, i * 7919 % 10007 AS k,
+    CASE WHEN i % 2 > 0 THEN 7 ELSE k END AS half, CASE WHEN i % 10 > 0 THEN 7 ELSE k END AS most,
+    1 AS one, CASE WHEN i % 5 > 2 THEN NULL ELSE k END AS nulls,
+    CASE i % 20 WHEN 0 THEN k WHEN 1 THEN 9 WHEN 2 THEN 9 ELSE i % 3 + 5000 END AS few,
+    CASE WHEN i % 2 > 0 THEN repeat('x', 3000) ELSE repeat('y', 200) || k END AS long
+    FROM range(60000) r(i)) TO '$work/skew.parquet' (ROW_GROUP_SIZE 10000)" >"$work/out"
+# even_parts KEYS FILES: the largest of the files has at most 1.3 times its share of the rows.
+even_parts() {
+    local keys=$1 files=$2
+    rm -rf "$work/parts"
+    "$SHOAL" sql "COPY (SELECT * FROM '$work/skew.parquet' ORDER BY $keys) TO '$work/parts'
+        (FORMAT parquet, PER_THREAD_OUTPUT)" --sort-rows 0 --workers 2 --threads 2 \
+        --partitions "$files" "${spools[@]}" >"$work/out" || return 1
+    "$SHOAL" sql --format csv >"$work/uneven" "
+        WITH f AS (SELECT filename, count(*) AS n FROM read_parquet('$work/parts/*', filename = true)
+            GROUP BY ALL)
+        SELECT sum(n), count(*), max(n) * $files <= 1.3 * sum(n) FROM f"
+    [ "$(tail -n 1 "$work/uneven")" = "60000,$files,true" ] || {
+        cat "$work/uneven"
+        return 1
+    }
+    "$SHOAL" sql --format csv "SELECT id FROM '$work/skew.parquet' ORDER BY ALL" >"$work/ids"
+    "$SHOAL" sql --format csv "SELECT id FROM '$work/parts/*.parquet' ORDER BY ALL" | cmp - "$work/ids"
+}
+# The keys of the sorted rows, in order; no row is there twice.
+same_keys() {
+    local keys=$1 columns=${1// NULLS FIRST/} query
+    query="SELECT ${columns// DESC/} FROM '$work/skew.parquet' ORDER BY $keys"
+    "$SHOAL" sql --format csv "$query" >"$work/expected"
+    "$SHOAL" sql --format csv "$query" --sort-rows 0 --workers 2 --partitions 7 "${spools[@]}" |
+        cmp - "$work/expected"
+}
+for keys in half most one nulls 'nulls DESC NULLS FIRST' few long 'one, half DESC' 'half, most, one' \
+    'long DESC, few' 'id'; do
+    check "parts of $keys are even" even_parts "$keys" 8
+    check "parts of $keys are even, three of them" even_parts "$keys" 3
+    check "$keys in order" same_keys "$keys"
+done
 check "nothing is left" nothing_left
 finish

@@ -340,6 +340,76 @@ static void frequent_keys_are_known(void **state) {
     grant = 0;
 }
 
+// A key that is there twice, or begins as another, is not cut so that it can't be told.
+static void samples_tell_long_keys_apart(void **state) {
+    (void)state;
+    struct shoal_error err;
+    struct block_output output;
+    assert_int_equal(
+        write_blocks("SELECT (CASE WHEN i % 3 = 0 THEN repeat('x', 1000) WHEN i % 3 = 1 "
+                     "THEN repeat('y', 500) || i ELSE i || repeat('z', 5000) END)::BLOB, "
+                     "i FROM range(900) r(i)",
+                     1, BLOCK_SAMPLE, false, &output, &err),
+        SHOAL_OK);
+    const struct keys *sample = &output.files[0].sample;
+    size_t whole = 0, apart = 0, cut = 0;
+    assert_int_equal(sample->count, 900);
+    for (size_t k = 0; k < sample->count; k++) {
+        const struct key *key = &sample->list[k];
+        if (key->data[0] == 'x') {
+            whole += key->size == 1000;
+        } else if (key->data[0] == 'y') {
+            bool same = k > 0 && key_compare(key, &sample->list[k - 1]) == 0;
+            apart += !same && key->size > 500;
+        } else {
+            cut += key->size == 128;
+        }
+    }
+    assert_int_equal(whole, 300);
+    assert_int_equal(apart, 300);
+    assert_int_equal(cut, 300);
+    remove_blocks(&output);
+}
+
+// Rows of one key go to all parts that it fills, of each writer and also where rows are
+// staged.
+static void rows_of_one_key_fill_many_partitions(void **state) {
+    (void)state;
+    struct shoal_error err;
+    struct key keys[] = {{(uint8_t *)"a", 1}, {(uint8_t *)"b", 1}, {(uint8_t *)"c", 1}};
+    static const uint32_t counts[] = {4, 40};
+    for (int c = 0; c < 2; c++) {
+        struct weighted_key samples[] = {{&keys[0], 1}, {&keys[1], 2}, {&keys[2], 1}};
+        struct block_output output;
+        struct text target = {0};
+        struct text sql = {0};
+        struct bounds bounds;
+        uint64_t rows[40] = {0};
+        assert_true(bounds_cut(samples, 3, counts[c], &bounds));
+        text_printf(&target, "%s/range%d", folder, c);
+        assert_int_equal(
+            block_bind_output(target.data, NULL, counts[c], BLOCK_RANGE, &bounds, &err),
+            SHOAL_OK);
+        text_printf(&sql,
+                    "COPY (SELECT (['a', 'b', 'b', 'c'])[i %% 4 + 1]::BLOB, i FROM "
+                    "range(400000) r(i)) TO '%s' (FORMAT shoal, PER_THREAD_OUTPUT true)",
+                    target.data);
+        run(sql.data);
+        block_take_output(target.data, &output);
+        for (size_t f = 0; f < output.count; f++) {
+            for (uint32_t p = 0; p < counts[c]; p++) rows[p] += output.files[f].rows[p];
+        }
+        for (uint32_t p = 0; p < counts[c]; p++) {
+            uint64_t even = 400000 / counts[c];
+            assert_in_range(rows[p], even - 100, even + 100);
+        }
+        remove_blocks(&output);
+        bounds_free(&bounds);
+        text_free(&target);
+        text_free(&sql);
+    }
+}
+
 static void expect_error(const char *sql, const char *part) {
     struct shoal_error err;
     assert_int_equal(duck_run(conn, sql, &err), SHOAL_CORRUPT);
@@ -598,6 +668,8 @@ int main(void) {
         cmocka_unit_test(blocks_fill_memory_first),
         cmocka_unit_test(a_sample_knows_its_rows),
         cmocka_unit_test(frequent_keys_are_known),
+        cmocka_unit_test(samples_tell_long_keys_apart),
+        cmocka_unit_test(rows_of_one_key_fill_many_partitions),
         cmocka_unit_test(damage_is_found),
         cmocka_unit_test(only_blocks_on_disk_are_compressed),
         cmocka_unit_test(damage_of_compressed_blocks_is_found),

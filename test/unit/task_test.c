@@ -108,11 +108,13 @@ static void refused(const char *segments) {
     char json[512];
     struct shoal_error err;
     struct task *task = NULL;
-    (void)snprintf(json, sizeof json,
-                   "{\"task\": 1, \"attempt\": 0, \"stage\": 0, \"sql\": \"\", "
-                   "\"output\": \"\", \"partitions\": 1, \"scatter\": 0, \"bounds\": [], "
-                   "\"inputs\": [{\"segments\": %s}]}",
-                   segments);
+    (void)snprintf(
+        json, sizeof json,
+        "{\"task\": 1, \"attempt\": 0, \"stage\": 0, \"sql\": \"\", "
+        "\"output\": \"\", \"partitions\": 1, \"scatter\": 0, \"bounds\": {\"keys\": [], "
+        "\"spans\": []}, "
+        "\"inputs\": [{\"segments\": %s}]}",
+        segments);
     if (task_decode(json, strlen(json), &task, &err) != SHOAL_CORRUPT)
         fail_msg("%s was taken", segments);
     if (strstr(err.message, "segment") == NULL) fail_msg("%s", err.message);

@@ -1,0 +1,152 @@
+#include "base/bounds.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/json.h"
+
+#define SPREAD_LEAST 0.1    // of a part: the rows of a key that is less go to one
+#define GOLDEN 2654435769u  // 2^32 divided by the golden ratio
+
+static int by_key(const void *a, const void *b) {
+    return key_compare(((const struct weighted_key *)a)->key,
+                       ((const struct weighted_key *)b)->key);
+}
+
+static bool add(struct bounds *bounds, const struct key *key,
+                const struct key_span *span) {
+    size_t count = bounds->keys.count;
+    struct key_span *grown = realloc(bounds->spans, (count + 1) * sizeof *grown);
+    if (grown == NULL) return false;
+    bounds->spans = grown;
+    grown[count] = *span;
+    return keys_add(&bounds->keys, key->data, key->size);
+}
+
+bool bounds_cut(struct weighted_key *samples, size_t count, uint32_t parts,
+                struct bounds *bounds) {
+    double total = 0, passed = 0;
+    uint32_t cuts = 0;
+    *bounds = (struct bounds){0};
+    if (count > 0) qsort(samples, count, sizeof *samples, by_key);
+    for (size_t i = 0; i < count; i++) total += samples[i].weight;
+    for (size_t i = 0; i < count && cuts + 1 < parts;) {
+        const struct key *key = samples[i].key;
+        struct key_span span = {.from = passed / total * parts};
+        for (; i < count && key_compare(samples[i].key, key) == 0; i++)
+            passed += samples[i].weight;
+        span.to = passed / total * parts;
+        while (cuts + 1 < parts && span.to > cuts + 1) cuts++;
+        if (cuts ==
+            (bounds->keys.count ? bounds->spans[bounds->keys.count - 1].above : 0))
+            continue;
+        span.above = cuts;
+        if (span.to - span.from < SPREAD_LEAST) span.from = span.to = cuts;
+        if (!add(bounds, key, &span)) {
+            bounds_free(bounds);
+            return false;
+        }
+    }
+    return true;
+}
+
+bool bounds_copy(struct bounds *to, const struct bounds *from) {
+    *to = (struct bounds){0};
+    for (size_t i = 0; i < from->keys.count; i++) {
+        if (add(to, &from->keys.list[i], &from->spans[i])) continue;
+        bounds_free(to);
+        return false;
+    }
+    return true;
+}
+
+void bounds_free(struct bounds *bounds) {
+    keys_free(&bounds->keys);
+    free(bounds->spans);
+    *bounds = (struct bounds){0};
+}
+
+json_t *bounds_to_json(const struct bounds *bounds) {
+    json_t *spans = json_array();
+    for (size_t i = 0; i < bounds->keys.count; i++) {
+        const struct key_span *span = &bounds->spans[i];
+        json_array_append_new(
+            spans, json_pack("[f,f,I]", span->from, span->to, (json_int_t)span->above));
+    }
+    return json_pack("{s:o, s:o}", "keys", keys_to_json(&bounds->keys), "spans", spans);
+}
+
+// Parts are in order if a key's rows lie behind what is below it, and not behind what is
+// above.
+static bool is_span(const struct key_span *span, json_int_t above, uint32_t before,
+                    uint64_t parts) {
+    return above > before && (uint64_t)above < parts && span->from >= before &&
+           span->from <= span->to && span->to <= (double)parts + 1;
+}
+
+shoal_status bounds_from_json(const json_t *json, uint64_t parts, struct bounds *bounds,
+                              struct shoal_error *err) {
+    const json_t *spans = json_object_get(json, "spans");
+    shoal_status status =
+        keys_from_json(json_object_get(json, "keys"), &bounds->keys, err);
+    if (status != SHOAL_OK) return status;
+    size_t count = bounds->keys.count;
+    if (!json_is_array(spans) || json_array_size(spans) != count)
+        return shoal_fail(err, SHOAL_CORRUPT, "%zu bounds have no spans", count);
+    bounds->spans = calloc(count + 1, sizeof *bounds->spans);
+    if (bounds->spans == NULL) return shoal_no_memory(err);
+    for (size_t i = 0; i < count; i++) {
+        const json_t *item = json_array_get(spans, i);
+        json_int_t above = json_integer_value(json_array_get(item, 2));
+        struct key_span *span = &bounds->spans[i];
+        span->from = json_number_value(json_array_get(item, 0));
+        span->to = json_number_value(json_array_get(item, 1));
+        bool ok =
+            is_span(span, above, i == 0 ? 0 : bounds->spans[i - 1].above, parts) &&
+            (i == 0 || key_compare(&bounds->keys.list[i - 1], &bounds->keys.list[i]) < 0);
+        if (!ok)
+            return shoal_fail(err, SHOAL_CORRUPT, "bound %zu is none of %llu parts", i,
+                              (unsigned long long)parts);
+        span->above = (uint32_t)above;
+    }
+    return SHOAL_OK;
+}
+
+bool placer_make(struct placer *placer, const struct bounds *bounds, uint64_t seed) {
+    size_t count = bounds->keys.count;
+    bool spreads = false;
+    *placer = (struct placer){.bounds = bounds};
+    placer->above = calloc(count + 1, sizeof *placer->above);
+    bool ok = placer->above != NULL && key_index_make(&placer->index, &bounds->keys);
+    for (size_t i = 0; ok && i < count; i++) {
+        placer->above[i + 1] = bounds->spans[i].above;
+        spreads = spreads || bounds->spans[i].to > bounds->spans[i].from;
+    }
+    if (ok && spreads) {
+        placer->places = calloc(count, sizeof *placer->places);
+        ok = placer->places != NULL;
+        for (size_t i = 0; ok && i < count; i++) placer->places[i] = (uint32_t)seed;
+    }
+    if (!ok) placer_free(placer);
+    return ok;
+}
+
+uint32_t placer_part(struct placer *placer, const uint8_t *data, size_t size) {
+    size_t below = key_index_at_or_below(&placer->index, data, size);
+    if (placer->places == NULL || below == 0) return placer->above[below];
+    const struct key_span *span = &placer->bounds->spans[below - 1];
+    const struct key *key = &placer->bounds->keys.list[below - 1];
+    bool spread = span->to > span->from && key->size == size &&
+                  (size == 0 || memcmp(key->data, data, size) == 0);
+    if (!spread) return span->above;
+    uint32_t place = placer->places[below - 1] += GOLDEN;
+    double part = span->from + (span->to - span->from) * (place * 0x1p-32);
+    return part < span->above ? (uint32_t)part : span->above;
+}
+
+void placer_free(struct placer *placer) {
+    key_index_free(&placer->index);
+    free(placer->above);
+    free(placer->places);
+    *placer = (struct placer){0};
+}
