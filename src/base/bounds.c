@@ -5,7 +5,6 @@
 
 #include "base/json.h"
 
-#define SPREAD_LEAST 0.1    // of a part: the rows of a key that is less go to one
 #define GOLDEN 2654435769u  // 2^32 divided by the golden ratio
 
 static int by_key(const void *a, const void *b) {
@@ -24,7 +23,7 @@ static bool add(struct bounds *bounds, const struct key *key,
 }
 
 bool bounds_cut(struct weighted_key *samples, size_t count, uint32_t parts,
-                struct bounds *bounds) {
+                double spread_share, struct bounds *bounds) {
     double total = 0, passed = 0;
     uint32_t cuts = 0;
     *bounds = (struct bounds){0};
@@ -41,7 +40,7 @@ bool bounds_cut(struct weighted_key *samples, size_t count, uint32_t parts,
             (bounds->keys.count ? bounds->spans[bounds->keys.count - 1].above : 0))
             continue;
         span.above = cuts;
-        if (span.to - span.from < SPREAD_LEAST) span.from = span.to = cuts;
+        if (span.to - span.from < spread_share) span.from = span.to = cuts;
         if (!add(bounds, key, &span)) {
             bounds_free(bounds);
             return false;

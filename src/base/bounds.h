@@ -32,9 +32,11 @@ struct weighted_key {
     double weight;
 };
 
-// Cuts the samples, which it sorts, into parts of equal weight. False: out of memory.
+// Cuts the samples, which it sorts, into parts of equal weight. A key of less than this
+// share of a part's rows is not spread: they go to one part. False: out of memory.
+#define SPREAD_SHARE 0.1
 bool bounds_cut(struct weighted_key *samples, size_t count, uint32_t parts,
-                struct bounds *bounds);
+                double spread_share, struct bounds *bounds);
 bool bounds_copy(struct bounds *to, const struct bounds *from);
 void bounds_free(struct bounds *bounds);
 

@@ -34,6 +34,11 @@ void duck_disconnect(struct duck_conn *conn);
 void duck_interrupt(struct duck_conn *conn);
 const char *duck_version(void);
 
+// A global setting of text, for SET GLOBAL "name" and current_setting('name').
+shoal_status duck_register_setting(struct duck_conn *conn, const char *name,
+                                   const char *value, const char *description,
+                                   struct shoal_error *err);
+
 // Runs every statement in sql, dropping results. DuckDB's message (with LINE n: ... ^) is
 // passed on in err as SHOAL_USER; an interrupted statement gives SHOAL_CANCELLED; out of
 // memory or disk SHOAL_IO/SHOAL_NOMEM.

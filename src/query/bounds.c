@@ -1,4 +1,5 @@
 // The bounds of a RANGE exchange, from the samples of the exchange before it.
+#include <float.h>
 #include <stdlib.h>
 
 #include "query/run.h"
@@ -21,6 +22,7 @@ shoal_status run_find_bounds(struct run *run, uint32_t stage, struct shoal_error
     struct stage_run *to = &run->runs[stage];
     uint32_t exchange = run->stages->stages[stage].exchange;
     uint32_t sampled = run->stages->exchanges[exchange].bounds_from;
+    enum adapt_skew skew = run->session->options.skew;
     size_t count = 0;
     bool ok = true;
     struct weighted_key *samples = NULL;
@@ -30,8 +32,9 @@ shoal_status run_find_bounds(struct run *run, uint32_t stage, struct shoal_error
         for (size_t f = 0; ok && f < run->runs[s].file_count; f++)
             ok = add_samples(&run->runs[s].files[f], &samples, &count);
     }
+    double share = skew == ADAPT_OFF ? DBL_MAX : skew == ADAPT_ALWAYS ? 0 : SPREAD_SHARE;
     to->bounded =
-        ok && bounds_cut(samples, count, run->partitions[exchange], &to->bounds);
+        ok && bounds_cut(samples, count, run->partitions[exchange], share, &to->bounds);
     free(samples);
     return to->bounded ? SHOAL_OK : shoal_no_memory(err);
 }

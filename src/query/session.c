@@ -9,6 +9,7 @@
 #include "plan/limits.h"
 #include "query/memory_tier.h"
 #include "query/session.h"
+#include "query/settings.h"
 
 static shoal_status run_init(struct session *session, struct shoal_error *err) {
     char **statements = NULL;
@@ -16,7 +17,9 @@ static shoal_status run_init(struct session *session, struct shoal_error *err) {
     shoal_status status = duck_split(session->options.init_sql, &statements, &count, err);
     for (size_t i = 0; status == SHOAL_OK && i < count; i++) {
         char *rewritten = NULL;
-        status = delta_rewrite(session->conn, statements[i], &rewritten, err);
+        status = settings_change(session, statements[i], &rewritten, err);
+        if (status == SHOAL_OK && rewritten == NULL)
+            status = delta_rewrite(session->conn, statements[i], &rewritten, err);
         if (status == SHOAL_OK)
             status = duck_run(session->conn, rewritten ? rewritten : statements[i], err);
         free(rewritten);
@@ -118,6 +121,7 @@ shoal_status session_open(const struct session_options *options, struct session 
     if (status == SHOAL_OK && distributed) {
         status = duck_run(session->conn, "SET parquet_metadata_cache=true", err);
     }
+    if (status == SHOAL_OK) status = settings_register(session, err);
     // Before any statement: what is registered in a transaction goes when it rolls back.
     if (status == SHOAL_OK) status = duck_register_rows(session->conn, err);
     if (status == SHOAL_OK && distributed) status = block_register(session->conn, err);

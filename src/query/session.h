@@ -24,6 +24,7 @@ enum database { DATABASE_NONE, DATABASE_MISSING, DATABASE_READ, DATABASE_WRITE }
 
 struct session {
     struct session_options options;
+    struct session_options initial;  // as the session began: what RESET goes back to
     struct duck *duck;
     struct duck_conn *conn;
     struct engine *engine;   // NULL until a query needs it, and again after a failure

@@ -11,6 +11,7 @@
 #include "plan/limits.h"
 #include "query/delta_sink.h"
 #include "query/session.h"
+#include "query/settings.h"
 #include "task/rejects.h"
 
 static bool nested_pivot(const struct shoal_error *err) {
@@ -273,6 +274,12 @@ shoal_status session_rows(struct session *session, const char *sql,
     char *own = NULL;
     *result = NULL;
     shoal_status status = limits_balanced(sql, err);
+    if (status == SHOAL_OK) status = settings_change(session, sql, &own, err);
+    if (status == SHOAL_OK && own != NULL) {
+        status = duck_query_batches(session->conn, own, result, err);
+        free(own);
+        return status;
+    }
     if (status == SHOAL_OK) status = database_enter(session, sql, &own, err);
     if (status != SHOAL_OK) return status;
     if (own != NULL) sql = own;

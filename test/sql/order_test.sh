@@ -70,7 +70,7 @@ even_parts() {
     rm -rf "$work/parts"
     "$SHOAL" sql "COPY (SELECT * FROM '$work/skew.parquet' ORDER BY $keys) TO '$work/parts'
         (FORMAT parquet, PER_THREAD_OUTPUT)" --sort-rows 0 --workers 2 --threads 2 \
-        --partitions "$files" "${spools[@]}" >"$work/out" || return 1
+        --partitions "$files" "${spools[@]}" "${@:3}" >"$work/out" || return 1
     "$SHOAL" sql --format csv >"$work/uneven" "
         WITH f AS (SELECT filename, count(*) AS n FROM read_parquet('$work/parts/*', filename = true)
             GROUP BY ALL)
@@ -79,9 +79,9 @@ even_parts() {
         cat "$work/uneven"
         return 1
     }
-    "$SHOAL" sql --format csv "SELECT id FROM '$work/skew.parquet' ORDER BY ALL" >"$work/ids"
     "$SHOAL" sql --format csv "SELECT id FROM '$work/parts/*.parquet' ORDER BY ALL" | cmp - "$work/ids"
 }
+"$SHOAL" sql --format csv "SELECT id FROM '$work/skew.parquet' ORDER BY ALL" >"$work/ids"
 # The keys of the sorted rows, in order; no row is there twice.
 same_keys() {
     local keys=$1 columns=${1// NULLS FIRST/} query
@@ -90,11 +90,24 @@ same_keys() {
     "$SHOAL" sql --format csv "$query" --sort-rows 0 --workers 2 --partitions 7 "${spools[@]}" |
         cmp - "$work/expected"
 }
-for keys in half most one nulls 'nulls DESC NULLS FIRST' few long 'one, half DESC' 'half, most, one' \
-    'long DESC, few' 'id'; do
+for keys in half most one nulls 'nulls DESC NULLS FIRST' few long 'one, half DESC' id; do
     check "parts of $keys are even" even_parts "$keys" 8
-    check "parts of $keys are even, three of them" even_parts "$keys" 3
     check "$keys in order" same_keys "$keys"
 done
+check "three parts" even_parts half 3
+check "with decisions for tests" even_parts half 8 --skew always
+largest_part() {
+    rm -rf "$work/parts"
+    "$SHOAL" sql "${1:+$1;} COPY (SELECT * FROM '$work/skew.parquet' ORDER BY half) TO '$work/parts'
+        (FORMAT parquet, PER_THREAD_OUTPUT)" --sort-rows 0 --workers 2 --partitions 8 \
+        "${spools[@]}" "${@:2}" >"$work/out" || return 1
+    "$SHOAL" sql --format csv "SELECT max(n) > 30000 FROM (SELECT count(*) AS n
+        FROM read_parquet('$work/parts/*.parquet', filename = true) GROUP BY filename)" | tail -n 1
+}
+not_spread() { [ "$(largest_part "$@")" = true ]; }
+spread() { [ "$(largest_part "$@")" = false ]; }
+check "all rows of a key meet with SET shoal.skew = off" not_spread "SET shoal.skew = off"
+check "and with --skew off" not_spread "" --skew off
+check "not after RESET" spread "SET shoal.skew = off; RESET shoal.skew"
 check "nothing is left" nothing_left
 finish

@@ -57,4 +57,30 @@ views_beside_db() {
         "${spools[@]}" | diff "$work/expected" -
 }
 check "views beside --db" views_beside_db
+
+# shoal's own settings: set, asked for, reset, and refused by name.
+skew() {
+    "$SHOAL" sql --format csv "${@:2}" >"$work/actual" && [ "$(grep -vc skew "$work/actual")" -gt 0 ] &&
+        [ "$(grep -v skew "$work/actual" | tr '\n' ' ')" = "$1 " ]
+}
+now="SELECT current_setting('shoal.skew') AS skew"
+check "skew is auto" skew auto "$now"
+check "SET shoal.skew" skew "off auto off auto off auto off" "SET shoal.skew = 'off'; $now;
+    SET shoal.skew TO AUTO; $now; set session Shoal.SKEW=off; $now; RESET shoal.skew; $now;
+    SET GLOBAL \"shoal.skew\" = \"off\"; $now; SET shoal.skew = DEFAULT; $now;
+    SET /* here */ shoal . skew = off -- there
+    ; $now"
+check "--skew is what RESET goes back to" skew "off auto off" \
+    "$now; SET shoal.skew = auto; $now; RESET shoal.skew; $now" --skew off --workers 2
+echo "SET shoal.skew = off" >"$work/init.sql"
+check "SET shoal.skew in --init" skew off "$now" --init "$work/init.sql"
+check "it is among the settings" skew off \
+    "SET shoal.skew = off; SELECT value AS skew FROM duckdb_settings() WHERE name = 'shoal.skew'"
+check "another value" fails 1 "SET shoal.skew = on: choose auto or off" sql "SET shoal.skew = on"
+check "no value" fails 1 "choose auto or off" sql "SET shoal.skew"
+check "two values" fails 1 "choose auto or off" sql "SET shoal.skew = off auto"
+check "another setting" fails 1 "shoal.fast is no setting; those of shoal are: shoal.skew (auto or off)" \
+    sql "SET shoal.fast = 1"
+check "another is reset" fails 1 "shoal.skew (auto or off)" sql 'RESET "shoal.fast"'
+check "another value of --skew" fails 2 "--skew takes auto or off" sql "SELECT 1" --skew on
 finish

@@ -385,7 +385,7 @@ static void rows_of_one_key_fill_many_partitions(void **state) {
         struct text sql = {0};
         struct bounds bounds;
         uint64_t rows[40] = {0};
-        assert_true(bounds_cut(samples, 3, counts[c], &bounds));
+        assert_true(bounds_cut(samples, 3, counts[c], SPREAD_SHARE, &bounds));
         text_printf(&target, "%s/range%d", folder, c);
         assert_int_equal(
             block_bind_output(target.data, NULL, counts[c], BLOCK_RANGE, &bounds, &err),

@@ -41,7 +41,7 @@ static void cut(const struct keys_of *of, uint32_t parts, struct bounds *bounds)
         samples[count++] =
             (struct weighted_key){&of->keys.list[k], (double)of->rows[k] / 2};
     }
-    assert_true(bounds_cut(samples, count, parts, bounds));
+    assert_true(bounds_cut(samples, count, parts, SPREAD_SHARE, bounds));
     assert_true(bounds->keys.count < parts);
 }
 
@@ -138,7 +138,7 @@ static void all_rows_equal(void **state) {
         assert_true(uneven(&of, parts, 4) < 1.05);
     of.rows[0] = 0;
     struct bounds bounds;
-    assert_true(bounds_cut(NULL, 0, 7, &bounds));
+    assert_true(bounds_cut(NULL, 0, 7, SPREAD_SHARE, &bounds));
     assert_int_equal(bounds.keys.count, 0);
     keys_free(&of.keys);
 }
@@ -170,7 +170,7 @@ static void a_longer_key_is_above(void **state) {
     struct weighted_key sample = {&key, 100};
     struct bounds bounds;
     struct placer placer;
-    assert_true(bounds_cut(&sample, 1, 5, &bounds));
+    assert_true(bounds_cut(&sample, 1, 5, SPREAD_SHARE, &bounds));
     assert_true(placer_make(&placer, &bounds, 7));
     bool seen[5] = {false};
     for (int i = 0; i < 100; i++) {
@@ -179,6 +179,25 @@ static void a_longer_key_is_above(void **state) {
         seen[placer_part(&placer, key.data, key.size)] = true;
     }
     for (int p = 0; p < 5; p++) assert_true(seen[p]);
+    placer_free(&placer);
+    bounds_free(&bounds);
+}
+
+// With skew off all rows of a key meet.
+static void nothing_is_spread_if_not_asked(void **state) {
+    (void)state;
+    struct key keys[] = {{(uint8_t *)"a", 1}, {(uint8_t *)"b", 1}};
+    struct weighted_key samples[] = {{&keys[0], 10}, {&keys[1], 90}};
+    struct bounds bounds;
+    struct placer placer;
+    assert_true(bounds_cut(samples, 2, 5, 1e9, &bounds));
+    assert_int_equal(bounds.keys.count, 1);
+    assert_true(placer_make(&placer, &bounds, 7));
+    assert_null(placer.places);
+    for (int i = 0; i < 100; i++) {
+        assert_int_equal(placer_part(&placer, keys[0].data, 1), 0);
+        assert_int_equal(placer_part(&placer, keys[1].data, 1), 4);
+    }
     placer_free(&placer);
     bounds_free(&bounds);
 }
@@ -245,6 +264,7 @@ int main(void) {
         cmocka_unit_test(all_rows_equal),
         cmocka_unit_test(light_keys_are_not_spread),
         cmocka_unit_test(a_longer_key_is_above),
+        cmocka_unit_test(nothing_is_spread_if_not_asked),
         cmocka_unit_test(they_come_back_from_json),
         cmocka_unit_test(what_are_no_bounds_is_refused),
     };

@@ -1,0 +1,16 @@
+// Settings of shoal's own, which statements change: SET shoal.skew = 'off'. DuckDB keeps
+// their values too, so that current_setting('shoal.skew') gives them.
+#ifndef SHOAL_QUERY_SETTINGS_H
+#define SHOAL_QUERY_SETTINGS_H
+
+#include "query/session.h"
+
+// Once for a session, before any statement.
+shoal_status settings_register(struct session *session, struct shoal_error *err);
+// SET shoal.x = v, RESET shoal.x: it is done, and *own is what DuckDB is to run instead,
+// freed by the caller. *own NULL: the statement is something else. SHOAL_USER: there is
+// no such setting, or it has no such value.
+shoal_status settings_change(struct session *session, const char *sql, char **own,
+                             struct shoal_error *err);
+
+#endif
