@@ -494,6 +494,8 @@ void stages_free(struct stages *stages) {
     }
     for (size_t i = 0; i < stages->note_count; i++) free(stages->notes[i]);
     free(stages->notes);
+    for (size_t i = 0; i < stages->warning_count; i++) free(stages->warnings[i]);
+    free(stages->warnings);
     free(stages->target);
     free(stages->exchanges);
     free(stages->stages);

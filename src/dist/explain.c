@@ -129,6 +129,9 @@ void stages_explain(const struct stages *stages, const struct stage_stats *stats
     for (size_t i = 0; i < stages->note_count; i++) {
         text_printf(out, "Note: %s\n", stages->notes[i]);
     }
+    for (size_t i = 0; i < stages->warning_count; i++) {
+        text_printf(out, "Warning: %s\n", stages->warnings[i]);
+    }
 }
 
 shoal_status stages_explain_json(const struct stages *stages,
@@ -187,8 +190,13 @@ shoal_status stages_explain_json(const struct stages *stages,
     for (size_t i = 0; i < stages->note_count; i++) {
         json_array_append_new(notes, json_string(stages->notes[i]));
     }
-    json_t *root = json_pack("{s:o, s:o, s:f}", "stages", list, "notes", notes,
-                             "planning_ms", stages->plan_seconds * 1000);
+    json_t *warnings = json_array();
+    for (size_t i = 0; i < stages->warning_count; i++) {
+        json_array_append_new(warnings, json_string(stages->warnings[i]));
+    }
+    json_t *root =
+        json_pack("{s:o, s:o, s:o, s:f}", "stages", list, "notes", notes, "warnings",
+                  warnings, "planning_ms", stages->plan_seconds * 1000);
     if (stages->target != NULL)
         json_object_set_new(root, "target", json_string(stages->target));
     *json = root ? json_dumps(root, JSON_INDENT(2)) : NULL;

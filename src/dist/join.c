@@ -18,6 +18,8 @@ struct join {
     json_t *key_types;               // of their comparisons
     bool null_safe;                  // all conjuncts are IS NOT DISTINCT FROM
     bool keeps_left, keeps_right;    // the preserved side
+    json_t *left_scans,
+        *right_scans;  // what hints know the sides by; NULL: there are none
 };
 
 struct alias_check {
@@ -208,13 +210,53 @@ static bool small(struct planner *planner, const struct join *join, bool left) {
                           left ? join->right : join->left);
 }
 
-static void note_broadcast(struct planner *planner, const struct join *join,
-                           const char *side, const struct fragment *sent,
-                           const struct fragment *other, bool can_hash) {
+static void note_broadcast(struct planner *planner, const struct join *join, bool left,
+                           bool can_hash) {
+    const struct fragment *sent = left ? join->left : join->right;
+    const struct fragment *other = left ? join->right : join->left;
+    const char *hint =
+        hint_asks(planner, HINT_BROADCAST, left ? join->left_scans : join->right_scans);
     planner_note(
-        planner, "%s JOIN broadcasts its %s side: about %llu rows against %llu%s",
-        join->type, side, (unsigned long long)sent->rows, (unsigned long long)other->rows,
-        can_hash ? "" : ", and no key to shuffle by");
+        planner, "%s JOIN broadcasts its %s side: about %llu rows against %llu%s%s%s",
+        join->type, left ? "left" : "right", (unsigned long long)sent->rows,
+        (unsigned long long)other->rows, can_hash ? "" : ", and no key to shuffle by",
+        hint ? ", by the hint " : "", hint ? hint : "");
+}
+
+static const char *asked_side(struct planner *planner, const struct join *join,
+                              enum hint_kind kind, bool left) {
+    return hint_asks(planner, kind, left ? join->left_scans : join->right_scans);
+}
+
+static void answer(struct planner *planner, const struct join *join, enum hint_kind kind,
+                   bool left, const char *why_not) {
+    hint_answer(planner, kind, left ? join->left_scans : join->right_scans, why_not);
+}
+
+// A side is in every task, wherever it came from.
+static struct fragment *joined_to(struct planner *planner, struct join *join, bool left) {
+    static const char other[] = "the other side of its join is in every task";
+    const struct fragment *stays = left ? join->right : join->left;
+    answer(planner, join, HINT_BROADCAST, !left, other);
+    answer(planner, join, HINT_BROADCAST, left, NULL);
+    for (int side = 0; side < 2; side++)
+        answer(planner, join, HINT_SHUFFLE, side == 0,
+               "one side is small, or there is no key to shuffle by");
+    return joined(planner, join, stays->dist, stays->key_sets);
+}
+
+// Nothing of the join is broadcast.
+static struct fragment *not_sent(struct planner *planner, struct join *join,
+                                 struct fragment *out) {
+    const char *why =
+        "that side's rows are kept if they match nothing, and so each must "
+        "be in one task";
+    if (out != NULL && out->dist == DIST_SINGLE) why = "its join runs in one place";
+    for (int side = 0; side < 2; side++) {
+        answer(planner, join, HINT_BROADCAST, side == 0, why);
+        answer(planner, join, HINT_SHUFFLE, side == 0, NULL);
+    }
+    return out;
 }
 
 // It stays where the rows are.
@@ -286,6 +328,8 @@ struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) 
     if (json_array_size(json_object_get(item, "using_columns")) > 0) {
         return refuse(planner, "JOIN USING is not planned yet");
     }
+    join.left_scans = hint_scans(planner, json_object_get(item, "left"), ctes);
+    join.right_scans = hint_scans(planner, json_object_get(item, "right"), ctes);
     join.left = plan_from(planner, json_object_get(item, "left"), ctes);
     if (join.left == NULL) return NULL;
     if (is_lateral(json_object_get(item, "right"))) return plan_lateral(planner, &join);
@@ -308,33 +352,38 @@ struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) 
                     (strcmp(join.type, "MARK") != 0 || join.null_safe);
     enum distribution l = join.left->dist, r = join.right->dist;
     if (l == DIST_REPLICATED && r == DIST_REPLICATED) {
-        return joined(planner, &join, DIST_REPLICATED, NULL);
+        answer(planner, &join, HINT_BROADCAST, true, NULL);
+        return joined_to(planner, &join, false);
     }
-    if (r == DIST_REPLICATED && may_right) {
-        return joined(planner, &join, l, join.left->key_sets);
-    }
-    if (l == DIST_REPLICATED && may_left) {
-        return joined(planner, &join, r, join.right->key_sets);
-    }
+    if (r == DIST_REPLICATED && may_right) return joined_to(planner, &join, false);
+    if (l == DIST_REPLICATED && may_left) return joined_to(planner, &join, true);
     if (l >= DIST_SINGLE && r >= DIST_SINGLE)
-        return joined(planner, &join, DIST_SINGLE, NULL);
+        return not_sent(planner, &join, joined(planner, &join, DIST_SINGLE, NULL));
 
+    bool ask_right =
+        may_right && asked_side(planner, &join, HINT_BROADCAST, false) != NULL;
+    bool ask_left = may_left && asked_side(planner, &join, HINT_BROADCAST, true) != NULL;
+    bool asked = ask_left || ask_right;
+    bool unsent = !asked && (asked_side(planner, &join, HINT_SHUFFLE, true) != NULL ||
+                             asked_side(planner, &join, HINT_SHUFFLE, false) != NULL);
     json_t *match_left = can_hash ? match_keys(planner, join.left, join.left_keys) : NULL;
     json_t *match_right =
         can_hash ? match_keys(planner, join.right, join.right_keys) : NULL;
-    if (match_left != NULL && match_right != NULL &&
+    if (!asked && match_left != NULL && match_right != NULL &&
         json_equal(match_left, match_right)) {
         planner_note(planner,
                      "join without a shuffle: both sides are hashed on its keys");
-        return hashed(planner, &join);
+        return not_sent(planner, &join, hashed(planner, &join));
     }
-    if (can_hash && !tiny(planner, &join, may_left, may_right) &&
+    if (!asked && can_hash && !tiny(planner, &join, may_left, may_right) &&
         cluster_join(planner, join.left, join.left_keys, join.right, join.right_keys)) {
-        return hashed(planner, &join);
+        return not_sent(planner, &join, hashed(planner, &join));
     }
-    bool small_right = may_right && small(planner, &join, false);
-    bool small_left = may_left && small(planner, &join, true);
-    if (!can_hash || r == DIST_SINGLE || l == DIST_SINGLE) {
+    bool small_right =
+        asked ? ask_right : !unsent && may_right && small(planner, &join, false);
+    bool small_left =
+        asked ? ask_left : !unsent && may_left && small(planner, &join, true);
+    if (!asked && (!can_hash || r == DIST_SINGLE || l == DIST_SINGLE)) {
         small_right = small_right || may_right;
         small_left = small_left || may_left;
     }
@@ -345,16 +394,14 @@ struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) 
         small_right = take_right;
     }
     if (small_right) {
-        note_broadcast(planner, &join, "right", join.right, join.left, can_hash);
+        note_broadcast(planner, &join, false, can_hash);
         join.right = to_replicated(planner, join.right, json_object_get(item, "right"));
-        if (join.right == NULL) return NULL;
-        return joined(planner, &join, join.left->dist, join.left->key_sets);
+        return join.right == NULL ? NULL : joined_to(planner, &join, false);
     }
     if (small_left) {
-        note_broadcast(planner, &join, "left", join.left, join.right, can_hash);
+        note_broadcast(planner, &join, true, can_hash);
         join.left = to_replicated(planner, join.left, json_object_get(item, "left"));
-        if (join.left == NULL) return NULL;
-        return joined(planner, &join, join.right->dist, join.right->key_sets);
+        return join.left == NULL ? NULL : joined_to(planner, &join, true);
     }
     if (!can_hash) {
         planner_note(planner, "%s JOIN without an equality key: both sides are gathered",
@@ -362,15 +409,15 @@ struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) 
         join.left = to_single(planner, join.left, json_object_get(item, "left"));
         join.right = to_single(planner, join.right, json_object_get(item, "right"));
         if (join.left == NULL || join.right == NULL) return NULL;
-        return joined(planner, &join, DIST_SINGLE, NULL);
+        return not_sent(planner, &join, joined(planner, &join, DIST_SINGLE, NULL));
     }
-    planner_note(
-        planner, "%s JOIN shuffles %s: about %llu and %llu rows, too many to broadcast",
-        join.type,
-        match_left    ? "its right side"
-        : match_right ? "its left side"
-                      : "both sides",
-        (unsigned long long)join.left->rows, (unsigned long long)join.right->rows);
+    planner_note(planner, "%s JOIN shuffles %s: about %llu and %llu rows, %s", join.type,
+                 match_left    ? "its right side"
+                 : match_right ? "its left side"
+                               : "both sides",
+                 (unsigned long long)join.left->rows,
+                 (unsigned long long)join.right->rows,
+                 unsent ? "as a hint asks" : "too many to broadcast");
     json_t *left_keys =
         match_right ? pick(planner, join.left_keys, match_right) : join.left_keys;
     json_t *right_keys =
@@ -378,5 +425,5 @@ struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) 
     shuffle(planner, &join, match_left ? NULL : left_keys,
             match_right ? NULL : right_keys);
     if (join.left == NULL || join.right == NULL) return NULL;
-    return hashed(planner, &join);
+    return not_sent(planner, &join, hashed(planner, &join));
 }

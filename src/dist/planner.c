@@ -45,17 +45,28 @@ const char *planner_name(struct planner *planner, const char *prefix) {
     return string ? json_string_value(string) : "";
 }
 
-void planner_note(struct planner *planner, const char *format, ...) {
+static void add_line(char ***lines, size_t *count, const char *format, va_list args) {
     char text[512];
+    (void)vsnprintf(text, sizeof text, format, args);
+    char **grown = realloc(*lines, (*count + 1) * sizeof *grown);
+    if (grown == NULL) return;
+    *lines = grown;
+    grown[*count] = strdup(text);
+    if (grown[*count] != NULL) (*count)++;
+}
+
+void planner_note(struct planner *planner, const char *format, ...) {
     va_list args;
     va_start(args, format);
-    (void)vsnprintf(text, sizeof text, format, args);
+    add_line(&planner->notes, &planner->note_count, format, args);
     va_end(args);
-    char **notes = realloc(planner->notes, (planner->note_count + 1) * sizeof *notes);
-    if (notes == NULL) return;
-    planner->notes = notes;
-    notes[planner->note_count] = strdup(text);
-    if (notes[planner->note_count] != NULL) planner->note_count++;
+}
+
+void planner_warn(struct planner *planner, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    add_line(&planner->warnings, &planner->warning_count, format, args);
+    va_end(args);
 }
 
 static void find_entry(void *ctx, const char *key) {
@@ -169,9 +180,10 @@ static json_t *plan_ctes(struct planner *planner, json_t *node, json_t *ctes) {
         exchange_feed(planner, exchange, select, body, BLOCK_WHOLE);
         json_object_set_new(
             scope, tree_text(entry, "key"),
-            json_pack("{s:I, s:I, s:f, s:O, s:s}", "exchange", (json_int_t)exchange,
+            json_pack("{s:I, s:I, s:f, s:O, s:s, s:O*}", "exchange", (json_int_t)exchange,
                       "rows", (json_int_t)body->rows, "kept", body->kept, "columns",
-                      columns, "alias", alias));
+                      columns, "alias", alias, "scans",
+                      hint_scans(planner, query, scope)));
     }
     return scope;
 }
@@ -355,6 +367,9 @@ static void planner_reset(struct planner *planner) {
     for (size_t i = 0; i < planner->note_count; i++) free(planner->notes[i]);
     free(planner->notes);
     for (size_t i = 0; i < planner->stage_count; i++) free(planner->stages[i].cuts);
+    for (size_t i = 0; i < planner->warning_count; i++) free(planner->warnings[i]);
+    free(planner->warnings);
+    free(planner->hints);
     free(planner->stages);
     while (planner->fragments != NULL) {
         struct fragment *next = planner->fragments->next;
@@ -414,7 +429,8 @@ static shoal_status plan_once(struct duck_conn *conn, const char *select,
         (void)snprintf(mark, sizeof mark, "__leaf_%u_", ++planner.salt);
     } while (strstr(canonical, mark) != NULL);
     json_t *node = tree_parse(&planner.trees, canonical);
-    if (node == NULL || !plan_root(&planner, node, &names)) {
+    if (node == NULL || !hints_open(&planner, select) ||
+        !plan_root(&planner, node, &names)) {
         if (err->status == SHOAL_OK) shoal_fail(err, SHOAL_INTERNAL, "planning failed");
         status = err->status;
         goto out;
@@ -443,6 +459,11 @@ static shoal_status plan_once(struct duck_conn *conn, const char *select,
                             i < bound->count ? bound->columns[i].type : "nothing");
         goto out;
     }
+    (*stages)->partitions = hints_close(&planner);
+    (*stages)->warnings = planner.warnings;
+    (*stages)->warning_count = planner.warning_count;
+    planner.warnings = NULL;
+    planner.warning_count = 0;
     (*stages)->notes = planner.notes;
     (*stages)->note_count = planner.note_count;
     planner.notes = NULL;

@@ -134,6 +134,10 @@ struct planner {
     size_t exchange_count;
     char **notes;
     size_t note_count;
+    char **warnings;  // notes that the user should see without asking
+    size_t warning_count;
+    struct hint_state *hints;  // [hint_count], of the statement
+    size_t hint_count;
     struct fragment *fragments;
     bool collated;  // a column with a collation is read, which an exchange forgets
     unsigned next_name;
@@ -145,6 +149,8 @@ struct planner {
 struct fragment *fragment_new(struct planner *planner, json_t *tree,
                               enum distribution dist, uint64_t rows);
 void planner_note(struct planner *planner, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void planner_warn(struct planner *planner, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 // A new name, prefix plus a number. Borrowed.
 const char *planner_name(struct planner *planner, const char *prefix);
@@ -270,6 +276,22 @@ json_t *hash_expression(struct planner *planner, json_t *keys, const json_t *col
 char *keys_text(struct planner *planner, json_t *keys);
 // Does the fragment's hashing put rows equal in `keys` (array of expressions) together?
 bool hash_satisfies(struct planner *planner, const struct fragment *from, json_t *keys);
+
+// hints.c
+// Before planning: finds what the hints of the options name in the statement. False: out
+// of memory.
+bool hints_open(struct planner *planner, const char *select);
+// What a part of the query reads, a set, by which hints know it; NULL: there are none.
+json_t *hint_scans(struct planner *planner, const json_t *node, const json_t *ctes);
+// The hint of this kind, as it was given, that means a side of a join; NULL: none.
+const char *hint_asks(const struct planner *planner, enum hint_kind kind,
+                      const json_t *scans);
+// Each hint that means the side is followed in this join, or not: why.
+void hint_answer(struct planner *planner, enum hint_kind kind, const json_t *scans,
+                 const char *why_not);
+// After planning: warns of each that is followed nowhere. The partitions that shuffles
+// are to have; 0: none are asked for.
+uint32_t hints_close(struct planner *planner);
 
 // filter.c
 // A join whose large side is filtered: its equality keys on both sides, and the type of

@@ -15,6 +15,7 @@
 #include "base/text.h"
 #include "block/block.h"
 #include "duck/duck.h"
+#include "plan/hints.h"
 
 // Into how many tasks stages are cut, for the planner to weigh what each repeats.
 //
@@ -179,7 +180,10 @@ struct stages {
     size_t exchange_count;
     char **notes;  // why something was gathered, broadcast, and so on
     size_t note_count;
-    char *target;  // for EXPLAIN, "CopyTo 'x' ..."; NULL: the rows are the result
+    char **warnings;  // hints that are not followed
+    size_t warning_count;
+    uint32_t partitions;  // of exchanges, asked for by a hint; 0: none are
+    char *target;         // for EXPLAIN, "CopyTo 'x' ..."; NULL: the rows are the result
     double plan_seconds;
 };
 
@@ -202,7 +206,8 @@ struct plan_options {
     bool rejects;        // rows of CSV files that can't be read are kept
     bool files_whole;    // files are read by the driver alone
     bool sink;           // the rows go to files: the stage that has them last writes
-    bool summaries;      // wanted for EXPLAIN: they take time of their own
+    const struct hints *hints;  // of the statement; may be NULL
+    bool summaries;             // wanted for EXPLAIN: they take time of their own
 };
 
 // Plans one SELECT for workers. SHOAL_UNSUPPORTED with the reason when it cannot be

@@ -147,7 +147,7 @@ static bool tell(const struct run *run, const struct stage *stage, struct told *
     told->stage.only_slices = stage->combines;
     told->stage.whole = stage->whole;
     told->stage.slots = run->slots;
-    told->stage.fixed = options->partitions != 0;
+    told->stage.fixed = options->partitions != 0 || run->stages->partitions != 0;
     told->stage.skew = options->skew;
     told->stage.seed = options->skew_seed + stage->id;
     told->stage.place = block_place;

@@ -31,7 +31,7 @@ static void find_groups(const struct stages *stages, uint32_t *parents) {
 shoal_status partitions_choose(const struct session_options *options,
                                const struct stages *stages, uint32_t **out,
                                struct shoal_error *err) {
-    uint32_t given = options->partitions;
+    uint32_t given = stages->partitions ? stages->partitions : options->partitions;
     size_t count = stages->exchange_count;
     uint64_t least = (uint64_t)options->workers * options->threads * PARTITIONS_A_SLOT;
     uint32_t *parents = calloc(count + 1, sizeof *parents);

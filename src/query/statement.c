@@ -24,6 +24,7 @@ static bool nested_pivot(const struct shoal_error *err) {
 struct purpose {
     bool sink, explain;
     bool files_whole;  // reading some of the files has failed
+    const struct hints *hints;
 };
 
 static shoal_status plan(struct session *session, const char *sql,
@@ -40,6 +41,7 @@ static shoal_status plan(struct session *session, const char *sql,
         .sink = purpose->sink,
         .rejects = session->rejects != NULL,
         .files_whole = purpose->files_whole,
+        .hints = purpose->hints,
         .summaries = purpose->explain};
     shoal_status status = limits_check(sql, err);
     if (status == SHOAL_OK) {
@@ -128,15 +130,18 @@ static shoal_status check_partitions(const struct stages *stages, const struct c
 // The SELECT, its rows to where the statement says, or as the result.
 static shoal_status run_planned(struct session *session,
                                 const struct statement *statement,
-                                struct duck_result **result, struct shoal_error *err) {
+                                const struct hints *hints, struct duck_result **result,
+                                struct shoal_error *err) {
     struct stages *stages = NULL;
     const char *select = statement->select;
-    struct purpose purpose = {.sink = statement->copy.folder};
+    struct purpose purpose = {.sink = statement->copy.folder, .hints = hints};
     // They start while the query is planned. Without FROM there is nothing for them.
     shoal_status status = strcasestr(select, "from") == NULL
                               ? SHOAL_OK
                               : session_start_workers(session, err);
     if (status == SHOAL_OK) status = plan(session, select, &purpose, &stages, err);
+    for (size_t i = 0; status == SHOAL_OK && i < stages->warning_count; i++)
+        fprintf(stderr, "shoal: %s\n", stages->warnings[i]);
     if (status == SHOAL_OK) status = check_partitions(stages, &statement->copy, err);
     if (status == SHOAL_OK)
         status = run_stages(session, stages, statement, NULL, result, err);
@@ -235,16 +240,38 @@ static shoal_status run_alone(struct session *session, const char *sql,
     return status;
 }
 
+static const char alone[] = "the statement runs in one process";
+
+// Of a statement that is not distributed.
+static const char *why_not(const struct hint *hint, const char *why) {
+    return hint->kind == HINT_REFUSED ? hint->why : why;
+}
+
+static void warn_hints(const struct hints *hints, const char *why) {
+    for (size_t h = 0; h < hints->count; h++)
+        fprintf(stderr, "shoal: hint %s is not followed: %s\n", hints->list[h].text,
+                why_not(&hints->list[h], why));
+}
+
 static shoal_status run_statement(struct session *session, const char *sql,
                                   struct delta_write *table, struct duck_result **result,
                                   struct shoal_error *err) {
     struct statement statement = {0};
-    if (session->options.workers == 0) return run_alone(session, sql, table, result, err);
-    shoal_status status = read_statement(session, sql, table, &statement, err);
-    if (status == SHOAL_OK) status = run_planned(session, &statement, result, err);
+    struct hints hints;
+    shoal_status status = hints_read(sql, &hints, err);
+    if (status == SHOAL_OK && session->options.workers == 0) {
+        status = shoal_fail(err, SHOAL_UNSUPPORTED, "%s", alone);
+    } else if (status == SHOAL_OK) {
+        status = read_statement(session, sql, table, &statement, err);
+        if (status == SHOAL_OK)
+            status = run_planned(session, &statement, &hints, result, err);
+    }
     // A defect of the planner must not cost the user an answer.
-    if (status == SHOAL_INTERNAL || status == SHOAL_UNSUPPORTED)
+    if (status == SHOAL_INTERNAL || status == SHOAL_UNSUPPORTED) {
+        warn_hints(&hints, err->message);
         status = run_alone(session, sql, table, result, err);
+    }
+    hints_free(&hints);
     statement_free(&statement);
     return status;
 }
@@ -389,12 +416,22 @@ static shoal_status name_target(struct stages *stages, const struct statement *s
     return stages->target == NULL ? shoal_no_memory(err) : SHOAL_OK;
 }
 
-static void explain_embedded(const char *reason, bool json, FILE *out) {
+static void explain_embedded(const char *reason, const struct hints *hints, bool json,
+                             FILE *out) {
     if (!json) {
         fprintf(out, "Runs embedded, in one process: %s\n", reason);
+        for (size_t h = 0; h < hints->count; h++)
+            fprintf(out, "Warning: hint %s is not followed: %s\n", hints->list[h].text,
+                    why_not(&hints->list[h], alone));
         return;
     }
-    json_t *why = json_pack("{s:b, s:s}", "embedded", 1, "reason", reason);
+    json_t *warnings = json_array();
+    for (size_t h = 0; h < hints->count; h++)
+        json_array_append_new(
+            warnings, json_sprintf("hint %s is not followed: %s", hints->list[h].text,
+                                   why_not(&hints->list[h], alone)));
+    json_t *why = json_pack("{s:b, s:s, s:o}", "embedded", 1, "reason", reason,
+                            "warnings", warnings);
     json_dumpf(why, out, JSON_INDENT(2));
     fputc('\n', out);
     json_decref(why);
@@ -423,14 +460,17 @@ static shoal_status explain_statement(struct session *session, const char *sql,
     struct stages *stages = NULL;
     struct statement statement = {0};
     struct delta_write *table = NULL;
+    struct hints hints = {0};
     char *rewritten = NULL;
-    shoal_status status = delta_sink_open(session->conn, sql, &table, err);
+    shoal_status status = hints_read(sql, &hints, err);
+    if (status == SHOAL_OK) status = delta_sink_open(session->conn, sql, &table, err);
     bool done = status != SHOAL_OK || delta_sink_is_done(table);
     if (!done) status = delta_rewrite(session->conn, sql, &rewritten, err);
     if (!done && status == SHOAL_OK)
         status =
             read_statement(session, rewritten ? rewritten : sql, table, &statement, err);
-    struct purpose purpose = {.sink = statement.copy.folder, .explain = true};
+    struct purpose purpose = {
+        .sink = statement.copy.folder, .explain = true, .hints = &hints};
     if (!done && status == SHOAL_OK)
         status = plan(session, statement.select, &purpose, &stages, err);
     if (stages != NULL && status == SHOAL_OK)
@@ -438,9 +478,10 @@ static shoal_status explain_statement(struct session *session, const char *sql,
     if (stages != NULL && status == SHOAL_OK) {
         status = explain_stages(session, stages, &statement, analyze, json, out, err);
     } else if (status == SHOAL_UNSUPPORTED || status == SHOAL_INTERNAL) {
-        explain_embedded(err->message, json, out);
+        explain_embedded(err->message, &hints, json, out);
         status = SHOAL_OK;
     }
+    hints_free(&hints);
     stages_free(stages);
     delta_write_free(table);
     statement_free(&statement);
