@@ -372,7 +372,6 @@ static void a_stage_is_resized_before_it_starts(void **state) {
     assert_false(sched_resize_stage(sched, 0, 2));  // it has begun
     assert_true(sched_task_done(sched, 0, 0, 0, 0));
     assert_true(sched_resize_stage(sched, 1, 2));  // ready, but not begun
-    assert_false(sched_resize_stage(sched, 1, 0));
     sched_progress(sched, &progress);
     assert_int_equal(progress.tasks, 4);
     for (uint32_t i = 0; i < 2; i++) {
@@ -385,6 +384,39 @@ static void a_stage_is_resized_before_it_starts(void **state) {
     assert_true(sched_task_done(sched, 2, 0, 0, 0));
     expect_end(sched, SCHED_SUCCEEDED);
     sched_free(sched);
+}
+
+// What waits for a stage of no tasks waits for what that waits for.
+static void a_stage_of_no_tasks_is_over_in_its_turn(void **state) {
+    (void)state;
+    for (int late = 0; late < 2; late++) {
+        struct sched *sched = sched_new(NULL);
+        struct sched_progress progress;
+        assert_int_equal(sched_add_stage(sched, 2, false, NULL, 0), 0);
+        assert_int_equal(sched_add_stage(sched, 4, false, (uint32_t[]){0}, 1), 1);
+        assert_int_equal(sched_add_stage(sched, 3, true, (uint32_t[]){1}, 1), 2);
+        assert_int_equal(sched_add_stage(sched, 1, false, (uint32_t[]){0, 2}, 2), 3);
+        if (!late) {
+            assert_true(sched_resize_stage(sched, 1, 0));
+            assert_true(sched_resize_stage(sched, 2, 0));
+        }
+        sched_worker_up(sched, 0, 1, 0);
+        for (uint32_t i = 0; i < 2; i++) {
+            expect_run(sched, 0, i, 0);
+            assert_true(sched_task_done(sched, 0, i, 0, 0));
+        }
+        if (late) {
+            assert_true(sched_resize_stage(sched, 2, 0));
+            assert_true(sched_resize_stage(sched, 1, 0));
+        }
+        sched_progress(sched, &progress);
+        assert_int_equal(progress.tasks, 3);
+        assert_int_equal(progress.stages_done, 3);
+        expect_run(sched, 3, 0, 0);
+        assert_true(sched_task_done(sched, 3, 0, 0, 0));
+        expect_end(sched, SCHED_SUCCEEDED);
+        sched_free(sched);
+    }
 }
 
 static void ten_thousand_workers_do_a_million_tasks(void **state) {
@@ -420,6 +452,7 @@ int main(void) {
         cmocka_unit_test(a_cancel_reaches_every_running_attempt),
         cmocka_unit_test(a_wide_task_runs_alone),
         cmocka_unit_test(a_stage_is_resized_before_it_starts),
+        cmocka_unit_test(a_stage_of_no_tasks_is_over_in_its_turn),
         cmocka_unit_test(a_faulty_cluster_does_every_task_once),
         cmocka_unit_test(a_faulty_cluster_can_be_cancelled),
         cmocka_unit_test(small_clusters_end_well_under_many_seeds),
