@@ -103,7 +103,7 @@ static void say(const struct adapt_stage *stage, struct adapt_pieces *pieces,
                 (unsigned long long)rows);
     if (bytes > 0)
         text_printf(&pieces->reasons, " of %llu bytes", (unsigned long long)bytes);
-    if (made > 0)
+    if (made > rows / 4)
         text_printf(&pieces->reasons, ", and makes about %llu more",
                     (unsigned long long)made);
     text_printf(&pieces->reasons,

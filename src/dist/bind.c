@@ -490,6 +490,7 @@ void stages_free(struct stages *stages) {
     }
     for (size_t i = 0; i < stages->exchange_count; i++) {
         free(stages->exchanges[i].keys);
+        free(stages->exchanges[i].lookup);
         schema_free(&stages->exchanges[i].schema);
     }
     for (size_t i = 0; i < stages->note_count; i++) free(stages->notes[i]);

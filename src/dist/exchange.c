@@ -171,6 +171,45 @@ static void filtered_stage(struct planner *planner, const struct fragment *from,
     stage->rows = (uint64_t)((double)stage->rows * from->filter_kept) + 1;
 }
 
+struct known {
+    const json_t *moved;
+    bool all;
+};
+
+static void check_known(void *ctx, const char *key) {
+    struct known *known = ctx;
+    if (json_object_get(known->moved, key) == NULL) known->all = false;
+}
+
+// SELECT hash(keys) AS h, keys in words AS k, of what the exchange brings: if that has
+// all of the keys' columns.
+static json_t *lookup_node(struct planner *planner, json_t *keys, json_t *moved,
+                           const char *alias) {
+    struct trees *trees = &planner->trees;
+    struct known known = {.moved = moved, .all = true};
+    tree_each_column(keys, check_known, &known);
+    if (!known.all) return NULL;
+    json_t *words = tree_expression(trees, "concat_ws(', ', CAST(x AS VARCHAR))");
+    json_t *arguments = json_object_get(words, "arguments");
+    json_t *model = tree_copy(trees, json_array_get(arguments, 1));
+    json_array_remove(arguments, 1);
+    size_t i;
+    json_t *key;
+    json_array_foreach(keys, i, key) {
+        json_t *argument = json_deep_copy(model);
+        json_t *word = tree_expression(trees, "coalesce(CAST(x AS VARCHAR), 'NULL')");
+        json_object_set(json_array_get(json_object_get(word, "children"), 0), "child",
+                        tree_rename_columns(trees, tree_aliased(trees, key, ""), moved));
+        json_object_set(argument, "expression", word);
+        json_array_append_new(arguments, argument);
+    }
+    json_t *list = tree_own(trees, json_array());
+    json_array_append(list,
+                      tree_aliased(trees, hash_expression(planner, keys, moved), "h"));
+    json_array_append(list, tree_aliased(trees, words, "k"));
+    return tree_select(trees, list, tree_table(trees, LOOKUP_BLOCKS, alias), NULL);
+}
+
 struct fragment *exchange_place(struct planner *planner, struct fragment *from,
                                 json_t *columns, enum exchange_kind kind, json_t *keys,
                                 const struct before_exchange *before) {
@@ -225,6 +264,8 @@ struct fragment *exchange_place(struct planner *planner, struct fragment *from,
     bool ordered = before != NULL && before->ordered;
     uint32_t exchange =
         exchange_new(planner, kind, scatter == BLOCK_SAMPLE ? NULL : keys);
+    if (scatter == BLOCK_HASH && planner->options->summaries && !planner->trees.failed)
+        planner->exchanges[exchange].lookup = lookup_node(planner, keys, moved, alias);
     exchange_feed(planner, exchange, node, from, scatter);
     if (planner->stages != NULL) {
         struct stage_draft *stage = &planner->stages[planner->stage_count - 1];

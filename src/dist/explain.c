@@ -23,6 +23,7 @@ void stats_free(struct stage_stats *stats, size_t count) {
     for (size_t i = 0; stats != NULL && i < count; i++) {
         free(stats[i].task_seconds);
         free(stats[i].reasons);
+        free(stats[i].heavy);
     }
     free(stats);
 }
@@ -80,6 +81,7 @@ static void write_stats(const struct stage_stats *stats, struct text *out) {
     text_printf(out, ", %.3f task seconds", stats->seconds);
     write_times(stats, out);
     text_append(out, "\n");
+    write_lines(stats->heavy, "  heavy key: ", out);
     write_lines(stats->reasons, "  adapted: ", out);
     if (stats->filter_rows > 0) {
         text_printf(out, "  runtime filter left out: %llu rows are too many for it\n",
@@ -165,14 +167,15 @@ shoal_status stages_explain_json(const struct stages *stages,
             struct task_times times = find_times(&stats[i]);
             json_object_set_new(
                 item, "ran",
-                json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:s?}", "tasks",
-                          (json_int_t)stats[i].tasks, "partitions",
+                json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:s?, s:s?}",
+                          "tasks", (json_int_t)stats[i].tasks, "partitions",
                           (json_int_t)stats[i].partitions, "rows",
                           (json_int_t)stats[i].rows, "bytes", (json_int_t)stats[i].bytes,
                           "bytes_on_disk", (json_int_t)stats[i].disk_bytes, "seconds",
                           stats[i].seconds, "min_task_seconds", times.least,
                           "median_task_seconds", times.median, "max_task_seconds",
-                          times.most, "adapted", stats[i].reasons));
+                          times.most, "adapted", stats[i].reasons, "heavy_keys",
+                          stats[i].heavy));
             if (stats[i].files_made > 0) {
                 json_object_set_new(
                     item, "merged",

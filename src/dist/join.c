@@ -182,10 +182,54 @@ static struct fragment *hashed(struct planner *planner, struct join *join) {
     return joined(planner, join, DIST_HASH, sets);
 }
 
-static struct fragment *shuffle_side(struct planner *planner, struct fragment *side,
-                                     const json_t *item, json_t *keys) {
+// Can rows of this side that match nothing be left out before the join?
+static bool may_filter(const struct join *join, bool left) {
+    static const char *const drops_left[] = {"INNER",      "RIGHT",      "SEMI",
+                                             "RIGHT_SEMI", "RIGHT_ANTI", NULL};
+    static const char *const drops_right[] = {"INNER", "LEFT",       "SEMI",
+                                              "ANTI",  "RIGHT_SEMI", NULL};
+    return text_one_of(join->type, left ? drops_left : drops_right) &&
+           !tree_is(join->item, "ref_type", "ASOF");
+}
+
+// k1 IS NOT NULL AND k2 IS NOT NULL ..., of the columns that are compared by =; NULL: of
+// none.
+static json_t *keys_present(struct planner *planner, const struct join *join, bool left) {
+    struct trees *trees = &planner->trees;
+    json_t *all = NULL;
+    size_t i;
+    json_t *key;
+    json_array_foreach(left ? join->left_keys : join->right_keys, i, key) {
+        const json_t *column = key;
+        while (tree_is(column, "class", "CAST"))
+            column = json_object_get(column, "child");
+        // Others would be computed once more than now.
+        if (!tree_is(column, "class", "COLUMN_REF") ||
+            strcmp(json_string_value(json_array_get(join->key_types, i)),
+                   "COMPARE_EQUAL") != 0)
+            continue;
+        json_t *present = tree_expression(trees, "(x IS NOT NULL)");
+        json_array_set(json_object_get(present, "children"), 0,
+                       tree_aliased(trees, key, ""));
+        json_t *both = all == NULL ? present : tree_expression(trees, "(a AND b)");
+        if (all != NULL) {
+            json_array_set(json_object_get(both, "children"), 0, all);
+            json_array_set(json_object_get(both, "children"), 1, present);
+        }
+        all = both;
+    }
+    return all;
+}
+
+// A row whose key is NULL matches nothing: where such rows are dropped, they need not go.
+static struct fragment *shuffle_side(struct planner *planner, const struct join *join,
+                                     bool left, json_t *keys) {
+    struct fragment *side = left ? join->left : join->right;
+    const json_t *item = json_object_get(join->item, left ? "left" : "right");
+    struct before_exchange before = {0};
+    if (may_filter(join, left)) before.where = keys_present(planner, join, left);
     return exchange_place(planner, side, columns_needed(planner, item, side),
-                          EXCHANGE_HASH, keys, NULL);
+                          EXCHANGE_HASH, keys, &before);
 }
 
 // Which of two small sides to send: one that filters a scan, else the smaller.
@@ -271,16 +315,6 @@ static struct fragment *plan_lateral(struct planner *planner, struct join *join)
     return joined(planner, join, join->left->dist, join->left->key_sets);
 }
 
-// Can rows of this side that match nothing be left out before the join?
-static bool may_filter(const struct join *join, bool left) {
-    static const char *const drops_left[] = {"INNER",      "RIGHT",      "SEMI",
-                                             "RIGHT_SEMI", "RIGHT_ANTI", NULL};
-    static const char *const drops_right[] = {"INNER", "LEFT",       "SEMI",
-                                              "ANTI",  "RIGHT_SEMI", NULL};
-    return text_one_of(join->type, left ? drops_left : drops_right) &&
-           !tree_is(join->item, "ref_type", "ASOF");
-}
-
 // Shuffles the sides for which keys are given, one that is filtered by the other's keys
 // after that.
 static void shuffle(struct planner *planner, struct join *join, json_t *left_keys,
@@ -299,8 +333,7 @@ static void shuffle(struct planner *planner, struct join *join, json_t *left_key
                                  .small = left ? join->right_keys : join->left_keys,
                                  .types = join->key_types};
         if (left ? filter_left : filter_right) filter_place(planner, *side, &by, other);
-        *side = shuffle_side(planner, *side,
-                             json_object_get(join->item, left ? "left" : "right"), keys);
+        *side = shuffle_side(planner, join, left, keys);
     }
 }
 

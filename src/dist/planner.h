@@ -110,6 +110,7 @@ struct stage_draft {
 struct exchange_draft {
     enum exchange_kind kind;
     json_t *keys;          // expressions, of RANGE the orders; NULL: none
+    json_t *lookup;        // of HASH: see struct exchange; NULL: none
     uint32_t bounds_from;  // RANGE: the exchange that was sampled
     uint32_t like;         // must bind to the same types as this one; UINT32_MAX: none
 };

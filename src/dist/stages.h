@@ -164,6 +164,8 @@ struct stage {
     bool combines;        // it is such a stage before another
 };
 
+#define LOOKUP_BLOCKS "__shoal_blocks__"
+
 struct exchange {
     uint32_t id;
     enum exchange_kind kind;
@@ -171,6 +173,9 @@ struct exchange {
     char *keys;            // for EXPLAIN; may be NULL
     struct schema schema;
     uint32_t groups;  // first of two levels: so many partitions; 0: as its readers need
+    // Of HASH: rows (h, k) of LOOKUP_BLOCKS, which stands for blocks of it: the hash of a
+    // row's keys, and the keys in words. For EXPLAIN ANALYZE; may be NULL.
+    char *lookup;
 };
 
 struct stages {
@@ -246,6 +251,7 @@ struct stage_stats {
     uint32_t partitions;   // that its tasks read, each some; 0: one each, or none
     double seconds;        // summed over its tasks
     double *task_seconds;  // [tasks], of each, in no order
+    char *heavy;           // keys that have many of the rows it reads, a line each
     char *reasons;         // why its tasks read what they do, a line each; may be NULL
     uint64_t filter_rows;  // that made its runtime filter not worth using; else 0
     uint64_t files_merged, files_made;  // of those that it wrote, and what they became

@@ -289,6 +289,10 @@ shoal_status summarise_stages(struct planner *planner, struct stages *stages) {
     for (size_t i = 0; i < stages->exchange_count; i++) {
         json_t *keys = planner->exchanges[i].keys;
         if (json_array_size(keys) == 0) continue;
+        json_t *lookup = planner->exchanges[i].lookup;
+        if (lookup != NULL)
+            stages->exchanges[i].lookup =
+                tree_deparse(&planner->trees, lookup, planner->err);
         stages->exchanges[i].keys = stages->exchanges[i].kind == EXCHANGE_RANGE
                                         ? orders_text(planner, keys)
                                         : readable(planner, keys);

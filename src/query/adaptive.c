@@ -170,6 +170,14 @@ static shoal_status resize(struct run *run, uint32_t index, struct shoal_error *
     return tasks > 0 ? SHOAL_OK : run_adapt_readers(run, index, err);
 }
 
+// NULL: no key is heavy.
+static char *name_heavy(const struct run *run, const struct adapt_stage *stage) {
+    struct text heavy = {0};
+    for (size_t i = 0; i < stage->input_count; i++)
+        run_name_heavy(run, stage->inputs[i].exchange, &heavy);
+    return text_take(&heavy);
+}
+
 shoal_status run_adapt(struct run *run, uint32_t index, struct shoal_error *err) {
     const struct stage *stage = &run->stages->stages[index];
     struct stage_run *state = &run->runs[index];
@@ -183,6 +191,7 @@ shoal_status run_adapt(struct run *run, uint32_t index, struct shoal_error *err)
         const char *reasons = state->pieces.reasons.data;
         run->stats[index].partitions = told.stage.partitions;
         run->stats[index].reasons = reasons == NULL ? NULL : strdup(reasons);
+        run->stats[index].heavy = name_heavy(run, &told.stage);
     }
     told_free(&told);
     return ok ? resize(run, index, err) : shoal_no_memory(err);

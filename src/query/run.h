@@ -94,6 +94,15 @@ shoal_status run_cut_text(struct run *run, const struct stage_leaf *leaf,
                           const struct scan_file *file, uint64_t parts,
                           struct stage_run *stage, struct shoal_error *err);
 
+// tasks.c
+// The blocks of one partition of an exchange. False when out of memory.
+bool run_add_partition(const struct run *run, uint32_t exchange, uint32_t partition,
+                       struct task_input *input);
+
+// heavy.c
+// The keys that have most of an exchange's rows, in words, a line each.
+void run_name_heavy(const struct run *run, uint32_t exchange, struct text *out);
+
 // adaptive.c
 // All inputs of the stage are there: says what each of its tasks reads.
 shoal_status run_adapt(struct run *run, uint32_t stage, struct shoal_error *err);

@@ -108,6 +108,21 @@ static bool gather_input(const struct run *run, const struct stage *stage,
     return true;
 }
 
+bool run_add_partition(const struct run *run, uint32_t exchange, uint32_t partition,
+                       struct task_input *input) {
+    size_t capacity = 0;
+    for (size_t s = 0; s + 1 < run->stages->count; s++) {
+        if (run->stages->stages[s].exchange != exchange) continue;
+        for (size_t f = 0; f < run->runs[s].file_count; f++) {
+            const struct task_file *file = &run->runs[s].files[f];
+            if (sizes_any(&file->rows, partition, partition) &&
+                !add_segment(input, &capacity, file->path, partition, partition))
+                return false;
+        }
+    }
+    return true;
+}
+
 // The form of the stage's SQL that the task has.
 static const char *task_text(const struct stage *stage, const struct stage_run *state,
                              uint32_t index) {
