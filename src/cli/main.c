@@ -1,4 +1,5 @@
-// The program: read the command line, open a session, run its statements in order.
+// The program: read the command line, open a session, run its statements in order; or
+// another command.
 #include <errno.h>
 #include <limits.h>
 #include <pthread.h>
@@ -13,6 +14,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/text.h"
+#include "cli/gen.h"
 #include "cli/options.h"
 #include "duck/duck.h"
 #include "shoal/version.h"
@@ -239,6 +241,11 @@ static shoal_status run_command(struct cli_options *options, bool explain,
     return status;
 }
 
+static shoal_status run_gen(int argc, char **argv, struct shoal_error *err) {
+    shoal_status status = start_signal_thread(err);
+    return status == SHOAL_OK ? gen_command(argc, argv, &cancelled, err) : status;
+}
+
 int main(int argc, char **argv) {
     const char *command = argc > 1 ? argv[1] : "";
     struct cli_options options;
@@ -257,21 +264,25 @@ int main(int argc, char **argv) {
         return 0;
     }
     bool explain = strcmp(command, "explain") == 0;
+    bool gen = strcmp(command, "gen") == 0;
     shoal_status status = SHOAL_OK;
-    if (!explain && strcmp(command, "sql") != 0) {
+    if (gen) {
+        status = run_gen(argc - 1, argv + 1, &err);
+    } else if (!explain && strcmp(command, "sql") != 0) {
         status = shoal_fail(&err, SHOAL_USAGE,
                             *command ? "unknown command %s" : "no command%s", command);
     } else {
         status = cli_options_read(&options, explain, argc - 1, argv + 1, &err);
     }
-    if (status == SHOAL_OK && options.help) {
+    if (status == SHOAL_OK && !gen && options.help) {
         cli_help(stdout);
         return 0;
     }
-    if (status == SHOAL_OK) status = run_command(&options, explain, &err);
+    if (status == SHOAL_OK && !gen) status = run_command(&options, explain, &err);
     if (status != SHOAL_OK) {
         fprintf(stderr, "shoal: %s\n", err.message);
-        if (status == SHOAL_USAGE) fputs("shoal: see shoal --help\n", stderr);
+        if (status == SHOAL_USAGE)
+            fprintf(stderr, "shoal: see shoal %s--help\n", gen ? "gen " : "");
     }
     return exit_code(status);
 }

@@ -32,8 +32,8 @@ enum option_code {
     OPTION_TIMER,
 };
 
-static shoal_status read_number(const char *name, const char *text, long least, long most,
-                                long *value, struct shoal_error *err) {
+shoal_status cli_number(const char *name, const char *text, long least, long most,
+                        long *value, struct shoal_error *err) {
     char *end = NULL;
     errno = 0;
     *value = strtol(text, &end, 10);
@@ -79,7 +79,7 @@ static shoal_status read_skew(const char *text, struct session_options *session,
     } else if (strncmp(text, random, sizeof random - 1) == 0) {
         session->skew = ADAPT_RANDOM;
         shoal_status status =
-            read_number("skew random", text + sizeof random - 1, 0, 1L << 60, &seed, err);
+            cli_number("skew random", text + sizeof random - 1, 0, 1L << 60, &seed, err);
         session->skew_seed = (uint64_t)seed;
         return status;
     } else {
@@ -108,35 +108,35 @@ static shoal_status read_one(struct cli_options *options, bool explain, int opti
     shoal_status status = SHOAL_OK;
     switch (option) {
         case OPTION_WORKERS:
-            status = read_number("workers", optarg, 1, 1024, &number, err);
+            status = cli_number("workers", optarg, 1, 1024, &number, err);
             session->workers = (uint32_t)number;
             break;
         case OPTION_THREADS:
-            status = read_number("threads", optarg, 1, 1024, &number, err);
+            status = cli_number("threads", optarg, 1, 1024, &number, err);
             session->threads = (uint32_t)number;
             break;
         case OPTION_PARTITIONS:
-            status = read_number("partitions", optarg, 1, 65536, &number, err);
+            status = cli_number("partitions", optarg, 1, 65536, &number, err);
             session->partitions = (uint32_t)number;
             break;
         case OPTION_BROADCAST:
-            status = read_number("broadcast-rows", optarg, -1, 1L << 60, &number, err);
+            status = cli_number("broadcast-rows", optarg, -1, 1L << 60, &number, err);
             session->broadcast_rows = number;
             break;
         case OPTION_SORT:
-            status = read_number("sort-rows", optarg, 0, 1L << 60, &number, err);
+            status = cli_number("sort-rows", optarg, 0, 1L << 60, &number, err);
             session->sort_rows = (uint64_t)number;
             break;
         case OPTION_CLUSTER:
-            status = read_number("cluster-rows", optarg, -1, 1L << 60, &number, err);
+            status = cli_number("cluster-rows", optarg, -1, 1L << 60, &number, err);
             session->cluster_rows = number;
             break;
         case OPTION_MERGE:
-            status = read_number("merge-segments", optarg, -1, 1L << 60, &number, err);
+            status = cli_number("merge-segments", optarg, -1, 1L << 60, &number, err);
             session->merge_segments = number;
             break;
         case OPTION_SPLIT:
-            status = read_number("split-rows", optarg, 1, 1L << 60, &number, err);
+            status = cli_number("split-rows", optarg, 1, 1L << 60, &number, err);
             session->split_rows = (uint64_t)number;
             break;
         case OPTION_DB:
@@ -167,7 +167,7 @@ static shoal_status read_one(struct cli_options *options, bool explain, int opti
             session->rejects_dir = optarg;
             break;
         case OPTION_REJECTS_LIMIT:
-            status = read_number("rejects-limit", optarg, 0, 1L << 60, &number, err);
+            status = cli_number("rejects-limit", optarg, 0, 1L << 60, &number, err);
             session->rejects_limit = (uint64_t)number;
             break;
         case OPTION_FORMAT:
@@ -276,6 +276,7 @@ void cli_help(FILE *out) {
         "\n"
         "  shoal sql     [QUERY | -f FILE | -] [options]   run statements, print rows\n"
         "  shoal explain [QUERY | -f FILE | -] [options]   show the distributed plan\n"
+        "  shoal gen skew DIR [options]    make tables of known skew; --help says more\n"
         "  shoal --version\n"
         "\n"
         "Where it runs\n"

@@ -21,5 +21,8 @@ struct cli_options {
 shoal_status cli_options_read(struct cli_options *options, bool explain, int argc,
                               char **argv, struct shoal_error *err);
 void cli_help(FILE *out);
+// The value of --name, a whole number of least..most.
+shoal_status cli_number(const char *name, const char *text, long least, long most,
+                        long *value, struct shoal_error *err);
 
 #endif
