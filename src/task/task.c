@@ -86,10 +86,9 @@ static shoal_status input_from_json(const json_t *json, struct task_input *input
     return segments_from_json(json_object_get(json, "segments"), input, err);
 }
 
-// What as many rows have on average.
-static uint64_t mean_bytes(const struct task_file *file, uint64_t rows) {
-    if (file->rows.total == 0) return 0;
-    return (uint64_t)((double)rows * (double)file->bytes / (double)file->rows.total);
+static double row_bytes(const struct task_file *file) {
+    uint64_t rows = file->rows.total;
+    return rows == 0 ? 0 : (double)file->bytes / (double)rows;
 }
 
 bool task_file_count(struct task_file *file, const uint64_t *rows, const uint64_t *bytes,
@@ -104,9 +103,10 @@ bool task_file_count(struct task_file *file, const uint64_t *rows, const uint64_
         some += rows[p] > 0;
     }
     uint64_t mean = file->bytes / (some + (some == 0));
+    double a_row = row_bytes(file);
     bool any = false;
     for (uint32_t p = 0; p < partitions; p++) {
-        uint64_t likely = mean_bytes(file, rows[p]);
+        uint64_t likely = (uint64_t)((double)rows[p] * a_row);
         uint64_t off = likely > bytes[p] ? likely - bytes[p] : bytes[p] - likely;
         if (off <= likely / 4 || off <= mean / 4) continue;
         odd[p] = bytes[p];
@@ -119,7 +119,8 @@ bool task_file_count(struct task_file *file, const uint64_t *rows, const uint64_
 
 uint64_t task_file_bytes(const struct task_file *file, uint32_t partition) {
     uint64_t odd = sizes_get(&file->odd_bytes, partition);
-    return odd > 0 ? odd : mean_bytes(file, sizes_get(&file->rows, partition));
+    if (odd > 0) return odd;
+    return (uint64_t)((double)sizes_get(&file->rows, partition) * row_bytes(file));
 }
 
 static json_t *range_to_json(const struct task_range *range) {
