@@ -65,6 +65,16 @@ struct adapt_stage {
     uint64_t seed;  // of ADAPT_RANDOM
 };
 
+// A join of which one side is there and the other has not begun.
+struct adapt_sides {
+    uint64_t built_rows, built_bytes;  // of the side that is there, bytes of its blocks
+    uint64_t other_rows;               // that the other would send, estimated
+    uint32_t tasks;                    // of the other
+    uint64_t rows_most, bytes_most;    // of the side, and of its hash table; bytes 0: any
+};
+// broadcast.c: should each task of the other side read all of the one that is there?
+bool adapt_broadcast(const struct adapt_sides *sides);
+
 #define ADAPT_WHOLE UINT32_MAX
 #define ADAPT_COMBINED (UINT32_MAX - 1)
 struct adapt_piece {

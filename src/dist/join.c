@@ -323,8 +323,11 @@ static void shuffle(struct planner *planner, struct join *join, json_t *left_key
                        filter_wanted(planner, join->left, join->right);
     bool filter_right = right_keys != NULL && may_filter(join, false) &&
                         filter_wanted(planner, join->right, join->left);
+    // The smaller first: it may turn out small enough to be sent to the other.
+    bool left_later =
+        filter_left || (!filter_right && join->left->rows > join->right->rows);
     for (int step = 0; step < 2; step++) {
-        bool left = (step == 0) != filter_left;
+        bool left = (step == 0) != left_later;
         struct fragment **side = left ? &join->left : &join->right;
         const struct fragment *other = left ? join->right : join->left;
         json_t *keys = left ? left_keys : right_keys;

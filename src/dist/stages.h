@@ -230,6 +230,13 @@ const struct stage *stages_last(const struct stages *stages);
 shoal_status stages_add_level(struct stages *stages, uint32_t exchange, uint32_t groups,
                               uint32_t slices, struct shoal_error *err);
 
+// fuse.c: the cut along the leaf that leaves the stage's SQL as it is; NULL: there is none.
+const struct stage_cut *stage_plain_cut(const struct stage *stage, size_t leaf);
+// feeder, not begun, will not run: reader, which has a plain cut along the leaf, does its
+// part too, cut in the feeder's tasks, and reads its other partitioned leaves whole. The
+// feeder is left without leaves. False when out of memory: nothing has changed then.
+bool stages_fuse(struct stage *reader, size_t leaf, struct stage *feeder);
+
 bool stage_reads(const struct stage *stage, uint32_t exchange);
 // sql, one of the stage's, with each placeholder i replaced by leaf_sql[i].
 char *stage_substitute(const struct stage *stage, const char *sql, char *const *leaf_sql);

@@ -159,7 +159,8 @@ static bool tell(const struct run *run, const struct stage *stage, struct told *
 static shoal_status resize(struct run *run, uint32_t index, struct shoal_error *err) {
     struct stage_run *state = &run->runs[index];
     uint32_t tasks = (uint32_t)state->pieces.count;
-    if (!sched_resize_stage(run->sched, state->in_sched, tasks)) {
+    if (!sched_resize_stage(run->sched, state->in_sched, tasks,
+                            run->stages->stages[index].wide)) {
         return shoal_fail(err, SHOAL_INTERNAL,
                           "stage %u is to have %u tasks, but has begun", index, tasks);
     }

@@ -60,7 +60,7 @@ static bool ready(const struct run *run, uint32_t stage) {
 
 shoal_status run_adapt_readers(struct run *run, uint32_t stage, struct shoal_error *err) {
     uint32_t exchange = run->stages->stages[stage].exchange;
-    shoal_status status = SHOAL_OK;
+    shoal_status status = run_try_broadcast(run, stage, err);
     for (uint32_t s = stage + 1; status == SHOAL_OK && s + 1 < run->stages->count; s++) {
         if (stage_reads(&run->stages->stages[s], exchange) && ready(run, s))
             status = run_adapt(run, s, err);
@@ -410,7 +410,7 @@ static bool has_order(const struct stages *stages, const struct statement *state
     return last->ordered || (!last->sink && copy_mentions_order(&statement->copy));
 }
 
-shoal_status run_stages(struct session *session, const struct stages *stages,
+shoal_status run_stages(struct session *session, struct stages *stages,
                         const struct statement *statement, struct stage_stats *stats,
                         struct duck_result **result, struct shoal_error *err) {
     const struct session_options *options = &session->options;

@@ -30,7 +30,7 @@ struct exchange_stats {
 
 struct run {
     struct session *session;
-    const struct stages *stages;
+    struct stages *stages;  // some change while they run: see broadcast.c
     struct stage_run *runs;
     struct stage_stats *stats;
     struct sched *sched;
@@ -98,6 +98,13 @@ shoal_status run_cut_text(struct run *run, const struct stage_leaf *leaf,
 // The blocks of one partition of an exchange. False when out of memory.
 bool run_add_partition(const struct run *run, uint32_t exchange, uint32_t partition,
                        struct task_input *input);
+
+// broadcast.c
+// Is the stage to begin only when the other, before it, is over? That may then be sent to
+// its tasks.
+bool run_waits(const struct run *run, uint32_t stage, uint32_t before);
+// A stage is over: what it made is broadcast where that is better now.
+shoal_status run_try_broadcast(struct run *run, uint32_t over, struct shoal_error *err);
 
 // heavy.c
 // The keys that have most of an exchange's rows, in words, a line each.

@@ -45,7 +45,7 @@ struct session {
 // run.c: runs all stages but the last on workers, the last here. stats may be NULL, else
 // [stages->count]. The result has no batch read yet; free it with duck_result_free. The
 // statement says where the rows go.
-shoal_status run_stages(struct session *session, const struct stages *stages,
+shoal_status run_stages(struct session *session, struct stages *stages,
                         const struct statement *statement, struct stage_stats *stats,
                         struct duck_result **result, struct shoal_error *err);
 // write.c: a COPY to a folder, its query run by this process's DuckDB.

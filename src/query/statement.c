@@ -370,7 +370,7 @@ shoal_status session_query(struct session *session, const char *sql,
     return status;
 }
 
-static shoal_status explain_stages(struct session *session, const struct stages *stages,
+static shoal_status explain_stages(struct session *session, struct stages *stages,
                                    const struct statement *statement, bool analyze,
                                    bool json, FILE *out, struct shoal_error *err) {
     struct stage_stats *stats = calloc(stages->count, sizeof *stats);

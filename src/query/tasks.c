@@ -42,7 +42,8 @@ shoal_status run_plan_tasks(struct run *run, struct shoal_error *err) {
         if (deps == NULL) return shoal_no_memory(err);
         for (uint32_t d = 0; d < s; d++) {
             if (run->stages->stages[d].in_driver) continue;
-            if (stage_reads(stage, run->stages->stages[d].exchange))
+            if (stage_reads(stage, run->stages->stages[d].exchange) ||
+                run_waits(run, (uint32_t)s, d))
                 deps[count++] = run->runs[d].in_sched;
         }
         uint32_t id = sched_add_stage(run->sched, to->tasks, stage->wide, deps, count);

@@ -224,7 +224,7 @@ static void stage_finish(struct sched *sched, const struct stage *stage) {
     }
 }
 
-bool sched_resize_stage(struct sched *sched, uint32_t id, uint32_t tasks) {
+bool sched_resize_stage(struct sched *sched, uint32_t id, uint32_t tasks, bool wide) {
     struct stage *stage = &sched->stages[id];
     if (tasks > TASKS_MAX - sched->tasks_size) return false;
     if (stage->fresh > 0 || stage->done > 0) return false;
@@ -246,6 +246,7 @@ bool sched_resize_stage(struct sched *sched, uint32_t id, uint32_t tasks) {
         sched->waiting -= stage->tasks;
     }
     stage->tasks = tasks;
+    stage->wide = wide;
     stage_update_bit(sched, id);
     if (tasks == 0 && stage->undone_deps == 0) stage_finish(sched, stage);
     return true;

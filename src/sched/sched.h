@@ -49,7 +49,7 @@ uint32_t sched_add_stage(struct sched *sched, uint32_t tasks, bool wide,
 
 // Gives a stage another count of tasks before any of it has started; one of 0 is over
 // when those that it waits for are. False when a task has started, or when out of memory.
-bool sched_resize_stage(struct sched *sched, uint32_t stage, uint32_t tasks);
+bool sched_resize_stage(struct sched *sched, uint32_t stage, uint32_t tasks, bool wide);
 
 void sched_worker_up(struct sched *sched, uint32_t worker, uint32_t slots, double now);
 // The worker is gone: its running tasks are retried elsewhere; blame them for poison.

@@ -22,7 +22,7 @@ check "by sizes" joins
 check "never" joins --skew off
 check "wherever it is legal" joins --skew always
 check "wherever it is legal, over many partitions" joins --skew always --partitions 13
-for seed in "${SEEDS:-${seeds[@]}}"; do
+for seed in ${SEEDS:-${seeds[@]}}; do
     check "joins, seed $seed" joins --skew "random:$seed" --threads 2
 done
 # TPC-H and TPC-DS, every rule on every query, and by chance.

@@ -366,20 +366,20 @@ static void a_stage_is_resized_before_it_starts(void **state) {
     assert_int_equal(sched_add_stage(sched, 1, false, NULL, 0), 0);
     assert_int_equal(sched_add_stage(sched, 4, false, (uint32_t[]){0}, 1), 1);
     assert_int_equal(sched_add_stage(sched, 1, false, (uint32_t[]){1}, 1), 2);
-    assert_true(sched_resize_stage(sched, 1, 7));  // more than it had
+    assert_true(sched_resize_stage(sched, 1, 7, false));  // more than it had
     sched_worker_up(sched, 0, 1, 0);
     expect_run(sched, 0, 0, 0);
-    assert_false(sched_resize_stage(sched, 0, 2));  // it has begun
+    assert_false(sched_resize_stage(sched, 0, 2, false));  // it has begun
     assert_true(sched_task_done(sched, 0, 0, 0, 0));
-    assert_true(sched_resize_stage(sched, 1, 2));  // ready, but not begun
+    assert_true(sched_resize_stage(sched, 1, 2, false));  // ready, but not begun
     sched_progress(sched, &progress);
     assert_int_equal(progress.tasks, 4);
     for (uint32_t i = 0; i < 2; i++) {
         expect_run(sched, 1, i, 0);
-        assert_false(sched_resize_stage(sched, 1, 5));
+        assert_false(sched_resize_stage(sched, 1, 5, false));
         assert_true(sched_task_done(sched, 1, i, 0, 0));
     }
-    assert_false(sched_resize_stage(sched, 1, 5));
+    assert_false(sched_resize_stage(sched, 1, 5, false));
     expect_run(sched, 2, 0, 0);
     assert_true(sched_task_done(sched, 2, 0, 0, 0));
     expect_end(sched, SCHED_SUCCEEDED);
@@ -397,8 +397,8 @@ static void a_stage_of_no_tasks_is_over_in_its_turn(void **state) {
         assert_int_equal(sched_add_stage(sched, 3, true, (uint32_t[]){1}, 1), 2);
         assert_int_equal(sched_add_stage(sched, 1, false, (uint32_t[]){0, 2}, 2), 3);
         if (!late) {
-            assert_true(sched_resize_stage(sched, 1, 0));
-            assert_true(sched_resize_stage(sched, 2, 0));
+            assert_true(sched_resize_stage(sched, 1, 0, false));
+            assert_true(sched_resize_stage(sched, 2, 0, false));
         }
         sched_worker_up(sched, 0, 1, 0);
         for (uint32_t i = 0; i < 2; i++) {
@@ -406,8 +406,8 @@ static void a_stage_of_no_tasks_is_over_in_its_turn(void **state) {
             assert_true(sched_task_done(sched, 0, i, 0, 0));
         }
         if (late) {
-            assert_true(sched_resize_stage(sched, 2, 0));
-            assert_true(sched_resize_stage(sched, 1, 0));
+            assert_true(sched_resize_stage(sched, 2, 0, false));
+            assert_true(sched_resize_stage(sched, 1, 0, false));
         }
         sched_progress(sched, &progress);
         assert_int_equal(progress.tasks, 3);
