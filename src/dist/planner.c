@@ -45,7 +45,9 @@ const char *planner_name(struct planner *planner, const char *prefix) {
     return string ? json_string_value(string) : "";
 }
 
-static void add_line(char ***lines, size_t *count, const char *format, va_list args) {
+__attribute__((format(printf, 3, 0))) static void add_line(char ***lines, size_t *count,
+                                                           const char *format,
+                                                           va_list args) {
     char text[512];
     (void)vsnprintf(text, sizeof text, format, args);
     char **grown = realloc(*lines, (*count + 1) * sizeof *grown);

@@ -19,18 +19,16 @@ never=(--cluster-rows -1 --broadcast-rows -1)
 plan() { "$SHOAL" explain --init "$work/init.sql" "${never[@]}" "$@" >"$work/plan"; }
 # says TEXT QUERY OPTIONS...: EXPLAIN has the text.
 says() {
-    plan "${@:2}" && grep -qF -- "$1" "$work/plan" || {
-        cat "$work/plan"
-        return 1
-    }
+    if plan "${@:2}" && grep -qF -- "$1" "$work/plan"; then return; fi
+    cat "$work/plan"
+    return 1
 }
 # broadcasts SIDE QUERY OPTIONS...: one join, that sends that side, and no warning.
 broadcasts() {
-    plan "${@:2}" && [ "$(grep -c "broadcasts its $1 side.*by the hint" "$work/plan")" = 1 ] &&
-        ! grep -q Warning "$work/plan" || {
-        cat "$work/plan"
-        return 1
-    }
+    if plan "${@:2}" && ! grep -q Warning "$work/plan" &&
+        [ "$(grep -c "broadcasts its $1 side.*by the hint" "$work/plan")" = 1 ]; then return; fi
+    cat "$work/plan"
+    return 1
 }
 two="FROM big b JOIN mid m USING (k)"
 check "nothing is asked for" says "shuffles both sides" "SELECT count(*) $two"
@@ -110,11 +108,10 @@ check "no number" says "it begins with a number of partitions, from 1 to 65536" 
 
 # When it runs, warnings go to standard error, and are no error.
 warns() {
-    "$SHOAL" sql --init "$work/init.sql" "${@:2}" >"$work/out" 2>"$work/err" &&
-        [ "$(grep -cF -- "$1" "$work/err")" = 1 ] || {
-        cat "$work/err"
-        return 1
-    }
+    if "$SHOAL" sql --init "$work/init.sql" "${@:2}" >"$work/out" 2>"$work/err" &&
+        [ "$(grep -cF -- "$1" "$work/err")" = 1 ]; then return; fi
+    cat "$work/err"
+    return 1
 }
 silent() {
     "$SHOAL" sql --init "$work/init.sql" "$@" --quiet >"$work/out" 2>"$work/err" && ! [ -s "$work/err" ]
