@@ -337,6 +337,46 @@ static bool alike(const struct file_set *set) {
     return same;
 }
 
+#define DETECTED_ROWS "20480"  // that DuckDB looks at
+
+// Dates and times in a format that DuckDB detected: a call with pinned types has no part
+// in it, and takes 26-12-31 for a day of the first century.
+static bool is_dated(const char *type) {
+    return strstr(type, "DATE") != NULL || strstr(type, "TIME") != NULL;
+}
+
+static bool dates_fit(struct planner *planner, const struct file_set *set) {
+    const struct schema *columns = &set->source.columns;
+    struct text sql = {0};
+    char *call = source_bare_call(set), *differ = NULL;
+    struct shoal_error ignored;
+    bool dated = false;
+    text_printf(&sql,
+                "SELECT 1 FROM (FROM %s LIMIT " DETECTED_ROWS ") a POSITIONAL JOIN (FROM "
+                "read_json(%s%s%s%s, hive_partitioning = false, columns = ",
+                call ? call : "", set->argument, set->source.options, set->source.dialect,
+                layout_of(set));
+    source_append_columns(&sql, columns);
+    text_append(&sql, ") LIMIT " DETECTED_ROWS ") b WHERE false");
+    for (size_t i = 0; i < columns->count; i++) {
+        if (!is_dated(columns->columns[i].type)) continue;
+        dated = true;
+        text_append(&sql, " OR a.");
+        text_append_identifier(&sql, columns->columns[i].name);
+        text_append(&sql, " IS DISTINCT FROM b.");
+        text_append_identifier(&sql, columns->columns[i].name);
+    }
+    text_append(&sql, " LIMIT 1");
+    bool fit = !dated || (call != NULL && !sql.failed &&
+                          duck_scalar(planner->trees.conn, sql.data, &differ, &ignored) ==
+                              SHOAL_OK &&
+                          differ == NULL);
+    free(differ);
+    free(call);
+    text_free(&sql);
+    return fit;
+}
+
 bool source_pin(struct planner *planner, struct file_set *set,
                 const struct schema *bare) {
     struct scan_source *source = &set->source;
@@ -351,6 +391,9 @@ bool source_pin(struct planner *planner, struct file_set *set,
     if (source->kind == SCAN_JSON && source->columns.count == 1 &&
         strcmp(source->columns.columns[0].name, "json") == 0)
         return refuse_set(set, "its values are no objects", "");
+    if (source->kind == SCAN_JSON && !is_given(set, "columns") &&
+        !dates_fit(planner, set))
+        return refuse_set(set, "its dates have a format that DuckDB detects", "");
     // Whether a later file begins with a header DuckDB finds out by what the first has.
     if (source->kind == SCAN_CSV && set->file_count > 1 && !source->positional &&
         source->columns.count > 0 &&

@@ -69,6 +69,9 @@ check "about how many" planned "about" "SELECT g, count(*) FROM 'plain.csv' GROU
 check "packed CSV" answers "FROM 'packed.csv.gz'"
 check "packed JSON" answers "FROM read_json('packed.json.zst')"
 check "a JSON array" answers "FROM 'array.json'"
+for file in 1 2 3; do printf '{"d": "26-12-3%s"}\n{"d": null}\n' "$((file % 2))" >short$file.json; done
+check "JSON dates in a detected format" answers "SELECT d, count(*) FROM 'short*.json' GROUP BY d"
+check "and why" planned "its dates have a format that DuckDB detects" "FROM 'short*.json'"
 check "hive partitions" answers "SELECT part, count(*), min(d) FROM read_csv('hive/*/*.csv') GROUP BY part"
 check "their types" answers "SELECT typeof(part), * FROM read_csv('hive/*/*.csv', hive_types = {'part': 'TINYINT'}, filename = 'path')"
 check "none wanted" answers "FROM read_csv('hive/*/*.csv', hive_partitioning = false)"
