@@ -209,6 +209,19 @@ static shoal_status take_rejects(struct duck_conn *conn, const struct task *task
     return output->rejects == NULL ? shoal_no_memory(err) : SHOAL_OK;
 }
 
+// After the SQL failed for records of JSON files: they are looked for, and the rest is
+// read. Nothing that the first try wrote or rejected is left.
+static shoal_status run_good(struct duck_conn *conn, uint32_t threads,
+                             const struct task *task, struct task_output *output,
+                             struct shoal_error *err) {
+    struct task good = *task;
+    good.sql = task->good_sql;
+    *output = (struct task_output){0};
+    shoal_status status = rejects_clear(conn, err);
+    if (status == SHOAL_OK) status = rejects_find(conn, task->faults_sql, err);
+    return status == SHOAL_OK ? run_fed(conn, threads, &good, output, err) : status;
+}
+
 shoal_status duck_run_task(struct duck_conn *conn, uint32_t threads,
                            const struct task *task, struct task_output *output,
                            struct shoal_error *err) {
@@ -220,6 +233,8 @@ shoal_status duck_run_task(struct duck_conn *conn, uint32_t threads,
     if (status == SHOAL_OK && task->rejects != NULL) status = rejects_clear(conn, err);
     if (status == SHOAL_OK) {
         status = run_fed(conn, threads, task, output, err);
+        if (status == SHOAL_USER && task->good_sql != NULL && rejects_explain(err))
+            status = run_good(conn, threads, task, output, err);
         if (status == SHOAL_OK) status = take_rejects(conn, task, output, err);
         if (status != SHOAL_OK && status != SHOAL_CANCELLED) add_place(task, err);
     }

@@ -31,6 +31,8 @@ void task_free(struct task *task) {
     free(task->output);
     free(task->copy_options);
     free(task->rejects);
+    free(task->good_sql);
+    free(task->faults_sql);
     free(task->copy_file);
     free(task->memory_output);
     free(task);
@@ -136,7 +138,7 @@ shoal_status task_encode(const struct task *task, char **json, struct shoal_erro
     }
     return json_take_text(
         json_pack("{s:I, s:I, s:I, s:s, s:o, s:s, s:s?, s:I, s:b, s:I, s:i, s:b, s:o, "
-                  "s:s?, s:s?, s:b, s:b, s:o, s:s?}",
+                  "s:s?, s:s?, s:b, s:b, s:o, s:s?, s:s?, s:s?}",
                   "task", (json_int_t)task->id, "attempt", (json_int_t)task->attempt,
                   "stage", (json_int_t)task->stage, "sql", task->sql, "inputs", inputs,
                   "output", task->output, "memory_output", task->memory_output,
@@ -146,7 +148,8 @@ shoal_status task_encode(const struct task *task, char **json, struct shoal_erro
                   bounds_to_json(&task->bounds), "copy_options", task->copy_options,
                   "copy_file", task->copy_file, "copy_counts", task->copy_counts,
                   "copy_statistics", task->copy_statistics, "range",
-                  range_to_json(&task->range), "rejects", task->rejects),
+                  range_to_json(&task->range), "rejects", task->rejects, "good_sql",
+                  task->good_sql, "faults_sql", task->faults_sql),
         json, err);
 }
 
@@ -168,6 +171,19 @@ static shoal_status get_copy(const json_t *root, struct task *task,
         status = get_optional(root, "copy_file", &task->copy_file, err);
     task->copy_counts = json_is_true(json_object_get(root, "copy_counts"));
     task->copy_statistics = json_is_true(json_object_get(root, "copy_statistics"));
+    return status;
+}
+
+static shoal_status get_rejects(const json_t *root, struct task *task,
+                                struct shoal_error *err) {
+    shoal_status status = get_optional(root, "rejects", &task->rejects, err);
+    if (status == SHOAL_OK) status = get_optional(root, "good_sql", &task->good_sql, err);
+    if (status == SHOAL_OK)
+        status = get_optional(root, "faults_sql", &task->faults_sql, err);
+    if (status == SHOAL_OK && (task->good_sql == NULL) != (task->faults_sql == NULL))
+        status =
+            shoal_fail(err, SHOAL_CORRUPT,
+                       "a task has one of good_sql and faults_sql without the other");
     return status;
 }
 
@@ -235,8 +251,7 @@ shoal_status task_decode(const char *json, size_t size, struct task **out,
     }
     if (status == SHOAL_OK) {
         status = get_range(root, &task->range, err);
-        if (status == SHOAL_OK)
-            status = get_optional(root, "rejects", &task->rejects, err);
+        if (status == SHOAL_OK) status = get_rejects(root, task, err);
     }
     if (status == SHOAL_OK) {
         task->inputs = calloc(json_array_size(inputs) + 1, sizeof *task->inputs);

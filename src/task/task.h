@@ -44,7 +44,10 @@ struct task {
     size_t input_count;
     struct task_range range;
     char *output;   // path of the output: a file, or a folder of one file a thread
-    char *rejects;  // where rows of CSV files that can't be read are kept; NULL: nowhere
+    char *rejects;  // where rows of files that can't be read are kept; NULL: nowhere
+    // For a task that fails by records of JSON files: the SQL without them, and a SELECT
+    // of them (rejects_find); NULL: it has none.
+    char *good_sql, *faults_sql;
     char *memory_output;    // where names of files in memory begin; NULL: all go to disk
     uint64_t memory_bytes;  // that they may take there
     bool compress;          // what goes to disk

@@ -81,10 +81,13 @@ static void ranges_come_back(void **state) {
     (void)state;
     char sql[] = "SELECT 1", output[] = "/out", rejects[] = "/out.rejects";
     char path[] = "/data/a \"b\".csv", pipe[] = "/tmp/s0.pipe";
+    char good[] = "SELECT 2", faults[] = "SELECT 3";
     struct task from = {.sql = sql,
                         .output = output,
                         .partitions = 1,
                         .rejects = rejects,
+                        .good_sql = good,
+                        .faults_sql = faults,
                         .range = {pipe, path, 1ull << 40, (1ull << 40) + 7}};
     struct shoal_error err;
     struct task *task = NULL;
@@ -96,8 +99,15 @@ static void ranges_come_back(void **state) {
     assert_int_equal(task->range.first, 1ull << 40);
     assert_int_equal(task->range.end, (1ull << 40) + 7);
     assert_string_equal(task->rejects, rejects);
+    assert_string_equal(task->good_sql, good);
+    assert_string_equal(task->faults_sql, faults);
     task_free(task);
     free(json);
+    from.good_sql = NULL;  // faults would be found, and their rows not be left out
+    assert_int_equal(task_encode(&from, &json, &err), SHOAL_OK);
+    assert_int_equal(task_decode(json, strlen(json), &task, &err), SHOAL_CORRUPT);
+    free(json);
+    from.good_sql = good;
     from.range.end = 6;
     assert_int_equal(task_encode(&from, &json, &err), SHOAL_OK);
     assert_int_equal(task_decode(json, strlen(json), &task, &err), SHOAL_CORRUPT);
