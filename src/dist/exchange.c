@@ -335,7 +335,9 @@ struct fragment *to_replicated(struct planner *planner, struct fragment *from,
     if (leaf != NULL && leaf->kind == LEAF_SCAN) {
         uint64_t rows = 0;
         for (size_t i = 0; i < leaf->file_count; i++) rows += leaf->files[i].rows;
-        if (rows <= READ_EVERYWHERE_ROWS) {
+        // What is rejected is looked for once, and not in the stage that gives the
+        // result.
+        if (rows <= READ_EVERYWHERE_ROWS && !leaf->source.rejects) {
             leaf->kind = LEAF_SCAN_ALL;
             from->dist = DIST_REPLICATED;
             return from;

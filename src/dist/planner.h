@@ -68,6 +68,7 @@ struct file_set {
     struct scan_source source;
     char *refused;             // why the driver reads it alone; NULL: tasks read it
     uint64_t given;            // which options the call has, a bit each (source.c)
+    bool lines;                // of JSON: the function says so
     bool paths;                // columns of the schema may come from the files' paths
     struct text path_options;  // of the call: which
     struct text layout;        // of the call: a text file's schema or format, if it says

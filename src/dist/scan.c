@@ -211,6 +211,8 @@ static bool copy_files(struct leaf_draft *leaf, const struct file_set *set) {
 
 static struct fragment *plan_scan(struct planner *planner, json_t *item) {
     const struct file_set *set = scan_files(planner, item);
+    if (set != NULL && set->refused != NULL && set->source.rejects)
+        return refuse(planner, "rejects of %s: %s", set->argument, set->refused);
     if (set != NULL && set->refused != NULL) {
         planner_note(planner, "the driver reads %s: %s", set->argument, set->refused);
         return plan_driver_scan(planner, item, FUNCTION_ROWS);

@@ -15,6 +15,7 @@
 
 #include "base/text.h"
 #include "dist/planner.h"
+#include "lines/faults.h"
 
 static const struct {
     const char *function;
@@ -45,6 +46,8 @@ enum use {
     USE_SCHEMA,   // it stays, and is the pinned schema
     USE_NAMES,    // files lack columns
     USE_REJECTS,  // as USE_WHOLE, where tasks keep what is rejected
+    USE_IGNORE,   // as USE_WHOLE; where tasks keep what is rejected, they say it
+    USE_MARK,     // it goes: it says that they do
     USE_FORMAT,   // how JSON records follow each other
 };
 
@@ -78,7 +81,9 @@ static const struct option {
     {"timestampformat", JSON, USE_KEEP},
     {"timestamp_format", CSV, USE_DIALECT},
     {"timestamp_format", JSON, USE_KEEP},
-    {"ignore_errors", CSV | JSON, USE_WHOLE},
+    {"ignore_errors", CSV, USE_WHOLE},
+    {"ignore_errors", JSON, USE_IGNORE},
+    {FAULTS_MARK, JSON, USE_MARK},
     {"columns", CSV | JSON, USE_SCHEMA},
     {"types", CSV, USE_DETECT},
     {"dtypes", CSV, USE_DETECT},
@@ -151,7 +156,14 @@ static bool says_true(const char *value) {
 // What the options of one call come to.
 struct options_texts {
     struct text keep, dialect;
+    struct text records;  // of a call of JSON files, what says where a record ends
 };
+
+static bool parts_records(const char *option) {
+    static const char *const names[] = {"format", "compression", "maximum_object_size",
+                                        NULL};
+    return text_one_of(option, names);
+}
 
 static bool take_option(struct planner *planner, json_t *given, struct file_set *set,
                         struct options_texts *texts) {
@@ -161,16 +173,22 @@ static bool take_option(struct planner *planner, json_t *given, struct file_set 
     if (!tree_is(given, "type", "COMPARE_EQUAL") || json_array_size(parts) != 1)
         return refuse_set(set, "it has more than one argument without a name", "");
     const struct option *option = find_option(source->kind, name);
-    if (option == NULL || (option->use == USE_REJECTS && !planner->options->rejects))
+    bool rejects =
+        option != NULL && (option->use == USE_REJECTS || option->use == USE_MARK);
+    if (option == NULL || (rejects && !planner->options->rejects))
         return refuse_set(set, "one reader is needed for its option ", name);
     set->given |= UINT64_C(1) << (option - options);
-    if (option->use == USE_DETECT) return true;
+    if (option->use == USE_DETECT || option->use == USE_MARK) return true;
+    if (option->use == USE_IGNORE && source->rejects) return true;
     json_t *value = json_object_get(given, "right");
     char *text = keys_text(planner, tree_own(&planner->trees, json_pack("[O]", value)));
     if (text == NULL) return false;
     struct text *to = &texts->keep;
+    if (parts_records(option->name))
+        text_printf(&texts->records, ", %s = %s", option->name, text);
     switch (option->use) {
         case USE_WHOLE:
+        case USE_IGNORE:
         case USE_REJECTS:
             source->cuts = false;
             to = &texts->dialect;
@@ -202,11 +220,26 @@ static bool take_option(struct planner *planner, json_t *given, struct file_set 
             break;
         case USE_KEEP:
         case USE_DETECT:
+        case USE_MARK:
             break;
     }
     text_printf(to, ", %s = %s", option->name, text);
     free(text);
     return true;
+}
+
+// Does a call of JSON files keep what can't be read?
+static bool is_marked(const json_t *arguments) {
+    size_t i;
+    json_t *argument;
+    json_array_foreach(arguments, i, argument) {
+        const json_t *left =
+            json_object_get(json_object_get(argument, "expression"), "left");
+        const char *name =
+            json_string_value(json_array_get(json_object_get(left, "column_names"), 0));
+        if (name != NULL && strcasecmp(name, FAULTS_MARK) == 0) return true;
+    }
+    return false;
 }
 
 static bool take_text(struct text *from, char **to) {
@@ -224,10 +257,16 @@ bool source_options(struct planner *planner, const json_t *item, struct file_set
     size_t i;
     json_t *argument;
     set->source.cuts = text;
+    set->source.rejects = planner->options->rejects && set->source.kind == SCAN_JSON &&
+                          is_marked(json_object_get(function, "arguments"));
+    if (set->source.rejects && planner->options->uncut) set->source.cuts = false;
     if (planner->options->files_whole)
         return refuse_set(set, "reading parts of it alone failed", "");
-    if (strncmp(name, "read_ndjson", 11) == 0)
+    set->lines = strncmp(name, "read_ndjson", 11) == 0;
+    if (set->lines) {
         text_append(&set->layout, ", format = 'newline_delimited'");
+        text_append(&texts.records, ", format = 'newline_delimited'");
+    }
     json_array_foreach(json_object_get(function, "arguments"), i, argument) {
         json_t *given = json_object_get(argument, "expression");
         if (i > 0 && ok && set->refused == NULL)
@@ -236,6 +275,8 @@ bool source_options(struct planner *planner, const json_t *item, struct file_set
     // Values of hive partitions (year=2026) stay text until the cast to what was found.
     if (set->source.kind == SCAN_PARQUET)
         text_append(&set->path_options, ", hive_types_autocast = false");
+    text_append(&texts.records, ", " FAULTS_IGNORED ", hive_partitioning = false");
+    ok = take_text(&texts.records, &set->source.texts) && ok;
     bool kept = take_text(&texts.keep, &set->source.options);
     return take_text(&texts.dialect, &set->source.dialect) && kept && ok;
 }
@@ -246,9 +287,10 @@ static const char *layout_of(const struct file_set *set) {
 
 char *source_bare_call(const struct file_set *set) {
     struct text call = {0};
-    text_printf(&call, "%s(%s%s%s%s, hive_partitioning = false)",
+    text_printf(&call, "%s(%s%s%s%s%s, hive_partitioning = false)",
                 set->source.kind == SCAN_CSV ? "read_csv" : "read_json", set->argument,
-                set->source.options, set->source.dialect, layout_of(set));
+                set->source.options, set->source.dialect, layout_of(set),
+                set->source.rejects ? ", " FAULTS_IGNORED : "");
     return text_take(&call);
 }
 
@@ -352,10 +394,11 @@ static bool dates_fit(struct planner *planner, const struct file_set *set) {
     struct shoal_error ignored;
     bool dated = false;
     text_printf(&sql,
-                "SELECT 1 FROM (FROM %s LIMIT " DETECTED_ROWS ") a POSITIONAL JOIN (FROM "
-                "read_json(%s%s%s%s, hive_partitioning = false, columns = ",
+                "SELECT 1 FROM (FROM %s LIMIT " DETECTED_ROWS
+                ") a POSITIONAL JOIN (FROM "
+                "read_json(%s%s%s%s%s, hive_partitioning = false, columns = ",
                 call ? call : "", set->argument, set->source.options, set->source.dialect,
-                layout_of(set));
+                layout_of(set), set->source.rejects ? ", " FAULTS_IGNORED : "");
     source_append_columns(&sql, columns);
     text_append(&sql, ") LIMIT " DETECTED_ROWS ") b WHERE false");
     for (size_t i = 0; i < columns->count; i++) {
@@ -375,6 +418,44 @@ static bool dates_fit(struct planner *planner, const struct file_set *set) {
     free(call);
     text_free(&sql);
     return fit;
+}
+
+#define LINES_LOOKED_AT 20
+
+// Are most of its first lines objects?
+static bool is_lines(const char *path) {
+    char *line = scan_file_packed(path) ? NULL : malloc(HEADER_MOST);
+    FILE *file = line == NULL ? NULL : fopen(path, "re");
+    int objects = 0, others = 0;
+    while (file != NULL && objects + others < LINES_LOOKED_AT &&
+           fgets(line, HEADER_MOST, file) != NULL) {
+        json_error_t ignored;
+        json_t *object = json_loads(line, 0, &ignored);
+        if (json_is_object(object)) {
+            objects++;
+        } else if (line[strspn(line, " \t\r\n")] != '\0') {
+            others++;
+        }
+        json_decref(object);
+    }
+    if (file != NULL) fclose(file);
+    free(line);
+    return objects > others;
+}
+
+// DuckDB takes a file that begins with a faulty line for none of lines, and then no
+// fault of it can be ignored.
+static void pin_lines(struct file_set *set, char **texts) {
+    bool lines = true;
+    for (size_t i = 0; lines && i < set->file_count; i++)
+        lines = is_lines(set->files[i].path);
+    if (!lines) return;
+    struct text all = {0};
+    text_append(&set->layout, ", format = 'newline_delimited'");
+    text_printf(&all, ", format = 'newline_delimited'%s", *texts);
+    free(*texts);
+    *texts = text_take(&all);
+    set->layout.failed = set->layout.failed || *texts == NULL;
 }
 
 bool source_pin(struct planner *planner, struct file_set *set,
@@ -410,6 +491,8 @@ bool source_pin(struct planner *planner, struct file_set *set,
         text_free(&pinned);
         return refuse_set(set, "its dialect can't be told from its first file", "");
     }
+    if (source->rejects && !is_given(set, "format") && !set->lines)
+        pin_lines(set, &source->texts);
     text_append(&pinned, layout_of(set));
     if (!is_given(set, "columns")) {
         text_append(&pinned, source->kind == SCAN_CSV ? ", types = " : ", columns = ");
@@ -456,6 +539,7 @@ void scan_source_free(struct scan_source *source) {
     free(source->dialect);
     free(source->pinned);
     free(source->filename);
+    free(source->texts);
     schema_free(&source->columns);
     *source = (struct scan_source){0};
 }
@@ -468,9 +552,11 @@ bool scan_source_copy(struct scan_source *to, const struct scan_source *from) {
                                .positional = from->positional,
                                .hive = from->hive,
                                .by_name = from->by_name,
-                               .cuts = from->cuts};
+                               .cuts = from->cuts,
+                               .rejects = from->rejects,
+                               .texts = strdup(from->texts)};
     if (from->filename != NULL) to->filename = strdup(from->filename);
     bool named = from->filename == NULL || to->filename != NULL;
-    return to->options && to->dialect && to->pinned && named &&
+    return to->options && to->dialect && to->pinned && to->texts && named &&
            schema_copy(&to->columns, &from->columns);
 }

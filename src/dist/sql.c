@@ -4,6 +4,7 @@
 
 #include "base/text.h"
 #include "dist/stages.h"
+#include "lines/faults.h"
 
 const struct stage *stages_last(const struct stages *stages) {
     for (size_t i = 0; i < stages->count; i++) {
@@ -54,15 +55,22 @@ char *stage_substitute(const struct stage *stage, const char *sql,
 static const char *const readers[] = {
     [SCAN_PARQUET] = "parquet_scan", [SCAN_CSV] = "read_csv", [SCAN_JSON] = "read_json"};
 
-static void append_call(struct text *out, const struct stage_leaf *leaf,
-                        const struct scan_file *const *files, size_t count) {
-    const struct scan_source *source = &leaf->source;
-    text_printf(out, "%s([", readers[source->kind]);
+// read_json(['x.json'
+static void append_reader(struct text *out, const char *reader,
+                          const struct scan_file *const *files, size_t count) {
+    text_printf(out, "%s([", reader);
     for (size_t i = 0; i < count; i++) {
         text_append(out, i ? ", " : "");
         text_append_literal(out, files[i]->path);
     }
-    text_printf(out, "]%s%s%s)", source->options, source->dialect, source->pinned);
+    text_append(out, "]");
+}
+
+static void append_call(struct text *out, const struct stage_leaf *leaf,
+                        const struct scan_file *const *files, size_t count) {
+    const struct scan_source *source = &leaf->source;
+    append_reader(out, readers[source->kind], files, count);
+    text_printf(out, "%s%s%s)", source->options, source->dialect, source->pinned);
 }
 
 static bool has_column(const struct schema *schema, const char *name) {
@@ -88,21 +96,39 @@ static void append_by_name(struct text *out, const struct stage_leaf *leaf) {
     text_append(out, " FROM ");
 }
 
+// Where records are to be kept that can't be read, every fault has to fail the first try.
+static void append_read_all(struct text *out, const struct stage_leaf *leaf) {
+    if (!leaf->source.rejects) return;
+    text_append(out, " WHERE ");
+    faults_append_read_all(out, &leaf->source.columns);
+}
+
+// NULL sets out->failed.
+static const struct scan_file **files_of(struct text *out,
+                                         const struct scan_split *split) {
+    const struct scan_file **files = calloc(split->count + 1, sizeof *files);
+    for (size_t i = 0; files != NULL && i < split->count; i++)
+        files[i] = &split->files[i];
+    out->failed = out->failed || files == NULL;
+    return files;
+}
+
 static void append_split(struct text *out, const struct stage_leaf *leaf,
                          const struct scan_split *split, const char *pipe) {
     if (split->part == PART_BYTES) {
         text_printf(out, "%s(", readers[leaf->source.kind]);
         text_append_literal(out, pipe);
         text_printf(out, "%s)", split->options);
+        append_read_all(out, leaf);
         return;
     }
-    const struct scan_file **files = calloc(split->count + 1, sizeof *files);
-    for (size_t i = 0; files != NULL && i < split->count; i++)
-        files[i] = &split->files[i];
-    out->failed = out->failed || files == NULL;
+    const struct scan_file **files = files_of(out, split);
     if (files != NULL) append_call(out, leaf, files, split->count);
     free(files);
-    if (split->part == PART_WHOLE) return;
+    if (split->part == PART_WHOLE) {
+        append_read_all(out, leaf);
+        return;
+    }
     const char *number =
         split->part == PART_ROWS ? "file_row_number" : "file_row_group_number";
     text_append(out, " WHERE ");
@@ -161,6 +187,61 @@ char *stage_scan_sql(const struct stage_leaf *leaf, const struct scan_split *spl
     }
     text_append(&out, ")");
     return text_take(&out);
+}
+
+// The two calls of a split that are read side by side; false: out of memory. Free what
+// they are.
+static bool pair_calls(const struct stage_leaf *leaf, const struct scan_split *split,
+                       char **rows, char **texts) {
+    const struct scan_source *source = &leaf->source;
+    struct text row = {0}, text = {0};
+    const struct scan_file **files = files_of(&row, split);
+    if (files != NULL) {
+        append_reader(&row, readers[source->kind], files, split->count);
+        append_reader(&text, "read_json_objects", files, split->count);
+    }
+    text_printf(&row, "%s%s%s, " FAULTS_IGNORED ", " FAULTS_OBJECTS ")", source->options,
+                source->dialect, source->pinned);
+    text_append(&text, source->texts);
+    text_append(&text, ")");
+    free(files);
+    *rows = text_take(&row);
+    *texts = text_take(&text);
+    return *rows != NULL && *texts != NULL;
+}
+
+char *stage_good_sql(const struct stage_leaf *leaf, const struct scan_split *split,
+                     size_t scan) {
+    struct text out = {0};
+    char *rows = NULL, *texts = NULL;
+    bool path = false;  // the virtual column
+    for (size_t i = 0; i < leaf->schema.count; i++) {
+        path = path || (leaf->source.filename == NULL &&
+                        is_filename(&leaf->source, leaf->schema.columns[i].name));
+    }
+    append_columns(&out, leaf, NULL);
+    if (pair_calls(leaf, split, &rows, &texts)) {
+        faults_append_good(&out, path ? "*, filename" : "*", rows, scan);
+    } else {
+        out.failed = true;
+    }
+    text_append(&out, ")");
+    free(rows);
+    free(texts);
+    return text_take(&out);
+}
+
+void stage_append_faults(struct text *out, const struct stage_leaf *leaf,
+                         const struct scan_split *split, size_t scan) {
+    char *rows = NULL, *texts = NULL;
+    if (pair_calls(leaf, split, &rows, &texts)) {
+        struct faults_calls calls = {rows, texts, &leaf->source.columns};
+        faults_append_select(out, &calls, scan);
+    } else {
+        out->failed = true;
+    }
+    free(rows);
+    free(texts);
 }
 
 char *stage_range_sql(const struct stage_leaf *leaf, const struct scan_range *range) {

@@ -78,6 +78,8 @@ struct scan_source {
     bool hive;              // folders give columns: known to, for all that they name
     bool by_name;           // a file may lack columns: they are NULL
     bool cuts;              // text files may be cut between records
+    bool rejects;  // of JSON: records that can't be read are kept (lines/faults.h)
+    char *texts;   // then the parts of a call that reads each record as a text
 };
 // {'name': 'TYPE', ...}
 void source_append_columns(struct text *out, const struct schema *schema);
@@ -208,7 +210,8 @@ struct plan_options {
     uint64_t broadcast_bytes;  // of the hash table, estimated, at most; 0: no limit
     uint64_t sort_rows;  // ORDER BY from this many estimated rows on: a RANGE exchange
     bool no_range;       // never
-    bool rejects;        // rows of CSV files that can't be read are kept
+    bool rejects;        // rows of text files that can't be read are kept
+    bool uncut;          // and JSON files are not cut, so that these have line numbers
     bool files_whole;    // files are read by the driver alone
     bool sink;           // the rows go to files: the stage that has them last writes
     const struct hints *hints;  // of the statement; may be NULL
@@ -246,6 +249,12 @@ char *stage_scan_sql(const struct stage_leaf *leaf, const struct scan_split *spl
                      const char *pipe);
 // Can the leaf be read from bytes alone? Not if it has columns that only a path gives.
 bool stage_scan_cuts(const struct stage_leaf *leaf);
+// Of a scan that keeps records that can't be read: a SELECT of those, and one of the rows
+// of the others (faults_append_select and faults_append_good). split: whole files.
+void stage_append_faults(struct text *out, const struct stage_leaf *leaf,
+                         const struct scan_split *split, size_t scan);
+char *stage_good_sql(const struct stage_leaf *leaf, const struct scan_split *split,
+                     size_t scan);
 // The same for one range of a LEAF_RANGE.
 char *stage_range_sql(const struct stage_leaf *leaf, const struct scan_range *range);
 // "(SELECT CAST(NULL AS T) AS c, ... WHERE false)", for binding.

@@ -38,8 +38,8 @@ struct session_options {
     const char *temp_dir;  // block files and spill; NULL: $TMPDIR or /tmp
     const char *memory_dir;  // block files while they fit; NULL: /dev/shm; "none"
     enum spool_compression compression;  // of block files on disk
-    const char *rejects_dir;  // keeps rows of CSV files that can't be read; NULL: they
-                              // are errors
+    const char *rejects_dir;  // keeps rows of text files that can't be read; NULL:
+                              // they are errors
     uint64_t rejects_limit;   // more are an error; UINT64_MAX: none
     const char *program;      // this program, for workers
     bool progress;            // draw on stderr

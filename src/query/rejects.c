@@ -1,7 +1,8 @@
-// DuckDB's store_rejects does the work, in each task, and only where it is asked for: the
-// statement's calls of read_csv are found by their tokens and get its options, so that
-// views stay as they are. Attempts of tasks hand over files, those that count are put
-// together; a file that several tasks read (a broadcast side) is in there once.
+// Of CSV files DuckDB's store_rejects does the work, of JSON files lines/faults.c, in
+// each task, and only where it is asked for: the statement's calls of read_csv and
+// read_json are found by their tokens and get options that say so; views stay as they
+// are. Attempts of tasks hand over files, those that count are put together; a file that
+// several tasks read (a broadcast side) is in there once.
 #include "query/rejects.h"
 
 #include <errno.h>
@@ -13,21 +14,34 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "query/insert.h"
+#include "query/json_rejects.h"
 #include "task/rejects.h"
 
-static bool is_csv(const char *path) {
-    static const char *const endings[] = {".csv",    ".tsv",     ".csv.gz",
-                                          ".tsv.gz", ".csv.zst", ".tsv.zst"};
+// Has the path one of the endings, compressed or not?
+static bool ends_with_any(const char *path, const char *const *endings) {
     size_t size = strlen(path);
-    for (size_t i = 0; i < sizeof endings / sizeof *endings; i++) {
+    if (size > 3 && strcasecmp(path + size - 3, ".gz") == 0) size -= 3;
+    if (size > 4 && strcasecmp(path + size - 4, ".zst") == 0) size -= 4;
+    for (size_t i = 0; endings[i] != NULL; i++) {
         size_t length = strlen(endings[i]);
-        if (size > length && strcasecmp(path + size - length, endings[i]) == 0)
+        if (size > length && strncasecmp(path + size - length, endings[i], length) == 0)
             return true;
     }
     return false;
 }
 
-// The CSV file that is named where a table stands: 'x/a.csv', "a.csv", or a.csv, which
+static bool is_json(const char *path) {
+    static const char *const endings[] = {".json", ".jsonl", ".ndjson", NULL};
+    return ends_with_any(path, endings);
+}
+
+static bool is_text(const char *path) {
+    static const char *const endings[] = {".csv", ".tsv", NULL};
+    return ends_with_any(path, endings) || is_json(path);
+}
+
+// The text file that is named where a table stands: 'x/a.csv', "a.csv", or a.csv, which
 // could be a table too. *end is past it. NULL: it is none.
 static char *named_file(const char *at, const char **end) {
     static const char name[] =
@@ -35,50 +49,66 @@ static char *named_file(const char *at, const char **end) {
     bool quoted = *at == '\'' || *at == '"';
     char *path = quoted ? duck_token_unquoted(at, *at) : strndup(at, strspn(at, name));
     *end = quoted ? duck_token_end(at) : at + strspn(at, name);
-    if (path != NULL && is_csv(path) && (quoted || access(path, F_OK) == 0)) return path;
+    if (path != NULL && is_text(path) && (quoted || access(path, F_OK) == 0)) return path;
     free(path);
     return NULL;
 }
 
 // The name that a file has as a table, "a b" of 'x/a b.csv', unless another follows.
 static void append_alias(struct text *out, const char *path, const char *end) {
-    static const char *const clauses[] = {
-        "where",      "group",       "order",   "limit",  "having", "window",
-        "join",       "inner",       "left",    "right",  "full",   "cross",
-        "semi",       "anti",        "asof",    "on",     "using",  "union",
-        "except",     "intersect",   "qualify", "offset", "select", "natural",
-        "positional", "tablesample", NULL};
-    const char *next = duck_token_start(end), *slash = strrchr(path, '/');
-    bool clause = *next == '\0' || *next == ')' || *next == ',' || *next == ';' ||
-                  duck_token_one_of(next, clauses);
-    if (!clause) return;
+    const char *slash = strrchr(path, '/');
     const char *file = slash == NULL ? path : slash + 1;
     char *name = strndup(file, strcspn(file, "."));
-    text_append(out, " AS ");
-    text_append_identifier(out, name ? name : "");
+    json_append_alias(out, name ? name : "", end);
     out->failed = out->failed || name == NULL;
     free(name);
 }
 
-shoal_status rejects_rewrite(const char *sql, char **rewritten, struct shoal_error *err) {
+// A call that reads the file which is named in its place.
+static void append_named(struct text *out, struct duck_conn *conn, const char *path) {
+    struct text call = {0};
+    const char *past;
+    text_append(&call, is_json(path) ? "read_json_auto(" : "read_csv(");
+    text_append_literal(&call, path);
+    text_append(&call, is_json(path) ? ")" : ", " REJECTS_OPTIONS ")");
+    out->failed = out->failed || call.failed;
+    if (!call.failed && is_json(path)) {
+        json_call_mark(out, conn, call.data, &past);
+    } else if (!call.failed) {
+        text_append(out, call.data);
+    }
+    text_free(&call);
+}
+
+// Does the statement read rows for once? What it keeps of its text (a view) is not to be
+// read otherwise ever after.
+static bool reads_once(const char *sql) {
+    return duck_is_select(sql) || insert_begins(sql) ||
+           duck_token_is(duck_token_start(sql), "copy");
+}
+
+shoal_status rejects_rewrite(struct duck_conn *conn, const char *sql, char **rewritten,
+                             struct shoal_error *err) {
     struct text out = {0};
     const char *copied = sql;
     bool table = false;  // a table may stand here
+    bool json = reads_once(sql);
     for (const char *at = duck_token_start(sql); *at; at = duck_token_next(at)) {
         const char *next = duck_token_next(at);
-        bool call = *next == '(' &&
-                    (duck_token_is(at, "read_csv") || duck_token_is(at, "read_csv_auto"));
-        const char *end = call ? duck_token_past(next) : NULL, *past = NULL;
-        char *path = table && !call ? named_file(at, &past) : NULL;
+        bool csv = *next == '(' &&
+                   (duck_token_is(at, "read_csv") || duck_token_is(at, "read_csv_auto"));
+        const char *end = csv ? duck_token_past(next) : NULL, *past = NULL;
+        char *path = table && *next != '(' ? named_file(at, &past) : NULL;
         if (end != NULL) {
             text_append_bytes(&out, copied, (size_t)(end - 1 - copied));
             text_append(&out, ", " REJECTS_OPTIONS);
             copied = end - 1;
-        } else if (path != NULL) {
+        } else if (json && json_call_begins(at) && json_call_keeps(at)) {
             text_append_bytes(&out, copied, (size_t)(at - copied));
-            text_append(&out, "read_csv(");
-            text_append_literal(&out, path);
-            text_append(&out, ", " REJECTS_OPTIONS ")");
+            json_call_mark(&out, conn, at, &copied);
+        } else if (path != NULL && (json || !is_json(path))) {
+            text_append_bytes(&out, copied, (size_t)(at - copied));
+            append_named(&out, conn, path);
             append_alias(&out, path, past);
             copied = past;
         }
@@ -122,7 +152,7 @@ static shoal_status write_file(const struct rejects *rejects, struct duck_conn *
     text_printf(&all, "SELECT count(DISTINCT (file, line)) FROM read_parquet([%s])",
                 rejects->files.data);
     text_printf(&sql,
-                "COPY (SELECT DISTINCT * FROM read_parquet([%s]) ORDER BY file, "
+                "COPY (SELECT DISTINCT * FROM read_parquet([%s]) ORDER BY file, line, "
                 "byte_position, \"column\") TO ",
                 rejects->files.data);
     text_append_literal(&sql, part);

@@ -1,5 +1,5 @@
-// Quality on the way: rows of CSV files that don't parse, or don't fit their types, are
-// kept in a folder instead of failing the statement, up to a limit.
+// Quality on the way: rows of CSV and JSON files that don't parse, or don't fit their
+// types, are kept in a folder instead of failing the statement, up to a limit.
 #ifndef SHOAL_QUERY_REJECTS_H
 #define SHOAL_QUERY_REJECTS_H
 
@@ -17,8 +17,9 @@ struct rejects {
     unsigned written;   // files
 };
 
-// The statement with every read of a CSV file told to keep them; free() it.
-shoal_status rejects_rewrite(const char *sql, char **rewritten, struct shoal_error *err);
+// The statement with every read of a text file told to keep them; free() it.
+shoal_status rejects_rewrite(struct duck_conn *conn, const char *sql, char **rewritten,
+                             struct shoal_error *err);
 // A task's file, of one whose attempt counts.
 bool rejects_add(struct rejects *rejects, const char *path);
 // Writes what tasks and conn have, as one file of the folder; SHOAL_USER when there are

@@ -2,7 +2,8 @@
 // EXPLAIN says why; no query fails for being undistributable.
 //
 // On its way the text is rewritten where shoal adds what DuckDB doesn't have: calls of
-// read_csv that keep what is rejected, Delta tables as subqueries over their files.
+// read_csv and read_json that keep what is rejected, Delta tables as subqueries over
+// their files.
 #include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,6 +11,7 @@
 #include "delta/delta.h"
 #include "plan/limits.h"
 #include "query/delta_sink.h"
+#include "query/json_rejects.h"
 #include "query/session.h"
 #include "query/settings.h"
 #include "task/rejects.h"
@@ -23,6 +25,7 @@ static bool nested_pivot(const struct shoal_error *err) {
 // What a plan is made for, beside the session's options.
 struct purpose {
     bool sink, explain;
+    bool uncut;        // reading parts of JSON files has failed
     bool files_whole;  // reading some of the files has failed
     const struct hints *hints;
 };
@@ -40,6 +43,7 @@ static shoal_status plan(struct session *session, const char *sql,
         .cluster_rows = session->options.cluster_rows,
         .sink = purpose->sink,
         .rejects = session->rejects != NULL,
+        .uncut = purpose->uncut,
         .files_whole = purpose->files_whole,
         .hints = purpose->hints,
         .summaries = purpose->explain};
@@ -92,6 +96,7 @@ static bool failed_in_files(const struct stages *stages, const struct shoal_erro
                                         "CSV Error",
                                         "Malformed JSON",
                                         "JSON transform error",
+                                        "map keys cannot be NULL",
                                         "do not exist in the CSV File",
                                         "Error when sniffing file",
                                         "Schema mismatch between globbed files",
@@ -104,6 +109,19 @@ static bool failed_in_files(const struct stages *stages, const struct shoal_erro
             scans = scans || stages->stages[s].leaves[l].scan_call != NULL;
     }
     return reading && scans;
+}
+
+// Were JSON files cut, whose records that can't be read are to be kept? In whole files
+// tasks find them.
+static bool cuts_for_rejects(const struct stages *stages) {
+    bool cuts = false;
+    for (size_t s = 0; s < stages->count; s++) {
+        for (size_t l = 0; l < stages->stages[s].leaf_count; l++) {
+            const struct scan_source *source = &stages->stages[s].leaves[l].source;
+            cuts = cuts || (source->rejects && source->cuts);
+        }
+    }
+    return cuts;
 }
 
 // A name that is wrong is better known before all rows are there.
@@ -139,18 +157,20 @@ static shoal_status run_planned(struct session *session,
     shoal_status status = strcasestr(select, "from") == NULL
                               ? SHOAL_OK
                               : session_start_workers(session, err);
-    if (status == SHOAL_OK) status = plan(session, select, &purpose, &stages, err);
-    for (size_t i = 0; status == SHOAL_OK && i < stages->warning_count; i++)
-        fprintf(stderr, "shoal: %s\n", stages->warnings[i]);
-    if (status == SHOAL_OK) status = check_partitions(stages, &statement->copy, err);
-    if (status == SHOAL_OK)
-        status = run_stages(session, stages, statement, NULL, result, err);
-    if (status == SHOAL_USER && failed_in_files(stages, err)) {
+    for (bool again = status == SHOAL_OK; again;) {
         stages_free(stages);
-        purpose.files_whole = true;
+        stages = NULL;
         status = plan(session, select, &purpose, &stages, err);
+        bool first = !purpose.uncut;
+        for (size_t i = 0; status == SHOAL_OK && first && i < stages->warning_count; i++)
+            fprintf(stderr, "shoal: %s\n", stages->warnings[i]);
+        if (status == SHOAL_OK) status = check_partitions(stages, &statement->copy, err);
         if (status == SHOAL_OK)
             status = run_stages(session, stages, statement, NULL, result, err);
+        again =
+            status == SHOAL_USER && !purpose.files_whole && failed_in_files(stages, err);
+        purpose.files_whole = again && (purpose.uncut || !cuts_for_rejects(stages));
+        purpose.uncut = again;
     }
     // DuckDB minds a column that a file lacks only where the query reads it.
     if (status == SHOAL_USER && strcasestr(err->message, "schema mismatch") != NULL)
@@ -221,9 +241,9 @@ static shoal_status copy_to_file(struct session *session, const struct copy *cop
 }
 
 // In this process alone; a folder that a COPY writes appears as over workers.
-static shoal_status run_alone(struct session *session, const char *sql,
-                              struct delta_write *table, struct duck_result **result,
-                              struct shoal_error *err) {
+static shoal_status run_here(struct session *session, const char *sql,
+                             struct delta_write *table, struct duck_result **result,
+                             struct shoal_error *err) {
     struct copy copy = {0};
     shoal_status status = is_copy(sql)
                               ? copy_parse(sql, &copy, err)
@@ -251,6 +271,23 @@ static void warn_hints(const struct hints *hints, const char *why) {
     for (size_t h = 0; h < hints->count; h++)
         fprintf(stderr, "shoal: hint %s is not followed: %s\n", hints->list[h].text,
                 why_not(&hints->list[h], why));
+}
+
+static shoal_status run_alone(struct session *session, const char *sql,
+                              struct delta_write *table, struct duck_result **result,
+                              struct shoal_error *err) {
+    char *good = NULL;
+    shoal_status status = SHOAL_OK;
+    if (session->rejects != NULL) {
+        // A try over workers may have left some.
+        status = rejects_clear(session->conn, err);
+        if (status == SHOAL_OK)
+            status = json_rejects_find(session->conn, sql, &good, err);
+    }
+    if (status == SHOAL_OK)
+        status = run_here(session, good ? good : sql, table, result, err);
+    free(good);
+    return status;
 }
 
 static shoal_status run_statement(struct session *session, const char *sql,
@@ -333,7 +370,7 @@ static shoal_status open_rejects(struct session *session, const char *sql,
         return shoal_fail(err, SHOAL_USER, "REJECTS_LIMIT goes with REJECTS 'folder'");
     if (keeper->folder == NULL) return SHOAL_OK;
     shoal_status status = rejects_clear(session->conn, err);
-    if (status == SHOAL_OK) status = rejects_rewrite(sql, rewritten, err);
+    if (status == SHOAL_OK) status = rejects_rewrite(session->conn, sql, rewritten, err);
     if (status == SHOAL_OK) session->rejects = keeper;
     return status;
 }

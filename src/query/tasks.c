@@ -136,37 +136,81 @@ static const char *task_text(const struct stage *stage, const struct stage_run *
     return state->filter_off ? stage->unfiltered_sql : stage->sql;
 }
 
+// What stands for a leaf in the SQL of one task; number: of the inputs, if it is one.
+// pipe: where bytes of a text file are read. good: records that can't be read are left
+// out.
+static char *leaf_sql(const struct run *run, size_t s, size_t l, uint32_t index,
+                      const char *key, size_t number, const char *pipe, bool good) {
+    const struct stage *stage = &run->stages->stages[s];
+    const struct stage_run *state = &run->runs[s];
+    const struct stage_leaf *leaf = &stage->leaves[l];
+    if (state->filter_off && l == stage->filter_leaf) return strdup("");  // not in it
+    if (leaf->kind == LEAF_SCAN && good && leaf->source.rejects)
+        return stage_good_sql(leaf, &state->splits[index], l);
+    if (leaf->kind == LEAF_SCAN) return stage_scan_sql(leaf, &state->splits[index], pipe);
+    if (leaf->kind == LEAF_RANGE) return stage_range_sql(leaf, &leaf->ranges[index]);
+    if (leaf->kind == LEAF_SCAN_ALL) return stage_scan_sql(leaf, NULL, NULL);
+    return block_input_sql(key, number, &run->stages->exchanges[leaf->exchange].schema);
+}
+
+static bool is_input(const struct run *run, size_t s, size_t l) {
+    const struct stage *stage = &run->stages->stages[s];
+    enum leaf_kind kind = stage->leaves[l].kind;
+    bool left_out = run->runs[s].filter_off && l == stage->filter_leaf;
+    return !left_out && kind != LEAF_SCAN && kind != LEAF_RANGE && kind != LEAF_SCAN_ALL;
+}
+
+static char *stage_text(const struct run *run, size_t s, uint32_t index, const char *key,
+                        const char *pipe, bool good) {
+    const struct stage *stage = &run->stages->stages[s];
+    char **leaves = calloc(stage->leaf_count + 1, sizeof *leaves);
+    const char *text = task_text(stage, &run->runs[s], index);
+    char *sql = NULL;
+    bool ok = leaves != NULL;
+    size_t inputs = 0;
+    for (size_t l = 0; ok && l < stage->leaf_count; l++) {
+        leaves[l] = leaf_sql(run, s, l, index, key, inputs, pipe, good);
+        inputs += is_input(run, s, l);
+        ok = leaves[l] != NULL;
+    }
+    if (ok) sql = stage_substitute(stage, text, leaves);
+    for (size_t l = 0; leaves != NULL && l < stage->leaf_count; l++) free(leaves[l]);
+    free(leaves);
+    return sql;
+}
+
 // The stage's SQL for one task, and its inputs.
 char *run_task_sql(const struct run *run, size_t s, uint32_t index, const char *key,
                    const char *pipe, struct task_input *inputs, size_t *input_count) {
     const struct stage *stage = &run->stages->stages[s];
-    const struct stage_run *state = &run->runs[s];
-    char **leaves = calloc(stage->leaf_count + 1, sizeof *leaves);
-    char *sql = NULL;
-    bool ok = leaves != NULL;
     *input_count = 0;
-    for (size_t l = 0; ok && l < stage->leaf_count; l++) {
-        const struct stage_leaf *leaf = &stage->leaves[l];
-        if (state->filter_off && l == stage->filter_leaf) {
-            leaves[l] = strdup("");  // not in the text
-        } else if (leaf->kind == LEAF_SCAN) {
-            leaves[l] = stage_scan_sql(leaf, &state->splits[index], pipe);
-        } else if (leaf->kind == LEAF_RANGE) {
-            leaves[l] = stage_range_sql(leaf, &leaf->ranges[index]);
-        } else if (leaf->kind == LEAF_SCAN_ALL) {
-            leaves[l] = stage_scan_sql(leaf, NULL, NULL);
-        } else {
-            size_t number = (*input_count)++;
-            ok = gather_input(run, stage, leaf, index, state, &inputs[number]);
-            leaves[l] = block_input_sql(key, number,
-                                        &run->stages->exchanges[leaf->exchange].schema);
-        }
-        ok = ok && leaves[l] != NULL;
+    for (size_t l = 0; l < stage->leaf_count; l++) {
+        if (is_input(run, s, l) &&
+            !gather_input(run, stage, &stage->leaves[l], index, &run->runs[s],
+                          &inputs[(*input_count)++]))
+            return NULL;
     }
-    if (ok) sql = stage_substitute(stage, task_text(stage, state, index), leaves);
-    for (size_t l = 0; leaves != NULL && l < stage->leaf_count; l++) free(leaves[l]);
-    free(leaves);
-    return sql;
+    return stage_text(run, s, index, key, pipe, false);
+}
+
+// What a task does if records of its JSON files can't be read. A part of a file has none:
+// the number of a line is known in a whole one alone.
+static bool add_good(const struct run *run, size_t s, uint32_t index, const char *key,
+                     struct task *task) {
+    const struct stage *stage = &run->stages->stages[s];
+    struct text faults = {0};
+    for (size_t l = 0; l < stage->leaf_count; l++) {
+        const struct stage_leaf *leaf = &stage->leaves[l];
+        if (leaf->kind != LEAF_SCAN || !leaf->source.rejects ||
+            run->runs[s].splits[index].part != PART_WHOLE)
+            continue;
+        text_append(&faults, faults.size > 0 ? " UNION ALL " : "");
+        stage_append_faults(&faults, leaf, &run->runs[s].splits[index], l);
+    }
+    if (faults.size == 0 && !faults.failed) return true;
+    task->faults_sql = text_take(&faults);
+    task->good_sql = stage_text(run, s, index, key, NULL, true);
+    return task->faults_sql != NULL && task->good_sql != NULL;
 }
 
 uint32_t run_partitions(const struct run *run, const struct stage *stage) {
@@ -257,6 +301,11 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
     if (task->inputs != NULL && task->output != NULL && run->merge == NULL) {
         task->sql = run_task_sql(run, action->stage, action->task, key, task->range.pipe,
                                  task->inputs, &task->input_count);
+        if (task->sql != NULL && task->rejects != NULL &&
+            !add_good(run, action->stage, action->task, key, task)) {
+            free(task->sql);
+            task->sql = NULL;
+        }
     }
     shoal_status status = task->sql == NULL ? shoal_no_memory(err) : SHOAL_OK;
     if (status == SHOAL_OK && stage->scatter == BLOCK_RANGE) {
