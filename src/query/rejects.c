@@ -130,17 +130,22 @@ void rejects_free(struct rejects *rejects) {
     text_free(&rejects->files);
 }
 
-// "rejects-20261126T013000-123.csv", which no other process takes.
+// "rejects-20261126T013000Z-123-0.csv", which no other process takes, nor another
+// statement of this one in the same second.
 static char *file_name(const struct rejects *rejects) {
-    struct text name = {0};
     struct tm utc;
     char stamp[32];
     time_t now = time(NULL);
     gmtime_r(&now, &utc);
     (void)strftime(stamp, sizeof stamp, "%Y%m%dT%H%M%SZ", &utc);
-    text_printf(&name, "%s/rejects-%s-%d-%u.csv", rejects->folder, stamp, (int)getpid(),
-                rejects->written);
-    return text_take(&name);
+    for (unsigned number = 0;; number++) {
+        struct text name = {0};
+        text_printf(&name, "%s/rejects-%s-%d-%u.csv", rejects->folder, stamp,
+                    (int)getpid(), number);
+        char *path = text_take(&name);
+        if (path == NULL || access(path, F_OK) != 0) return path;
+        free(path);
+    }
 }
 
 // All that is known so far into `part`, which then becomes `target`.
@@ -191,7 +196,6 @@ shoal_status rejects_settle(struct rejects *rejects, struct duck_conn *conn,
         status = write_file(rejects, conn, part.data, target, &rows, err);
         if (status == SHOAL_OK) {
             rejects->rows += rows;
-            rejects->written++;
             fprintf(stderr, "shoal: rejected rows: %llu, kept in %s\n",
                     (unsigned long long)rows, target);
         }

@@ -14,7 +14,6 @@ struct rejects {
     uint64_t limit;     // more, and the statement fails
     struct text files;  // what tasks took, "'path', ..."
     uint64_t rows;      // that are in the folder by now
-    unsigned written;   // files
 };
 
 // The statement with every read of a text file told to keep them; free() it.

@@ -62,6 +62,8 @@ check "in double quotes, with an alias" named '"names.csv" n' n.name
 check "with a path" named "'$work/names.csv'" names.name
 check "a file in a join" test "$(sql --rejects kept "SELECT count(*) FROM names.csv a JOIN names.csv b USING (name)" | tail -n 1)" = 3
 check "columns that are not read are not checked" test "$(sql --rejects kept "SELECT count(*), count(i) FROM $read_all" 2>/dev/null | tail -n 1)" = 3968,3968
+two() { rm -rf kept && sql --rejects kept "SELECT max(i) FROM $read_all; SELECT max(d) FROM $read_all" >/dev/null 2>&1 && [ "$(find kept -name '*.csv' | wc -l)" = 2 ]; }
+check "two statements in a second keep theirs" two
 check "nothing to reject" test "$(rm -rf kept && sql --rejects kept "SELECT count(*) FROM 'names.csv'" 2>&1 | tail -n 1)" = 3
 check "and nothing kept" test -z "$(find kept -name '*.csv')"
 
