@@ -79,7 +79,7 @@ static bool is_marked(const char *call) {
 }
 
 // In each file, are most of the lines objects?
-static bool are_lines(struct duck_conn *conn, const char *call) {
+static bool are_lines(struct duck_conn *trial, const char *call) {
     static const char *const packed[] = {"compression", "maximum_object_size", NULL};
     struct text sql = {0};
     struct shoal_error ignored;
@@ -90,7 +90,7 @@ static bool are_lines(struct duck_conn *conn, const char *call) {
                       ", filename = true) GROUP BY filename HAVING 2 * count(*) FILTER "
                       "(json_type(json) = 'OBJECT') <= count(*) LIMIT 1");
     bool lines = !sql.failed &&
-                 duck_scalar(conn, sql.data, &other, &ignored) == SHOAL_OK &&
+                 duck_scalar(trial, sql.data, &other, &ignored) == SHOAL_OK &&
                  other == NULL;
     free(other);
     text_free(&sql);
@@ -99,14 +99,14 @@ static bool are_lines(struct duck_conn *conn, const char *call) {
 
 // Did reading the call's files fail as DuckDB took one for other than lines, and only
 // because it begins with a faulty one?
-static bool needs_lines(struct duck_conn *conn, const char *call,
+static bool needs_lines(struct duck_conn *trial, const char *call,
                         const struct shoal_error *err) {
     static const char *const format[] = {"format", NULL};
     return strstr(err->message, "Parse errors cannot be ignored") != NULL &&
-           !has_argument(call, format) && are_lines(conn, call);
+           !has_argument(call, format) && are_lines(trial, call);
 }
 
-void json_call_mark(struct text *out, struct duck_conn *conn, const char *at,
+void json_call_mark(struct text *out, struct duck_conn *trial, const char *at,
                     const char **end) {
     struct text marked = {0}, sql = {0};
     struct schema schema = {0};
@@ -115,8 +115,8 @@ void json_call_mark(struct text *out, struct duck_conn *conn, const char *at,
     text_append_bytes(&marked, at, (size_t)(*end - 1 - at));
     text_append(&marked, ", " FAULTS_IGNORED ", " FAULTS_MARK " = false");
     text_printf(&sql, "FROM %s)", marked.failed ? "" : marked.data);
-    if (!sql.failed && duck_describe(conn, sql.data, &schema, &err) == SHOAL_USER &&
-        needs_lines(conn, at, &err))
+    if (!sql.failed && duck_describe(trial, sql.data, &schema, &err) == SHOAL_USER &&
+        needs_lines(trial, at, &err))
         text_append(&marked, LINES);
     text_append(&marked, ")");
     out->failed = out->failed || marked.failed || sql.failed;
@@ -203,44 +203,81 @@ static shoal_status read_call(struct duck_conn *conn, const char *at, struct cal
     return status;
 }
 
-// *faulty: reading all of it failed, of what only a second look tells.
-static shoal_status try_call(struct duck_conn *conn, const struct call *call,
-                             bool *faulty, struct shoal_error *err) {
+// SHOAL_USER: it fails, maybe of what only a second look tells.
+static shoal_status try_call(struct duck_conn *trial, const struct call *call,
+                             struct shoal_error *err) {
     struct text sql = {0};
     text_printf(&sql, "SELECT count(*) FROM %s WHERE ", call->strict);
     faults_append_read_all(&sql, &call->columns);
     shoal_status status =
-        sql.failed ? shoal_no_memory(err) : duck_run(conn, sql.data, err);
+        sql.failed ? shoal_no_memory(err) : duck_run(trial, sql.data, err);
     text_free(&sql);
-    *faulty = status == SHOAL_USER;
-    return *faulty ? SHOAL_OK : status;
-}
-
-static shoal_status find_faults(struct duck_conn *conn, const struct call *call,
-                                size_t scan, struct shoal_error *err) {
-    struct faults_calls calls = {call->rows, call->texts, &call->columns};
-    struct text select = {0};
-    faults_append_select(&select, &calls, scan);
-    shoal_status status =
-        select.failed ? shoal_no_memory(err) : rejects_find(conn, select.data, err);
-    text_free(&select);
     return status;
 }
 
-// The subquery of the call's good rows in its place, after its faults were found.
+// Where a record was no JSON, are its files such that others can be read?
+static shoal_status try_texts(struct duck_conn *trial, struct call *call,
+                              const struct shoal_error *why, struct shoal_error *err) {
+    struct text sql = {0};
+    if (strstr(why->message, "Malformed JSON") == NULL) return SHOAL_OK;
+    text_printf(&sql, "SELECT count(json) FROM %s", call->texts);
+    shoal_status status =
+        sql.failed ? shoal_no_memory(err) : duck_run(trial, sql.data, err);
+    text_free(&sql);
+    if (status != SHOAL_USER || !needs_lines(trial, call->at, err)) return status;
+    return write_calls(call, true) ? SHOAL_OK : shoal_no_memory(err);
+}
+
+// The subquery of the call's good rows in its place, after its faults were found. why:
+// reading them failed so.
 static shoal_status replace_call(struct duck_conn *conn, struct call *call, size_t scan,
-                                 struct text *out, struct shoal_error *err) {
-    shoal_status status = find_faults(conn, call, scan, err);
-    if (status == SHOAL_USER && needs_lines(conn, call->at, err)) {
-        status = write_calls(call, true) ? find_faults(conn, call, scan, err)
-                                         : shoal_no_memory(err);
+                                 const struct shoal_error *why, struct text *out,
+                                 struct shoal_error *err) {
+    struct faults_calls calls = {call->rows, call->texts, &call->columns};
+    struct text select = {0};
+    uint64_t found = 0;
+    faults_append_select(&select, &calls, scan);
+    shoal_status status = select.failed ? shoal_no_memory(err)
+                                        : rejects_find(conn, select.data, &found, err);
+    text_free(&select);
+    // A key that detection has not seen is an error of the call as it was written alone.
+    bool key = strstr(why->message, "has unknown key") != NULL;
+    if (status == SHOAL_OK && found == 0 && !key && rejects_explain(why)) {
+        *err = *why;
+        return SHOAL_USER;
     }
     if (status == SHOAL_OK) faults_append_good(out, "*", call->rows, scan);
     return status == SHOAL_OK && out->failed ? shoal_no_memory(err) : status;
 }
 
-shoal_status json_rejects_find(struct duck_conn *conn, const char *sql, char **good,
-                               struct shoal_error *err) {
+// Appends what stands for the call at `at`, if it has faults; *copied is past it then.
+static shoal_status sift_call(struct duck_conn *conn, struct duck_conn *trial,
+                              const char *at, size_t scan, struct text *out,
+                              const char **copied, struct shoal_error *err) {
+    struct call call;
+    struct shoal_error why;
+    shoal_status status = read_call(conn, at, &call, err);
+    shoal_status tried = status == SHOAL_OK ? try_call(trial, &call, &why) : SHOAL_OK;
+    if (tried == SHOAL_USER) {
+        const char *past = duck_token_past(duck_token_next(at));
+        char *name = strndup(at, (size_t)(duck_token_end(at) - at));
+        status = try_texts(trial, &call, &why, err);
+        text_append_bytes(out, *copied, (size_t)(at - *copied));
+        if (status == SHOAL_OK) status = replace_call(conn, &call, scan, &why, out, err);
+        json_append_alias(out, name ? name : "", past);
+        out->failed = out->failed || name == NULL;
+        free(name);
+        *copied = past;
+    } else if (tried != SHOAL_OK) {
+        *err = why;
+        status = tried;
+    }
+    call_free(&call);
+    return status;
+}
+
+shoal_status json_rejects_find(struct duck_conn *conn, struct duck_conn *trial,
+                               const char *sql, char **good, struct shoal_error *err) {
     struct text out = {0};
     const char *copied = sql;
     size_t scan = 0;
@@ -248,22 +285,8 @@ shoal_status json_rejects_find(struct duck_conn *conn, const char *sql, char **g
     *good = NULL;
     for (const char *at = duck_token_start(sql); status == SHOAL_OK && *at;
          at = duck_token_next(at)) {
-        struct call call = {0};
-        bool faulty = false;
-        if (!json_call_begins(at) || !is_marked(at)) continue;
-        const char *past = duck_token_past(duck_token_next(at));
-        status = read_call(conn, at, &call, err);
-        if (status == SHOAL_OK) status = try_call(conn, &call, &faulty, err);
-        if (status == SHOAL_OK && faulty) {
-            char *name = strndup(at, (size_t)(duck_token_end(at) - at));
-            text_append_bytes(&out, copied, (size_t)(at - copied));
-            status = replace_call(conn, &call, scan++, &out, err);
-            json_append_alias(&out, name ? name : "", past);
-            out.failed = out.failed || name == NULL;
-            free(name);
-            copied = past;
-        }
-        call_free(&call);
+        if (json_call_begins(at) && is_marked(at))
+            status = sift_call(conn, trial, at, scan++, &out, &copied, err);
     }
     if (status == SHOAL_OK && copied != sql) {
         text_append(&out, copied);

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "plan/limits.h"
 #include "query/insert.h"
 #include "query/json_rejects.h"
 #include "task/rejects.h"
@@ -65,7 +66,7 @@ static void append_alias(struct text *out, const char *path, const char *end) {
 }
 
 // A call that reads the file which is named in its place.
-static void append_named(struct text *out, struct duck_conn *conn, const char *path) {
+static void append_named(struct text *out, struct duck_conn *trial, const char *path) {
     struct text call = {0};
     const char *past;
     text_append(&call, is_json(path) ? "read_json_auto(" : "read_csv(");
@@ -73,7 +74,7 @@ static void append_named(struct text *out, struct duck_conn *conn, const char *p
     text_append(&call, is_json(path) ? ")" : ", " REJECTS_OPTIONS ")");
     out->failed = out->failed || call.failed;
     if (!call.failed && is_json(path)) {
-        json_call_mark(out, conn, call.data, &past);
+        json_call_mark(out, trial, call.data, &past);
     } else if (!call.failed) {
         text_append(out, call.data);
     }
@@ -81,13 +82,14 @@ static void append_named(struct text *out, struct duck_conn *conn, const char *p
 }
 
 // Does the statement read rows for once? What it keeps of its text (a view) is not to be
-// read otherwise ever after.
+// read otherwise ever after. What comes from a pipe can't be read twice.
 static bool reads_once(const char *sql) {
-    return duck_is_select(sql) || insert_begins(sql) ||
-           duck_token_is(duck_token_start(sql), "copy");
+    bool reads = duck_is_select(sql) || insert_begins(sql) ||
+                 duck_token_is(duck_token_start(sql), "copy");
+    return reads && !limits_pipe(sql);
 }
 
-shoal_status rejects_rewrite(struct duck_conn *conn, const char *sql, char **rewritten,
+shoal_status rejects_rewrite(struct duck_conn *trial, const char *sql, char **rewritten,
                              struct shoal_error *err) {
     struct text out = {0};
     const char *copied = sql;
@@ -105,10 +107,10 @@ shoal_status rejects_rewrite(struct duck_conn *conn, const char *sql, char **rew
             copied = end - 1;
         } else if (json && json_call_begins(at) && json_call_keeps(at)) {
             text_append_bytes(&out, copied, (size_t)(at - copied));
-            json_call_mark(&out, conn, at, &copied);
+            json_call_mark(&out, trial, at, &copied);
         } else if (path != NULL && (json || !is_json(path))) {
             text_append_bytes(&out, copied, (size_t)(at - copied));
-            append_named(&out, conn, path);
+            append_named(&out, trial, path);
             append_alias(&out, path, past);
             copied = past;
         }

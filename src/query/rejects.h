@@ -16,8 +16,9 @@ struct rejects {
     uint64_t rows;      // that are in the folder by now
 };
 
-// The statement with every read of a text file told to keep them; free() it.
-shoal_status rejects_rewrite(struct duck_conn *conn, const char *sql, char **rewritten,
+// The statement with every read of a text file told to keep them; free() it. trial: a
+// connection whose transaction doesn't matter.
+shoal_status rejects_rewrite(struct duck_conn *trial, const char *sql, char **rewritten,
                              struct shoal_error *err);
 // A task's file, of one whose attempt counts.
 bool rejects_add(struct rejects *rejects, const char *path);

@@ -117,6 +117,7 @@ shoal_status session_open(const struct session_options *options, struct session 
     shoal_status status = divide_memory(session, &duck.memory_bytes, err);
     if (status == SHOAL_OK) status = duck_open(&session->duck, &duck, err);
     if (status == SHOAL_OK) status = duck_connect(session->duck, &session->conn, err);
+    if (status == SHOAL_OK) status = duck_connect(session->duck, &session->trial, err);
     // Views, planning and the last stage read the same Parquet footers: parse them once.
     if (status == SHOAL_OK && distributed) {
         status = duck_run(session->conn, "SET parquet_metadata_cache=true", err);
@@ -139,6 +140,7 @@ shoal_status session_open(const struct session_options *options, struct session 
 void session_close(struct session *session) {
     if (session == NULL) return;
     session_stop_workers(session);
+    duck_disconnect(session->trial);
     duck_disconnect(session->conn);
     duck_close(session->duck);
     text_free(&session->worker_sql);
@@ -148,4 +150,5 @@ void session_close(struct session *session) {
 
 void session_interrupt(struct session *session) {
     duck_interrupt(session->conn);
+    duck_interrupt(session->trial);
 }

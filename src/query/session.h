@@ -27,12 +27,13 @@ struct session {
     struct session_options initial;  // as the session began: what RESET goes back to
     struct duck *duck;
     struct duck_conn *conn;
-    struct engine *engine;   // NULL until a query needs it, and again after a failure
-    enum database database;  // how --db is attached
-    uint64_t worker_bytes;   // of memory, each
-    uint64_t block_bytes;    // of memory, for block files
-    bool compress;           // those on disk
-    uint32_t *up;            // numbers of the workers that are up
+    struct duck_conn *trial;  // for what may fail, which would end conn's transaction
+    struct engine *engine;    // NULL until a query needs it, and again after a failure
+    enum database database;   // how --db is attached
+    uint64_t worker_bytes;    // of memory, each
+    uint64_t block_bytes;     // of memory, for block files
+    bool compress;            // those on disk
+    uint32_t *up;             // numbers of the workers that are up
     size_t up_count;
     struct spool spool;   // open while there is an engine
     struct spool memory;  // the same, of block files in memory; none if block_bytes is 0

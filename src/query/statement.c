@@ -282,7 +282,7 @@ static shoal_status run_alone(struct session *session, const char *sql,
         // A try over workers may have left some.
         status = rejects_clear(session->conn, err);
         if (status == SHOAL_OK)
-            status = json_rejects_find(session->conn, sql, &good, err);
+            status = json_rejects_find(session->conn, session->trial, sql, &good, err);
     }
     if (status == SHOAL_OK)
         status = run_here(session, good ? good : sql, table, result, err);
@@ -370,7 +370,7 @@ static shoal_status open_rejects(struct session *session, const char *sql,
         return shoal_fail(err, SHOAL_USER, "REJECTS_LIMIT goes with REJECTS 'folder'");
     if (keeper->folder == NULL) return SHOAL_OK;
     shoal_status status = rejects_clear(session->conn, err);
-    if (status == SHOAL_OK) status = rejects_rewrite(session->conn, sql, rewritten, err);
+    if (status == SHOAL_OK) status = rejects_rewrite(session->trial, sql, rewritten, err);
     if (status == SHOAL_OK) session->rejects = keeper;
     return status;
 }

@@ -215,10 +215,16 @@ static shoal_status run_good(struct duck_conn *conn, uint32_t threads,
                              const struct task *task, struct task_output *output,
                              struct shoal_error *err) {
     struct task good = *task;
+    struct shoal_error why = *err;
+    uint64_t faults = 0;
     good.sql = task->good_sql;
     *output = (struct task_output){0};
     shoal_status status = rejects_clear(conn, err);
-    if (status == SHOAL_OK) status = rejects_find(conn, task->faults_sql, err);
+    if (status == SHOAL_OK) status = rejects_find(conn, task->faults_sql, &faults, err);
+    if (status == SHOAL_OK && faults == 0) {
+        *err = why;
+        return SHOAL_USER;
+    }
     return status == SHOAL_OK ? run_fed(conn, threads, &good, output, err) : status;
 }
 

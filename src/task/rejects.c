@@ -84,7 +84,16 @@ static shoal_status locate(struct duck_conn *conn, const char *path,
     return status;
 }
 
-shoal_status rejects_find(struct duck_conn *conn, const char *select,
+static shoal_status count(struct duck_conn *conn, const char *sql, uint64_t *rows,
+                          struct shoal_error *err) {
+    char *value = NULL;
+    shoal_status status = duck_scalar(conn, sql, &value, err);
+    *rows = value == NULL ? 0 : strtoull(value, NULL, 10);
+    free(value);
+    return status;
+}
+
+shoal_status rejects_find(struct duck_conn *conn, const char *select, uint64_t *faults,
                           struct shoal_error *err) {
     struct text sql = {0};
     struct duck_result *files = NULL;
@@ -95,6 +104,9 @@ shoal_status rejects_find(struct duck_conn *conn, const char *select,
     shoal_status status =
         sql.failed ? shoal_no_memory(err) : duck_run(conn, sql.data, err);
     text_free(&sql);
+    *faults = 0;
+    if (status == SHOAL_OK)
+        status = count(conn, "SELECT count(*) FROM temp.shoal_json_found", faults, err);
     if (status == SHOAL_OK)
         status = duck_query_text(conn, "SELECT DISTINCT file FROM shoal_json_found",
                                  &files, err);
@@ -114,15 +126,6 @@ bool rejects_explain(const struct shoal_error *err) {
 }
 
 // ----
-
-static shoal_status count(struct duck_conn *conn, const char *sql, uint64_t *rows,
-                          struct shoal_error *err) {
-    char *value = NULL;
-    shoal_status status = duck_scalar(conn, sql, &value, err);
-    *rows = value == NULL ? 0 : strtoull(value, NULL, 10);
-    free(value);
-    return status;
-}
 
 // The rows of all tables that are there: a statement whose files were all pruned away, or
 // that read none, has none.

@@ -16,7 +16,7 @@
 shoal_status rejects_clear(struct duck_conn *conn, struct shoal_error *err);
 // Looks for those of JSON files, after which the rows of the others can be read
 // (faults_append_good). select: faults_append_select's.
-shoal_status rejects_find(struct duck_conn *conn, const char *select,
+shoal_status rejects_find(struct duck_conn *conn, const char *select, uint64_t *faults,
                           struct shoal_error *err);
 // Is it an error of a JSON file's records, which rejects_find would find?
 bool rejects_explain(const struct shoal_error *err);

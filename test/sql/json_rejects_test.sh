@@ -233,6 +233,19 @@ dates() {
 check "dates in a detected format" dates
 check "dates in a detected format, over workers" dates --workers 2 "${spools[@]}"
 check "a date format" test "$(sql --workers 2 "${spools[@]}" --rejects kept "SELECT max(d) FROM read_json('dates.json', columns = {'d': 'DATE'}, dateformat = '%m-%d-%Y')" 2>/dev/null | tail -n 1)" = 2026-12-31
+printf '{"i": 1}\n{"i": 2, "k": 3}\n' >later.json
+later() { [ "$(sql "$@" --rejects kept "SELECT count(*), sum(i) FROM read_json('later.json', sample_size = 1)" | tail -n 1)" = 2,3 ]; }
+check "a key that detection has not seen" later
+check "a key that detection has not seen, over workers" later --workers 2 "${spools[@]}"
+transaction() {
+    rm -rf kept
+    [ "$(sql "$@" --rejects kept "BEGIN; CREATE TABLE t AS SELECT i FROM $read_all; INSERT INTO t SELECT i FROM read_json('first/*.json'); COMMIT; SELECT count(*) FROM t" 2>/dev/null | tail -n 1)" = 4020 ] &&
+        [ "$(find kept -name '*.csv' | wc -l)" = 2 ]
+}
+check "in a transaction" transaction
+check "in a transaction, over workers" transaction --workers 2 "${spools[@]}"
+piped() { printf '{"i": 1}\n{"i": 2}\n' | sql --rejects kept "SELECT sum(i) FROM read_json('/dev/stdin', columns = {'i': 'INTEGER'})" | cat; }
+check "from a pipe" test "$(piped | tail -n 1)" = 3
 check "ignore_errors gives NULLs" test "$(sql --rejects kept "SELECT count(*), count(i) FROM read_json('names.json', columns = {'i': 'INTEGER'}, ignore_errors = true)" 2>/dev/null | tail -n 1)" = 3,2
 check "views stay as they are" fails 1 "Failed to cast value" sql --rejects kept "CREATE VIEW v AS FROM read_json('names.json', columns = {'i': 'INTEGER'}); FROM v"
 check "without it, the first is an error" fails 1 "JSON" sql --workers 2 "${spools[@]}" "SELECT sum(i) FROM $read_all"
