@@ -75,6 +75,11 @@ struct adapt_sides {
 // broadcast.c: should each task of the other side read all of the one that is there?
 bool adapt_broadcast(const struct adapt_sides *sides);
 
+// demote.c: shall what is left of a stage of partial aggregates pass rows on as they are?
+// So many were read, or fewer, by the tasks that are done. seed: of ADAPT_RANDOM.
+bool adapt_demote(uint64_t rows_read, uint64_t groups_made, enum adapt_skew skew,
+                  uint64_t seed);
+
 #define ADAPT_WHOLE UINT32_MAX
 #define ADAPT_COMBINED (UINT32_MAX - 1)
 struct adapt_piece {

@@ -358,13 +358,73 @@ static json_t *final_block(const struct split *split, json_t *node, json_t *read
     return final;
 }
 
-// Sends partial results, hashed by the group keys; returns the exchange.
-static uint32_t send_groups(const struct split *split, json_t *partial, json_t *groups,
-                            const struct fragment *from, uint64_t group_count,
-                            bool one_key) {
+// The value that a partial result has for one row; NULL: it can't be written so.
+static json_t *value_of_row(struct trees *trees, const char *partial, json_t *call) {
+    static const char *const themselves[] = {"sum",      "min",     "max",     "bool_and",
+                                             "bool_or",  "bit_and", "bit_or",  "bit_xor",
+                                             "any_value", "first",  NULL};
+    json_t *filter = json_object_get(call, "filter");
+    json_t *argument = json_object_get(
+        json_array_get(json_object_get(call, "arguments"), 0), "expression");
+    bool filtered = json_is_object(filter);
+    bool counts = strcmp(partial, "count") == 0 || strcmp(partial, "count_star") == 0;
+    json_t *value = argument;
+    if (counts && argument != NULL) {
+        value = tree_expression(trees, "CASE WHEN (x IS NOT NULL) THEN 1 ELSE 0 END");
+        json_t *check = json_array_get(json_object_get(value, "case_checks"), 0);
+        json_array_set(json_object_get(json_object_get(check, "when_expr"), "children"), 0,
+                       argument);
+    } else if (counts) {
+        value = tree_expression(trees, "1");
+    } else if (!text_one_of(partial, themselves) || argument == NULL ||
+               (filtered && strcmp(partial, "first") == 0)) {
+        return NULL;  // a row that is filtered out would be first
+    }
+    if (!filtered) return value;
+    json_t *kept = tree_expression(trees, counts ? "CASE WHEN (x) THEN 1 ELSE 0 END"
+                                                 : "CASE WHEN (x) THEN 1 ELSE NULL END");
+    json_t *check = json_array_get(json_object_get(kept, "case_checks"), 0);
+    json_object_set(check, "when_expr", filter);
+    json_object_set(check, "then_expr", value);
+    return kept;
+}
+
+// The partial block with each row as a group of one; NULL where that can't be.
+static json_t *plain_block(const struct split *split, json_t *partial,
+                           json_t *aggregates, const struct fragment *from) {
+    struct trees *trees = &split->planner->trees;
+    json_t *list = tree_own(trees, json_array());
+    size_t groups = json_array_size(split->local_groups);
+    size_t at = groups;
+    for (size_t i = 0; i < groups; i++)
+        json_array_append(list, json_array_get(split->list, i));
+    json_t *seen = tree_own(trees, json_object());
+    size_t i;
+    json_t *call;
+    json_array_foreach(aggregates, i, call) {
+        const char *key = tree_key(trees, call);
+        if (json_object_get(seen, key) != NULL) continue;
+        json_object_set_new(seen, key, json_true());
+        const struct split_rule *rule = find_rule(call);
+        if (rule->state != NULL) return NULL;
+        json_t *renamed = tree_rename_columns(trees, call, from->columns);
+        for (int part = 0; part < 2 && rule->partial[part] != NULL; part++) {
+            json_t *value = value_of_row(trees, rule->partial[part], renamed);
+            if (value == NULL) return NULL;
+            const char *name = tree_text(json_array_get(split->list, at++), "alias");
+            json_array_append(list, tree_aliased(trees, value, name));
+        }
+    }
+    if (at != json_array_size(split->list)) return NULL;  // GROUPING()
+    json_t *plain = tree_select(trees, list, from->tree, NULL);
+    json_object_set(plain, "where_clause", json_object_get(partial, "where_clause"));
+    return plain;
+}
+
+// The partial block's rows behind the hash of their group keys, which are columns of it.
+static json_t *with_hash(const struct split *split, json_t *partial) {
     struct planner *planner = split->planner;
     struct trees *trees = &planner->trees;
-    // The hash is over the partial's output columns.
     const char *inner = planner_name(planner, "p");
     json_t *names = tree_own(trees, json_array());
     json_t *outer = tree_own(trees, json_array());
@@ -380,13 +440,21 @@ static uint32_t send_groups(const struct split *split, json_t *partial, json_t *
     }
     json_t *none = tree_own(trees, json_object());
     json_array_insert(outer, 0, hash_expression(planner, keys, none));
+    return tree_select(trees, outer, tree_subquery(trees, partial, inner, names), NULL);
+}
+
+// Sends partial results, hashed by the group keys; returns the exchange.
+static uint32_t send_groups(const struct split *split, json_t *partial, json_t *plain,
+                            json_t *groups, const struct fragment *from,
+                            uint64_t group_count, bool one_key) {
+    struct planner *planner = split->planner;
     uint32_t exchange = exchange_new(planner, EXCHANGE_HASH, groups);
-    json_t *sub = tree_subquery(trees, partial, inner, names);
     struct fragment sent = *from;
     sent.rows = group_count;
-    if (exchange_feed(planner, exchange, tree_select(trees, outer, sub, NULL), &sent,
-                      BLOCK_HASH)) {
-        planner->stages[planner->stage_count - 1].groups = one_key;
+    if (exchange_feed(planner, exchange, with_hash(split, partial), &sent, BLOCK_HASH)) {
+        struct stage_draft *stage = &planner->stages[planner->stage_count - 1];
+        stage->groups = one_key;
+        if (plain != NULL) stage->plain = with_hash(split, plain);
     }
     return exchange;
 }
@@ -417,9 +485,14 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
     double values = 0;
     uint64_t count =
         keyed ? (uint64_t)groups_estimated(planner, groups, from->rows, &values) : 1;
-    uint32_t exchange =
-        keyed ? send_groups(&split, partial, groups, from, count, values >= (double)count)
-              : send_total(planner, partial, from);
+    // What a join makes of the rows that are read isn't known beforehand.
+    bool reads_rows = leaf_index(planner, from->tree) < planner->leaf_count;
+    json_t *plain = keyed && reads_rows && !split.several_sets
+                        ? plain_block(&split, partial, aggregates, from)
+                        : NULL;
+    uint32_t exchange = keyed ? send_groups(&split, partial, plain, groups, from, count,
+                                            values >= (double)count)
+                              : send_total(planner, partial, from);
     struct fragment *received = fragment_new(
         planner,
         exchange_read(planner, exchange, keyed ? LEAF_PARTITION : LEAF_ALL, split.alias),

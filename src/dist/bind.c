@@ -199,6 +199,7 @@ static shoal_status write_stage(struct planner *planner, struct stages *stages,
     *stage = (struct stage){.id = (uint32_t)index,
                             .sql = sql,
                             .unfiltered_sql = take_text(others, draft->unfiltered),
+                            .plain_sql = take_text(others, draft->plain),
                             .combined_sql = take_text(others, draft->combined),
                             .combines = draft->combines,
                             .filter_most = draft->filter_most,
@@ -361,6 +362,23 @@ static shoal_status describe_stages(struct planner *planner, struct stages *stag
     return status;
 }
 
+// One row's values have other types than their sums: the stage's are known now.
+static shoal_status cast_plain(struct planner *planner, struct stage *stage) {
+    struct text sql = {0};
+    if (stage->plain_sql == NULL) return SHOAL_OK;
+    text_append(&sql, "SELECT ");
+    for (size_t i = 0; i < stage->schema.count; i++) {
+        text_append(&sql, i ? ", CAST(" : "CAST(");
+        text_append_identifier(&sql, stage->schema.columns[i].name);
+        text_printf(&sql, " AS %s) AS ", stage->schema.columns[i].type);
+        text_append_identifier(&sql, stage->schema.columns[i].name);
+    }
+    text_printf(&sql, " FROM (%s)", stage->plain_sql);
+    free(stage->plain_sql);
+    stage->plain_sql = text_take(&sql);
+    return stage->plain_sql == NULL ? no_memory(planner) : SHOAL_OK;
+}
+
 // The exchange's schema is that of the stages that feed it.
 static shoal_status bind_exchange(struct planner *planner, struct stages *stages,
                                   struct stage *stage) {
@@ -394,6 +412,7 @@ static shoal_status bind_exchange(struct planner *planner, struct stages *stages
 // Other forms of a stage, in the order in which write_stage takes them.
 static void append_forms(const struct stage_draft *draft, json_t *nodes) {
     if (draft->unfiltered != NULL) json_array_append(nodes, draft->unfiltered);
+    if (draft->plain != NULL) json_array_append(nodes, draft->plain);
     if (draft->combined != NULL) json_array_append(nodes, draft->combined);
     for (size_t c = 0; c < draft->cut_count; c++) {
         if (draft->cuts[c].node != NULL) json_array_append(nodes, draft->cuts[c].node);
@@ -456,7 +475,9 @@ shoal_status bind_stages(struct planner *planner, struct stages *stages) {
     }
     if (status == SHOAL_OK) status = describe_stages(planner, stages);
     for (size_t i = 0; status == SHOAL_OK && i < stages->count; i++) {
-        status = bind_exchange(planner, stages, &stages->stages[i]);
+        status = cast_plain(planner, &stages->stages[i]);
+        if (status == SHOAL_OK)
+            status = bind_exchange(planner, stages, &stages->stages[i]);
     }
     if (texts.list != NULL) duck_split_free(texts.list, texts.count);
     return status;
@@ -484,6 +505,7 @@ void stages_free(struct stages *stages) {
         free(stage->leaves);
         free(stage->sql);
         free(stage->unfiltered_sql);
+        free(stage->plain_sql);
         free(stage->combined_sql);
         free(stage->summary);
         schema_free(&stage->schema);

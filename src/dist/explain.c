@@ -66,6 +66,7 @@ static void write_lines(const char *lines, const char *head, struct text *out) {
 static void write_stats(const struct stage_stats *stats, struct text *out) {
     if (stats->tasks == 0) {
         text_append(out, "  ran: no task\n");
+        write_lines(stats->reasons, "  adapted: ", out);
         return;
     }
     text_printf(out, "  ran: %llu task%s", (unsigned long long)stats->tasks,
@@ -83,6 +84,9 @@ static void write_stats(const struct stage_stats *stats, struct text *out) {
     text_append(out, "\n");
     write_lines(stats->heavy, "  heavy key: ", out);
     write_lines(stats->reasons, "  adapted: ", out);
+    if (stats->demoted)
+        text_append(out, "  adapted: the partial aggregate saves too little, so tasks pass rows "
+                         "on as they are\n");
     if (stats->filter_rows > 0) {
         text_printf(out, "  runtime filter left out: %llu rows are too many for it\n",
                     (unsigned long long)stats->filter_rows);

@@ -31,6 +31,12 @@ static bool add_hash(struct schema *to, const struct schema *from) {
     return true;
 }
 
+static bool keep_in(char **sql) {
+    if (*sql == NULL) return true;
+    *sql = keep_hash(*sql);
+    return *sql != NULL;
+}
+
 // The stage feeds the first level instead of the exchange.
 static bool redirect(struct stage *stage, uint32_t level) {
     struct schema schema = {0};
@@ -38,12 +44,15 @@ static bool redirect(struct stage *stage, uint32_t level) {
     schema_free(&stage->schema);
     stage->schema = schema;
     stage->exchange = level;
-    stage->sql = keep_hash(stage->sql);
-    if (stage->unfiltered_sql != NULL) {
-        stage->unfiltered_sql = keep_hash(stage->unfiltered_sql);
-        ok = ok && stage->unfiltered_sql != NULL;
+    char **forms[] = {&stage->sql, &stage->unfiltered_sql, &stage->plain_sql,
+                      &stage->combined_sql};
+    for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
+        ok = keep_in(forms[i]) && ok;
+    for (size_t c = 0; c < stage->cut_count; c++) {
+        ok = keep_in(&stage->cuts[c].sql) && ok;
+        ok = keep_in(&stage->cuts[c].rest_sql) && ok;
     }
-    return ok && stage->sql != NULL;
+    return ok;
 }
 
 static bool make_merge(struct stage *stage, uint32_t exchange, uint32_t level,

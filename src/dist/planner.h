@@ -93,6 +93,7 @@ struct stage_draft {
     enum distribution dist;
     enum block_scatter scatter;
     bool groups;
+    json_t *plain;  // node that passes rows on as groups of one; NULL: there is none
     bool ordered;
     bool in_driver;
     bool sink;

@@ -97,6 +97,7 @@ struct scan_split {
     size_t count;
     enum split_part part;
     uint64_t first, last;
+    uint64_t rows;  // about
     char *options;  // of a call that reads bytes; owned
 };
 
@@ -147,6 +148,7 @@ struct stage {
     bool wide;                   // a task uses all threads of a worker, not one
     enum block_scatter scatter;  // what its first output column is
     bool groups;           // a partial aggregate by a key of as many values as groups
+    char *plain_sql;       // which passes rows on as groups of one; NULL: there is none
     bool ordered;          // each task's output is one file, in order
     bool sink;             // its tasks write the query's rows to their place
     uint32_t exchange;     // that it feeds; UINT32_MAX for the result stage
@@ -269,6 +271,7 @@ struct stage_stats {
     double *task_seconds;  // [tasks], of each, in no order
     char *heavy;           // keys that have many of the rows it reads, a line each
     char *reasons;         // why its tasks read what they do, a line each; may be NULL
+    bool demoted;          // some of its tasks passed rows on as groups of one
     uint64_t filter_rows;  // that made its runtime filter not worth using; else 0
     uint64_t files_merged, files_made;  // of those that it wrote, and what they became
 };

@@ -198,6 +198,36 @@ shoal_status run_adapt(struct run *run, uint32_t index, struct shoal_error *err)
     return ok ? resize(run, index, err) : shoal_no_memory(err);
 }
 
+// Rows that the task read, at most; 0: unknown.
+static uint64_t rows_read(const struct run *run, uint32_t index, uint32_t task) {
+    const struct stage *stage = &run->stages->stages[index];
+    if (run->runs[index].splits != NULL) return run->runs[index].splits[task].rows;
+    uint64_t rows = 0;
+    size_t number = 0;
+    if (stage->leaf_count != 1 || stage->leaves[0].kind != LEAF_SPLIT) return 0;
+    for (size_t s = 0; s + 1 < run->stages->count; s++) {
+        if (run->stages->stages[s].exchange != stage->leaves[0].exchange) continue;
+        for (size_t f = 0; f < run->runs[s].file_count; f++, number++) {
+            if (number % run->runs[index].tasks == task)
+                rows += run->runs[s].files[f].rows.total;
+        }
+    }
+    return rows;
+}
+
+void run_judge(struct run *run, uint32_t stage, uint32_t task, uint64_t rows_made) {
+    struct stage_run *state = &run->runs[stage];
+    const struct session_options *options = &run->session->options;
+    if (run->stages->stages[stage].plain_sql == NULL || state->plain) return;
+    uint64_t rows = rows_read(run, stage, task);
+    if (rows == 0) return;
+    state->rows_read += rows;
+    state->rows_made += rows_made;
+    if (options->skew == ADAPT_OFF) return;
+    state->plain = adapt_demote(state->rows_read, state->rows_made, options->skew,
+                                options->skew_seed);
+}
+
 struct adapt_piece run_piece(const struct stage_run *stage, uint32_t task) {
     if (stage->pieces.list != NULL) return stage->pieces.list[task];
     return (struct adapt_piece){.first = task, .last = task, .cut = ADAPT_WHOLE};

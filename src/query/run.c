@@ -82,6 +82,7 @@ static shoal_status accept(struct run *run, uint32_t stage, uint32_t task,
         !rejects_add(run->session->rejects, output->rejects))
         return shoal_no_memory(err);
     run_learn_keys(run, stage, output);
+    run_judge(run, stage, task, rows);
     shoal_status kept = run_keep_files(state, task, output, err);
     if (kept != SHOAL_OK) return kept;
     run->progress.rows += rows;

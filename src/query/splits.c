@@ -14,6 +14,7 @@
 // Hash tables of as many groups are better many and small.
 #define GROUPS_MANY 10000000
 #define GROUPS_SPLIT_ROWS 2000000
+#define GROUPS_JUDGED 1000000  // as many may be too many for a partial aggregate
 
 // Rows that a task reads of a scan that has so many.
 static uint64_t split_size(const struct session_options *options,
@@ -21,6 +22,8 @@ static uint64_t split_size(const struct session_options *options,
     uint32_t tasks =
         options->workers *
         (stage->wide ? SCAN_TASKS_A_WORKER : options->threads * TEXT_TASKS_A_THREAD);
+    // The first of them may tell that partial aggregates save nothing.
+    if (stage->plain_sql != NULL && stage->estimated_rows >= GROUPS_JUDGED) tasks *= 2;
     uint64_t size = rows / tasks + 1;
     if (size > SPLIT_ROWS_MAX) size = SPLIT_ROWS_MAX;
     if (stage->groups && stage->estimated_rows >= GROUPS_MANY) {
@@ -109,6 +112,7 @@ static shoal_status add_parts(const struct stage_leaf *leaf, const struct scan_f
         }
         if (p + 1 == cut.parts) split.last = SPLIT_TO_END;
         if (cut.parts == 1) split.part = PART_WHOLE;
+        split.rows = file->rows / cut.parts;
         stage->splits[stage->tasks++] = split;
     }
     free(cut.ends);
@@ -147,7 +151,7 @@ shoal_status run_cut_scan(struct run *run, const struct stage_leaf *leaf,
             packed += leaf->files[i++].rows;
         }
         stage->splits[stage->tasks++] =
-            (struct scan_split){.files = file, .count = i - first};
+            (struct scan_split){.files = file, .count = i - first, .rows = packed};
     }
     return SHOAL_OK;
 }

@@ -133,6 +133,7 @@ static const char *task_text(const struct stage *stage, const struct stage_run *
     if (piece.cut == ADAPT_COMBINED) return stage->combined_sql;
     if (cut != NULL && piece.rest) return cut->rest_sql;
     if (cut != NULL && cut->sql != NULL) return cut->sql;
+    if (state->plain) return stage->plain_sql;
     return state->filter_off ? stage->unfiltered_sql : stage->sql;
 }
 
@@ -269,6 +270,7 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
     *out = NULL;
     if (task == NULL) return shoal_no_memory(err);
     decide_filter(run, action->stage);
+    if (run->stats != NULL) run->stats[action->stage].demoted = run->runs[action->stage].plain;
     task->id = run->runs[action->stage].first_task + action->task;
     task->attempt = action->attempt;
     task->stage = action->stage;
