@@ -9,6 +9,5 @@ bool adapt_demote(uint64_t rows_read, uint64_t groups_made, enum adapt_skew skew
                   uint64_t seed) {
     if (skew == ADAPT_ALWAYS) return true;
     if (skew == ADAPT_RANDOM) return (seed + groups_made) % 3 == 0;
-    return rows_read >= ENOUGH_ROWS &&
-           (double)groups_made > REDUCES * (double)rows_read;
+    return rows_read >= ENOUGH_ROWS && (double)groups_made > REDUCES * (double)rows_read;
 }

@@ -225,6 +225,12 @@ static struct fragment *whole_groups(struct planner *planner, json_t *node,
     }
     json_t *base = tree_own(trees, json_copy(node));
     json_object_set_new(base, "where_clause", json_null());
+    if (call != NULL) {
+        json_object_set_new(base, WHOLE_GROUPS,
+                            json_sprintf("%s() takes whole groups: %s",
+                                         tree_text(call, "function_name"),
+                                         why_whole(call)));
+    }
     return wrap_block(planner, base, alias, columns, moved, moved->rows / 3 + 1);
 }
 
@@ -360,9 +366,9 @@ static json_t *final_block(const struct split *split, json_t *node, json_t *read
 
 // The value that a partial result has for one row; NULL: it can't be written so.
 static json_t *value_of_row(struct trees *trees, const char *partial, json_t *call) {
-    static const char *const themselves[] = {"sum",      "min",     "max",     "bool_and",
-                                             "bool_or",  "bit_and", "bit_or",  "bit_xor",
-                                             "any_value", "first",  NULL};
+    static const char *const themselves[] = {"sum",       "min",     "max",    "bool_and",
+                                             "bool_or",   "bit_and", "bit_or", "bit_xor",
+                                             "any_value", "first",   NULL};
     json_t *filter = json_object_get(call, "filter");
     json_t *argument = json_object_get(
         json_array_get(json_object_get(call, "arguments"), 0), "expression");
@@ -372,8 +378,8 @@ static json_t *value_of_row(struct trees *trees, const char *partial, json_t *ca
     if (counts && argument != NULL) {
         value = tree_expression(trees, "CASE WHEN (x IS NOT NULL) THEN 1 ELSE 0 END");
         json_t *check = json_array_get(json_object_get(value, "case_checks"), 0);
-        json_array_set(json_object_get(json_object_get(check, "when_expr"), "children"), 0,
-                       argument);
+        json_array_set(json_object_get(json_object_get(check, "when_expr"), "children"),
+                       0, argument);
     } else if (counts) {
         value = tree_expression(trees, "1");
     } else if (!text_one_of(partial, themselves) || argument == NULL ||
@@ -390,8 +396,8 @@ static json_t *value_of_row(struct trees *trees, const char *partial, json_t *ca
 }
 
 // The partial block with each row as a group of one; NULL where that can't be.
-static json_t *plain_block(const struct split *split, json_t *partial,
-                           json_t *aggregates, const struct fragment *from) {
+static json_t *plain_block(const struct split *split, json_t *partial, json_t *aggregates,
+                           const struct fragment *from) {
     struct trees *trees = &split->planner->trees;
     json_t *list = tree_own(trees, json_array());
     size_t groups = json_array_size(split->local_groups);

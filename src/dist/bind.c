@@ -177,9 +177,10 @@ static uint64_t leaf_bits(const struct planner *planner, const struct stage *sta
 
 static shoal_status write_cuts(struct planner *planner, const struct stage_draft *draft,
                                struct texts *texts, struct stage *stage) {
-    stage->whole = draft->whole;
+    stage->whole = draft->whole == NULL ? NULL : strdup(draft->whole);
     stage->cuts = calloc(draft->cut_count + 1, sizeof *stage->cuts);
-    if (stage->cuts == NULL) return no_memory(planner);
+    if (stage->cuts == NULL || (draft->whole != NULL && stage->whole == NULL))
+        return no_memory(planner);
     for (size_t c = 0; c < draft->cut_count; c++) {
         const struct cut_draft *cut = &draft->cuts[c];
         stage->cuts[stage->cut_count++] =
@@ -506,6 +507,7 @@ void stages_free(struct stages *stages) {
         free(stage->sql);
         free(stage->unfiltered_sql);
         free(stage->plain_sql);
+        free(stage->whole);
         free(stage->combined_sql);
         free(stage->summary);
         schema_free(&stage->schema);

@@ -138,11 +138,14 @@ static void pass_modifiers(struct cutting *cutting, const json_t *node) {
 static void pass_select(struct cutting *cutting, json_t *node) {
     json_t *windows = tree_own(&cutting->planner->trees, json_array());
     bool grouped = is_grouped(cutting->planner, node);
+    const char *whole = tree_text(node, WHOLE_GROUPS);
     if (grouped && !tree_is(node, AGGREGATE_STEP, "partial"))
-        block(cutting, "an aggregate takes whole groups");
-    // Without a row there is still one row of GROUP BY ().
-    if (grouped && (json_array_size(json_object_get(node, "group_expressions")) == 0 ||
-                    json_array_size(json_object_get(node, "group_sets")) > 1))
+        block(cutting, *whole ? whole : "an aggregate takes whole groups");
+    // Without a row there is still one row of GROUP BY (), but for a partial one's HAVING.
+    bool keyed = json_array_size(json_object_get(node, "group_expressions")) > 0 ||
+                 (tree_is(node, AGGREGATE_STEP, "partial") &&
+                  json_is_object(json_object_get(node, "having")));
+    if (grouped && (!keyed || json_array_size(json_object_get(node, "group_sets")) > 1))
         cutting->needed = false;
     tree_windows(json_object_get(node, "select_list"), windows);
     tree_windows(json_object_get(node, "qualify"), windows);

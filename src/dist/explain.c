@@ -85,8 +85,10 @@ static void write_stats(const struct stage_stats *stats, struct text *out) {
     write_lines(stats->heavy, "  heavy key: ", out);
     write_lines(stats->reasons, "  adapted: ", out);
     if (stats->demoted)
-        text_append(out, "  adapted: the partial aggregate saves too little, so tasks pass rows "
-                         "on as they are\n");
+        text_append(
+            out,
+            "  adapted: the partial aggregate saves too little, so tasks pass rows "
+            "on as they are\n");
     if (stats->filter_rows > 0) {
         text_printf(out, "  runtime filter left out: %llu rows are too many for it\n",
                     (unsigned long long)stats->filter_rows);

@@ -365,6 +365,8 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
 void aggregate_combines(struct planner *planner, json_t *node,
                         const struct fragment *from, json_t *aggregates,
                         struct fragment *block);
+// On a SELECT node: why its groups can't be aggregated in parts.
+#define WHOLE_GROUPS "shoal_whole"
 // On a SELECT node: its second form.
 #define COMBINED_FORM "shoal_combined"
 struct fragment *plan_select(struct planner *planner, json_t *node, const char *alias,

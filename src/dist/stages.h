@@ -160,7 +160,7 @@ struct stage {
     uint64_t filter_most;  // rows there, from where on the filter doesn't pay
     struct stage_cut *cuts;
     size_t cut_count;
-    const char *whole;  // why it has no more cuts; NULL: each leaf has one
+    char *whole;  // why it has no more cuts; NULL: each leaf has one
     // Its own partitions can't be cut, but a stage before it may read slices of one, of
     // which a task in this form then makes the partition's rows.
     char *combined_sql;   // NULL: there is none
@@ -235,7 +235,8 @@ const struct stage *stages_last(const struct stages *stages);
 shoal_status stages_add_level(struct stages *stages, uint32_t exchange, uint32_t groups,
                               uint32_t slices, struct shoal_error *err);
 
-// fuse.c: the cut along the leaf that leaves the stage's SQL as it is; NULL: there is none.
+// fuse.c: the cut along the leaf that leaves the stage's SQL as it is; NULL: there is
+// none.
 const struct stage_cut *stage_plain_cut(const struct stage *stage, size_t leaf);
 // feeder, not begun, will not run: reader, which has a plain cut along the leaf, does its
 // part too, cut in the feeder's tasks, and reads its other partitioned leaves whole. The

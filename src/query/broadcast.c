@@ -133,8 +133,9 @@ static shoal_status fuse(struct run *run, const struct join *join,
     to->first_task = run->session->next_task;
     run->session->next_task += tasks;
     if (!sched_resize_stage(run->sched, to->in_sched, tasks, reader->wide)) {
-        return shoal_fail(err, SHOAL_INTERNAL, "stage %u is to have %u tasks, but has begun",
-                          join->reader, tasks);
+        return shoal_fail(err, SHOAL_INTERNAL,
+                          "stage %u is to have %u tasks, but has begun", join->reader,
+                          tasks);
     }
     return SHOAL_OK;
 }
@@ -149,7 +150,8 @@ shoal_status run_try_broadcast(struct run *run, uint32_t over, struct shoal_erro
                 !small_enough(run, &join, &sides))
                 continue;
             // False: it has begun.
-            if (!sched_resize_stage(run->sched, run->runs[join.feeder].in_sched, 0, false))
+            if (!sched_resize_stage(run->sched, run->runs[join.feeder].in_sched, 0,
+                                    false))
                 continue;
             shoal_status status = fuse(run, &join, err);
             if (status != SHOAL_OK) return status;

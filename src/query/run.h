@@ -19,8 +19,8 @@ struct stage_run {
     size_t file_count;
     struct bounds bounds;  // of a RANGE exchange that it feeds, once known
     bool bounded;
-    bool filter_off;  // too many keys for the runtime filter
-    bool plain;       // partial aggregates save nothing: rows are passed on
+    bool filter_off;                // too many keys for the runtime filter
+    bool plain;                     // partial aggregates save nothing: rows are passed on
     uint64_t rows_read, rows_made;  // by tasks that are done, as far as known
 };
 

@@ -270,7 +270,8 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
     *out = NULL;
     if (task == NULL) return shoal_no_memory(err);
     decide_filter(run, action->stage);
-    if (run->stats != NULL) run->stats[action->stage].demoted = run->runs[action->stage].plain;
+    if (run->stats != NULL)
+        run->stats[action->stage].demoted = run->runs[action->stage].plain;
     task->id = run->runs[action->stage].first_task + action->task;
     task->attempt = action->attempt;
     task->stage = action->stage;

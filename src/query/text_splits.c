@@ -209,8 +209,8 @@ shoal_status run_cut_text(struct run *run, const struct stage_leaf *leaf,
     if (status == SHOAL_OK && count > 1) {
         status = add_parts(file, &text, ends, count, stage, err);
     } else if (status == SHOAL_OK) {
-        stage->splits[stage->tasks++] = (struct scan_split){
-            .files = file, .count = 1, .rows = file->rows};
+        stage->splits[stage->tasks++] =
+            (struct scan_split){.files = file, .count = 1, .rows = file->rows};
     }
     free(text.first);
     free(text.rest);

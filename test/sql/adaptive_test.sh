@@ -5,7 +5,7 @@
 source "$(dirname "$0")/../support/lib.sh"
 
 "$SHOAL" sql "
-COPY (SELECT CASE WHEN i % 10 = 7 THEN NULL WHEN i % 2 = 0 THEN 3 ELSE hash(i) % 2000 END AS k,
+COPY (SELECT CASE WHEN i % 10 = 7 THEN NULL WHEN i % 2 = 0 THEN 3 ELSE (hash(i) % 2000)::BIGINT END AS k,
     i AS v FROM range(400000) r(i)) TO '$work/hot.parquet';
 COPY (SELECT CASE WHEN i % 20 = 7 THEN NULL WHEN i % 100 = 1 THEN 5 ELSE i * 2 END AS k, i AS w
     FROM range(1500) r(i)) TO '$work/cold.parquet'"
@@ -25,6 +25,40 @@ check "wherever it is legal, over many partitions" joins --skew always --partiti
 for seed in ${SEEDS:-${seeds[@]}}; do
     check "joins, seed $seed" joins --skew "random:$seed" --threads 2
 done
+# says QUERY OPTIONS... TEXT: what EXPLAIN ANALYZE says has the text, a pattern.
+says() {
+    "$SHOAL" explain --analyze --init "$work/skewed.sql" --workers 2 "${spools[@]}" \
+        "${@:1:$#-1}" >"$work/plan" || return 1
+    grep -qE -- "${!#}" "$work/plan" || { cat "$work/plan"; return 1; }
+}
+shuffled=(--broadcast-rows -1 --cluster-rows -1)
+join="SELECT count(*), sum(v + w) FROM hot JOIN cold ON hot.k = cold.k"
+check "a heavy key has a name and a share" says "$join" "${shuffled[@]}" \
+    'heavy key: exchange [01], 3: 5[0-9]\.[0-9]% of the rows'
+check "NULLs are heavy where they are kept" says \
+    "SELECT count(*) FROM (SELECT CASE WHEN v % 2 = 0 THEN NULL ELSE k END AS j FROM hot) LEFT JOIN cold ON j = k" \
+    "${shuffled[@]}" 'heavy key: exchange [01], NULL: [56][0-9]'
+check "a heavy partition is cut" says "$join" "${shuffled[@]}" \
+    'partition [0-9]+ has .* [0-9]+ tasks read slices of exchange'
+check "an outer join is taken apart" says \
+    "SELECT count(*), sum(v), count(w) FROM hot FULL JOIN cold ON hot.k = cold.k" \
+    "${shuffled[@]}" 'tasks read slices of exchange [01], one what the outer join keeps'
+check "groups of a heavy partition are combined" says \
+    "SELECT hot.k, sum(w) FROM hot JOIN cold ON hot.k = cold.k GROUP BY hot.k" \
+    "${shuffled[@]}" 'CombineExchange, of partitions that are cut'
+check "what can't be cut says why" says "SELECT k, median(v) FROM hot GROUP BY k" \
+    "${shuffled[@]}" 'one task reads it, as median\(\) takes whole groups: its state is'
+check "partitions of which nothing comes have no task" says \
+    "SELECT count(*), sum(v) FROM hot JOIN (FROM cold WHERE w % 700 = 3) c ON hot.k = c.k" \
+    "${shuffled[@]}" 'partitions have no task: what must match'
+check "a side that came out small is broadcast" says \
+    "SELECT count(*), sum(v) FROM hot JOIN (SELECT k AS j FROM hot h WHERE v % 9999 + 1 > 9998) ON k = j" \
+    --cluster-rows -1 --workers 6 'came with [0-9]+ rows: broadcast to the tasks of stage'
+check "a partial aggregate that saves nothing stops" says \
+    "SELECT count(*) FROM (SELECT v, k, count(*) FROM hot GROUP BY v, k)" --split-rows 40000 \
+    --cluster-rows -1 'the partial aggregate saves too little'
+check "off means off" says "$join" "${shuffled[@]}" --skew off 'ran: [0-9]+ tasks? of'
+check "and cuts nothing" bash -c "! grep -q slices '$work/plan'"
 # TPC-H and TPC-DS, every rule on every query, and by chance.
 tpch_init "${SCALE:-0.01}"
 tpch_queries

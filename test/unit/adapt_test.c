@@ -320,6 +320,38 @@ static void a_reason_says_why_not(void **state) {
     free(made);
 }
 
+static void a_small_side_is_broadcast(void **state) {
+    (void)state;
+    struct adapt_sides sides = {.built_rows = 4000,
+                                .built_bytes = 40000,
+                                .other_rows = 100000000,
+                                .tasks = 4,
+                                .rows_most = 10000000};
+    assert_true(adapt_broadcast(&sides));
+    sides.built_rows = 10000000;  // 120 M built against 220 M written and read
+    assert_true(adapt_broadcast(&sides));
+    sides.tasks = 40;
+    assert_false(adapt_broadcast(&sides));
+    sides.tasks = 4;
+    sides.bytes_most = 100u << 20;  // of a hash table of 160 MB and more
+    assert_false(adapt_broadcast(&sides));
+    sides.bytes_most = 0;
+    sides.rows_most = 9000000;
+    assert_false(adapt_broadcast(&sides));
+    // Few against few: as many rows would be built as a shuffle moves.
+    sides.built_rows = 2000000;
+    sides.other_rows = 3000000;
+    assert_false(adapt_broadcast(&sides));
+}
+
+static void a_partial_aggregate_is_judged(void **state) {
+    (void)state;
+    assert_true(adapt_demote(1000000, 900000, ADAPT_AUTO, 0));
+    assert_false(adapt_demote(1000000, 500000, ADAPT_AUTO, 0));
+    assert_false(adapt_demote(1000, 1000, ADAPT_AUTO, 0));  // too few to say
+    assert_true(adapt_demote(10, 1, ADAPT_ALWAYS, 0));
+}
+
 // ---- 99 partitions of one unit and one of a hundred, on more and more slots
 
 #define UNIT_ROWS 1000000
@@ -397,6 +429,8 @@ int main(void) {
         cmocka_unit_test(bytes_count_too),
         cmocka_unit_test(repeated_work_is_weighed),
         cmocka_unit_test(a_reason_says_why_not),
+        cmocka_unit_test(a_small_side_is_broadcast),
+        cmocka_unit_test(a_partial_aggregate_is_judged),
         cmocka_unit_test(the_seed_case_ends_in_time),
     };
     return cmocka_run_group_tests_name("adapt", tests, NULL, NULL);
