@@ -226,10 +226,10 @@ static struct fragment *whole_groups(struct planner *planner, json_t *node,
     json_t *base = tree_own(trees, json_copy(node));
     json_object_set_new(base, "where_clause", json_null());
     if (call != NULL) {
-        json_object_set_new(base, WHOLE_GROUPS,
-                            json_sprintf("%s() takes whole groups: %s",
-                                         tree_text(call, "function_name"),
-                                         why_whole(call)));
+        json_object_set_new(
+            base, WHOLE_GROUPS,
+            json_sprintf("%s() takes whole groups: %s", tree_text(call, "function_name"),
+                         why_whole(call)));
     }
     return wrap_block(planner, base, alias, columns, moved, moved->rows / 3 + 1);
 }

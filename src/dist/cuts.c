@@ -141,7 +141,8 @@ static void pass_select(struct cutting *cutting, json_t *node) {
     const char *whole = tree_text(node, WHOLE_GROUPS);
     if (grouped && !tree_is(node, AGGREGATE_STEP, "partial"))
         block(cutting, *whole ? whole : "an aggregate takes whole groups");
-    // Without a row there is still one row of GROUP BY (), but for a partial one's HAVING.
+    // Without a row there is still one row of GROUP BY (), but for a partial one's
+    // HAVING.
     bool keyed = json_array_size(json_object_get(node, "group_expressions")) > 0 ||
                  (tree_is(node, AGGREGATE_STEP, "partial") &&
                   json_is_object(json_object_get(node, "having")));

@@ -67,12 +67,21 @@ static bool find_join(const struct run *run, uint32_t reader, bool first,
            scans(feeder);
 }
 
+// By chance, for tests, whatever --broadcast-rows says.
+static bool by_chance(const struct run *run) {
+    return run->session->options.skew == ADAPT_RANDOM;
+}
+
+static bool may_decide(const struct run *run) {
+    return by_chance(run) || run->session->options.broadcast_rows == BROADCAST_AUTO;
+}
+
 bool run_waits(const struct run *run, uint32_t stage, uint32_t before) {
     const struct stage *stages = run->stages->stages;
     struct join join;
-    if (run->session->options.broadcast_rows != BROADCAST_AUTO ||
-        stages[before].estimated_rows > stages[stage].estimated_rows / WAITS_FOR)
-        return false;
+    bool smaller =
+        stages[before].estimated_rows <= stages[stage].estimated_rows / WAITS_FOR;
+    if (!may_decide(run) || (!smaller && !by_chance(run))) return false;
     for (uint32_t s = stage + 1; s + 1 < run->stages->count; s++) {
         for (int first = 0; first < 2; first++) {
             if (find_join(run, s, first, &join) && join.feeder == stage &&
@@ -95,6 +104,7 @@ static bool small_enough(const struct run *run, const struct join *join,
         sides->built_rows += small->files[f].rows.total;
         sides->built_bytes += small->files[f].bytes;
     }
+    if (by_chance(run)) return (run->session->options.skew_seed + join->reader) % 2 == 0;
     return adapt_broadcast(sides);
 }
 
@@ -143,7 +153,7 @@ static shoal_status fuse(struct run *run, const struct join *join,
 shoal_status run_try_broadcast(struct run *run, uint32_t over, struct shoal_error *err) {
     struct join join;
     struct adapt_sides sides;
-    if (run->session->options.broadcast_rows != BROADCAST_AUTO) return SHOAL_OK;
+    if (!may_decide(run)) return SHOAL_OK;
     for (uint32_t s = over + 1; s + 1 < run->stages->count; s++) {
         for (int first = 0; first < 2; first++) {
             if (!find_join(run, s, first, &join) || join.small_stage != over ||
