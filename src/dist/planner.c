@@ -261,8 +261,14 @@ static struct fragment *plan_set_operation(struct planner *planner, json_t *node
         uint32_t exchange = exchange_new(planner, EXCHANGE_HASH, keys);
         planner->exchanges[exchange].like = like;
         like = exchange;
-        exchange_feed(planner, exchange, tree_select(trees, sent, inputs[i]->tree, NULL),
-                      inputs[i], BLOCK_HASH);
+        json_t *feeds = tree_select(trees, sent, inputs[i]->tree, NULL);
+        if (!json_is_true(json_object_get(node, "setop_all"))) {
+            // Of duplicates one is enough.
+            json_t *distinct = tree_select_template(trees, "SELECT DISTINCT 1");
+            json_object_set(feeds, "modifiers", json_object_get(distinct, "modifiers"));
+            json_object_set_new(feeds, AGGREGATE_STEP, json_string("partial"));
+        }
+        exchange_feed(planner, exchange, feeds, inputs[i], BLOCK_HASH);
         const char *reader = planner_name(planner, "x");
         json_t *table = exchange_read(planner, exchange, LEAF_PARTITION, reader);
         json_t *read = tree_own(trees, json_array());
