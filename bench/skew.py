@@ -53,7 +53,7 @@ QUERIES = {
 SHUFFLES = {"join": 2, "left": 2, "joingroup": 2, "group": 1, "distinct": 1, "window": 1}
 PEER_QUERIES = ("join", "group", "window")
 OPTIONS = ["--workers", "2", "--threads", "1", "--broadcast-rows", "-1", "--cluster-rows", "-1"]
-OFF = ["--skew", "off"]
+OFF = "SET shoal.skew = off;\n"
 MOST_TIME = 1.2  # of the uniform keys'
 MOST_TASK = 1.5  # of the median task's, or a second
 
@@ -131,8 +131,8 @@ class Cell:
 
     def __init__(self, name, off, query, folder, temp):
         self.name, self.off, self.folder = name, off, folder
-        self.text = text_of(query, folder)
-        self.options = OPTIONS + temp + (OFF if off else [])
+        self.text = (OFF if off else "") + text_of(query, folder)
+        self.options = OPTIONS + temp
         self.runs = []
 
     def run(self):
@@ -244,7 +244,7 @@ def main():
     parser.add_argument("--only", default=",".join(SPREADS), help="distributions; the first is "
                         "what the others are compared with")  # fmt: skip
     parser.add_argument("--off", action="store_true",
-                        help="each also without skew's handling")  # fmt: skip
+                        help="each also with SET shoal.skew = off")  # fmt: skip
     parser.add_argument("--peers", action="store_true", help="and DuckDB, Polars and Spark: "
                         + ", ".join(PEER_QUERIES))  # fmt: skip
     parser.add_argument("--temp-dir", help="for shoal's block files")
