@@ -14,7 +14,7 @@
 // Hash tables of as many groups are better many and small.
 #define GROUPS_MANY 10000000
 #define GROUPS_SPLIT_ROWS 2000000
-#define GROUPS_JUDGED 1000000  // as many may be too many for a partial aggregate
+#define GROUPS_OF_ROWS 4  // one for so many rows: a partial aggregate saves little
 
 // Rows that a task reads of a scan that has so many.
 static uint64_t split_size(const struct session_options *options,
@@ -22,11 +22,12 @@ static uint64_t split_size(const struct session_options *options,
     uint32_t tasks =
         options->workers *
         (stage->wide ? SCAN_TASKS_A_WORKER : options->threads * TEXT_TASKS_A_THREAD);
-    // The first of them may tell that partial aggregates save nothing.
-    if (stage->plain_sql != NULL && stage->estimated_rows >= GROUPS_JUDGED) tasks *= 2;
     uint64_t size = rows / tasks + 1;
     if (size > SPLIT_ROWS_MAX) size = SPLIT_ROWS_MAX;
-    if (stage->groups && stage->estimated_rows >= GROUPS_MANY) {
+    // And the first may tell that partial aggregates save nothing, for all others.
+    bool judged =
+        stage->plain_sql != NULL && stage->estimated_rows >= rows / GROUPS_OF_ROWS;
+    if ((stage->groups && stage->estimated_rows >= GROUPS_MANY) || judged) {
         uint64_t most = (uint64_t)GROUPS_SPLIT_ROWS * options->threads;
         if (size > most) size = most;
     }
