@@ -268,6 +268,8 @@ static bool look_at_leaf(void *ctx, const json_t *object) {
         block(&cutting, "it is read inside an expression");
     }
     planner->leaves[leaf].needed = cutting.needed;
+    if (planner->leaves[leaf].exchange == planner->placed)
+        block(&cutting, "a hint places its rows");
     // The text of a taken-apart stage has its filter, which may be left out.
     if (cutting.outer != NULL && search->draft->unfiltered != NULL)
         block(&cutting, "a runtime filter and an outer join in one stage");

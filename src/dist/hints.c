@@ -22,6 +22,10 @@ struct hint_state {
     const char *why;  // not
 };
 
+static bool names_relation(const struct hint *hint) {
+    return hint->kind == HINT_BROADCAST || hint->kind == HINT_SHUFFLE;
+}
+
 // ---- what a part of canonical SQL reads
 
 struct scans {
@@ -125,7 +129,7 @@ static void find_relations(struct planner *planner, json_t *node, json_t *entrie
     }
     for (size_t h = 0; h < planner->hint_count && is_relation(node); h++) {
         struct hint_state *state = &planner->hints[h];
-        if (state->hint->name != NULL && has_name(node, state->hint->name))
+        if (names_relation(state->hint) && has_name(node, state->hint->name))
             add_relation(planner, state, node, entries);
     }
     json_object_foreach(node, key, child) find_relations(planner, child, entries);
@@ -146,7 +150,7 @@ bool hints_open(struct planner *planner, const char *select) {
     for (size_t h = 0; h < hints->count; h++) {
         planner->hints[h] = (struct hint_state){.hint = &hints->list[h],
                                                 .scans = tree_own(trees, json_object())};
-        relations = relations || hints->list[h].name != NULL;
+        relations = relations || names_relation(&hints->list[h]);
     }
     if (!relations) return true;
     trees->err = &ignored;
@@ -189,6 +193,40 @@ void hint_answer(struct planner *planner, enum hint_kind kind, const json_t *sca
     }
 }
 
+// ---- where rows are written
+
+// The columns that the result's rows are to be placed by, as references to the root's.
+static json_t *places(struct planner *planner, const struct schema *names,
+                      json_t *columns) {
+    struct trees *trees = &planner->trees;
+    json_t *keys = tree_own(trees, json_array());
+    for (size_t h = 0; h < planner->hint_count; h++) {
+        struct hint_state *state = &planner->hints[h];
+        if (state->hint->kind != HINT_PLACE) continue;
+        for (size_t i = 0; i < names->count; i++) {
+            if (strcasecmp(names->columns[i].name, state->hint->name) != 0) continue;
+            const char *column = json_string_value(json_array_get(columns, i));
+            json_array_append(keys, tree_column(trees, "root", column));
+            state->followed = true;
+            break;
+        }
+    }
+    return keys;
+}
+
+json_t *hint_keys(struct planner *planner, const struct fragment *root,
+                  const struct schema *names, json_t *columns) {
+    const char *why = !planner->options->sink
+                          ? "only what COPY writes to a folder has several places"
+                      : root->dist >= DIST_SINGLE ? "the rows are in one place, or in order"
+                                                  : NULL;
+    if (why == NULL) return places(planner, names, columns);
+    for (size_t h = 0; h < planner->hint_count; h++) {
+        if (planner->hints[h].hint->kind == HINT_PLACE) planner->hints[h].why = why;
+    }
+    return tree_own(&planner->trees, json_array());
+}
+
 // ---- the end
 
 static bool shuffles(const struct planner *planner) {
@@ -205,6 +243,8 @@ static const char *why_not(const struct planner *planner,
     if (hint->kind == HINT_REFUSED) return hint->why;
     if (hint->kind == HINT_REPARTITION)
         return shuffles(planner) ? NULL : "the query shuffles nothing";
+    if (hint->kind == HINT_PLACE && !state->followed)
+        return state->why ? state->why : "the query selects no column of that name";
     if (state->followed) return NULL;
     if (!state->named) return "no relation of the query has that name";
     if (json_object_size(state->scans) == 0)

@@ -315,6 +315,21 @@ static void count_reference(void *ctx, const char *key) {
     json_object_set_new(counts, key, json_integer(seen + 1));
 }
 
+// All of the root's columns through an exchange: hashed by the keys, or gathered.
+static struct fragment *place_root(struct planner *planner, struct fragment *root,
+                                   json_t *columns, json_t *keys) {
+    struct trees *trees = &planner->trees;
+    json_t *needed = tree_own(trees, json_object());
+    size_t i;
+    json_t *name;
+    json_array_foreach(columns, i, name) {
+        json_t *key = tree_column_key(trees, "root", json_string_value(name));
+        json_object_set_new(needed, json_string_value(key), json_true());
+    }
+    return exchange_place(planner, root, needed,
+                          keys != NULL ? EXCHANGE_HASH : EXCHANGE_GATHER, keys, NULL);
+}
+
 static bool plan_root(struct planner *planner, json_t *node, const struct schema *names) {
     struct trees *trees = &planner->trees;
     const char *function = tree_function(trees, node, FUNCTION_SESSION);
@@ -337,17 +352,14 @@ static bool plan_root(struct planner *planner, json_t *node, const struct schema
     }
     struct fragment *root = plan_node(planner, node, "root", columns, ctes);
     if (root == NULL) return false;
-    if (root->dist < DIST_SINGLE && !planner->options->sink) {
-        json_t *needed = tree_own(trees, json_object());
-        size_t i;
-        json_t *name;
-        json_array_foreach(columns, i, name) {
-            json_t *key = tree_column_key(trees, "root", json_string_value(name));
-            json_object_set_new(needed, json_string_value(key), json_true());
-        }
-        root = exchange_place(planner, root, needed, EXCHANGE_GATHER, NULL, NULL);
-        if (root == NULL) return false;
+    json_t *places = hint_keys(planner, root, names, columns);
+    if (json_array_size(places) > 0) {
+        root = place_root(planner, root, columns, places);
+        planner->placed = (uint32_t)planner->exchange_count - 1;
     }
+    if (root != NULL && root->dist < DIST_SINGLE && !planner->options->sink)
+        root = place_root(planner, root, columns, NULL);
+    if (root == NULL) return false;
     json_t *list = all_columns(planner, root, "root", columns);
     for (size_t i = 0; i < names->count; i++) {
         json_object_set_new(json_array_get(list, i), "alias",
@@ -413,7 +425,7 @@ static shoal_status plan_once(struct duck_conn *conn, const char *select,
                               const struct plan_options *options, struct stages **stages,
                               bool *ranged, struct shoal_error *err) {
     double start = clock_seconds();
-    struct planner planner = {.options = options, .err = err};
+    struct planner planner = {.options = options, .err = err, .placed = UINT32_MAX};
     struct schema names = {0};
     char *canonical = NULL;
     *stages = NULL;

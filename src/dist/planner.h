@@ -140,6 +140,7 @@ struct planner {
     char **warnings;  // notes that the user should see without asking
     size_t warning_count;
     struct hint_state *hints;  // [hint_count], of the statement
+    uint32_t placed;           // the exchange that a hint asks for; UINT32_MAX: none
     size_t hint_count;
     struct fragment *fragments;
     bool collated;  // a column with a collation is read, which an exchange forgets
@@ -292,6 +293,10 @@ const char *hint_asks(const struct planner *planner, enum hint_kind kind,
 // Each hint that means the side is followed in this join, or not: why.
 void hint_answer(struct planner *planner, enum hint_kind kind, const json_t *scans,
                  const char *why_not);
+// The columns, of the root's, that the rows which are written are to be placed by; an
+// array, empty when no hint says so.
+json_t *hint_keys(struct planner *planner, const struct fragment *root,
+                  const struct schema *names, json_t *columns);
 // After planning: warns of each that is followed nowhere. The partitions that shuffles
 // are to have; 0: none are asked for.
 uint32_t hints_close(struct planner *planner);

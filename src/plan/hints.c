@@ -101,10 +101,14 @@ static bool add_repartition(struct hints *hints, const struct call *call) {
     }
     if (!add(hints, HINT_REPARTITION, text, NULL, (uint32_t)partitions, NULL))
         return false;
-    if (*at == ')' || *at == '\0') return true;
-    return add(hints, HINT_REFUSED, text_of(call->word, call->end), NULL, 0,
-               "only its number is, as rows are placed where joins, aggregates and "
-               "ORDER BY need them");
+    while (*at != ')' && *at != '\0') {
+        char *column = NULL;
+        if (!read_argument(&at, &column)) return false;
+        if (column != NULL && !add(hints, HINT_PLACE, text_of(call->word, call->end),
+                                   column, 0, NULL))
+            return false;
+    }
+    return true;
 }
 
 static bool add_call(struct hints *hints, const struct call *call) {
@@ -120,7 +124,7 @@ static bool add_call(struct hints *hints, const struct call *call) {
     if (duck_token_is(call->word, "repartition")) return add_repartition(hints, call);
     const char *why =
         "there is no such hint; there are BROADCAST(relation), "
-        "SHUFFLE_HASH(relation), MERGE(relation), REPARTITION(number)";
+        "SHUFFLE_HASH(relation), MERGE(relation), REPARTITION(number, columns)";
     if (duck_token_one_of(call->word, coalesce))
         why = "small partitions are put together, and large ones cut, without it";
     return add(hints, HINT_REFUSED, text_of(call->word, call->end), NULL, 0, why);

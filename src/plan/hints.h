@@ -15,13 +15,14 @@ enum hint_kind {
     HINT_BROADCAST,    // send the relation `name` to every task of what it is joined with
     HINT_SHUFFLE,      // don't, and not the other side either
     HINT_REPARTITION,  // shuffles have so many partitions
+    HINT_PLACE,        // rows that are equal in the column `name` are written together
     HINT_REFUSED,      // none that is known, or not as it stands: `why`
 };
 
 struct hint {
     enum hint_kind kind;
     char *text;  // as it was given, for messages: "BROADCAST(a)"
-    char *name;  // of the relation
+    char *name;  // of the relation, or column
     uint32_t partitions;
     char *why;
 };

@@ -223,7 +223,6 @@ void run_judge(struct run *run, uint32_t stage, uint32_t task, uint64_t rows_mad
     if (rows == 0) return;
     state->rows_read += rows;
     state->rows_made += rows_made;
-    if (options->skew == ADAPT_OFF) return;
     state->plain = adapt_demote(state->rows_read, state->rows_made, options->skew,
                                 options->skew_seed);
 }

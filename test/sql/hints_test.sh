@@ -99,8 +99,25 @@ check "says so" says "shuffles have 13 partitions, by the hint REPARTITION(13)" 
     "SELECT /*+ REPARTITION(13) */ g, count(*) FROM big GROUP BY g"
 check "goes before --partitions" partitions 3 \
     "SELECT /*+ REPARTITION(3) */ g, count(*) FROM big GROUP BY g" --partitions 7
-check "its columns" says "only its number is" \
-    "SELECT /*+ REPARTITION(13, s) */ g, count(*) FROM big GROUP BY g"
+check "its columns" says "only what COPY writes to a folder has several places" \
+    "SELECT /*+ REPARTITION(13, g) */ g, count(*) FROM big GROUP BY g"
+# Rows equal in g are in one of the four files, all of them.
+placed() {
+    "$SHOAL" sql --init "$work/init.sql" --workers 2 "${spools[@]}" \
+        "COPY (SELECT /*+ REPARTITION(4, G) */ k, g FROM big) TO '$work/placed' (FORMAT parquet, PER_THREAD_OUTPUT)" \
+        >"$work/out" 2>"$work/err" && [ ! -s "$work/err" ] || { cat "$work/err"; return 1; }
+    local got
+    got=$("$SHOAL" sql --init "$work/init.sql" --format csv "SELECT
+        (SELECT count(DISTINCT filename) > 1 FROM read_parquet('$work/placed/*', filename = true)),
+        (SELECT max(n) FROM (SELECT count(DISTINCT filename) AS n
+            FROM read_parquet('$work/placed/*', filename = true) GROUP BY g)),
+        (SELECT count(*) FROM (FROM (SELECT k, g FROM big) EXCEPT ALL FROM '$work/placed/*.parquet'))" |
+        tail -1)
+    [ "$got" = true,1,0 ] || { echo "$got"; return 1; }
+}
+check "files by its columns" placed
+check "a column that isn't there" says "the query selects no column of that name" \
+    "COPY (SELECT /*+ REPARTITION(4, nope) */ k, g FROM big) TO '$work/other' (FORMAT parquet, PER_THREAD_OUTPUT)"
 check "nothing to repartition" says "the query shuffles nothing" \
     "SELECT /*+ REPARTITION(13) */ k FROM big WHERE g = 7"
 check "no number" says "it begins with a number of partitions, from 1 to 65536" \

@@ -8,7 +8,7 @@
 
 // "KIND text|name|partitions; ..." of all hints.
 static void expect(const char *sql, const char *expected) {
-    static const char *const kinds[] = {"broadcast", "shuffle", "repartition", "refused"};
+    static const char *const kinds[] = {"broadcast", "shuffle", "repartition", "place", "refused"};
     struct hints hints;
     struct shoal_error err;
     char found[1024] = "";
@@ -40,7 +40,7 @@ static void hints_are_found(void **state) {
         "SELECT (SELECT /*+ REPARTITION(1) */ 1), (SELECT /*+ REPARTITION(65536) */ 1)",
         "repartition REPARTITION(1)||1; repartition REPARTITION(65536)||65536");
     expect("SELECT /*+ REPARTITION(8, k) */ 1",
-           "repartition REPARTITION(8, k)||8; refused REPARTITION(8, k)||0");
+           "repartition REPARTITION(8, k)||8; place REPARTITION(8, k)|k|0");
     expect("SELECT /*+ BROADCAST(/* inside */ t) */ 1", "broadcast BROADCAST(t)|t|0");
 }
 
