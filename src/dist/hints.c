@@ -216,10 +216,10 @@ static json_t *places(struct planner *planner, const struct schema *names,
 
 json_t *hint_keys(struct planner *planner, const struct fragment *root,
                   const struct schema *names, json_t *columns) {
-    const char *why = !planner->options->sink
-                          ? "only what COPY writes to a folder has several places"
-                      : root->dist >= DIST_SINGLE ? "the rows are in one place, or in order"
-                                                  : NULL;
+    const char *why =
+        !planner->options->sink ? "only what COPY writes to a folder has several places"
+        : root->dist >= DIST_SINGLE ? "the rows are in one place, or in order"
+                                    : NULL;
     if (why == NULL) return places(planner, names, columns);
     for (size_t h = 0; h < planner->hint_count; h++) {
         if (planner->hints[h].hint->kind == HINT_PLACE) planner->hints[h].why = why;

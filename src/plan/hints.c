@@ -104,8 +104,8 @@ static bool add_repartition(struct hints *hints, const struct call *call) {
     while (*at != ')' && *at != '\0') {
         char *column = NULL;
         if (!read_argument(&at, &column)) return false;
-        if (column != NULL && !add(hints, HINT_PLACE, text_of(call->word, call->end),
-                                   column, 0, NULL))
+        if (column != NULL &&
+            !add(hints, HINT_PLACE, text_of(call->word, call->end), column, 0, NULL))
             return false;
     }
     return true;

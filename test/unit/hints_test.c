@@ -8,7 +8,8 @@
 
 // "KIND text|name|partitions; ..." of all hints.
 static void expect(const char *sql, const char *expected) {
-    static const char *const kinds[] = {"broadcast", "shuffle", "repartition", "place", "refused"};
+    static const char *const kinds[] = {"broadcast", "shuffle", "repartition", "place",
+                                        "refused"};
     struct hints hints;
     struct shoal_error err;
     char found[1024] = "";
