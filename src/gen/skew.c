@@ -191,6 +191,9 @@ static shoal_status write_tables(struct writers *writers, uint32_t threads,
     if (threads == 0) threads = cores > 0 ? (uint32_t)cores : 1;
     shoal_status status = duck_open(&writers->duck, &duck, err);
     if (status == SHOAL_OK) status = duck_connect(writers->duck, &conn, err);
+    // Where a file can't be finished, DuckDB 2.0.0 may wait for its asynchronous writes
+    // with a lock that they need, for ever.
+    if (status == SHOAL_OK) status = duck_run(conn, "SET async_threads = 0", err);
     skew_source_set(&writers->making);
     if (status == SHOAL_OK) status = duck_register_source(conn, &skew_source, err);
     if (status == SHOAL_OK) status = run_writers(writers, threads, err);
