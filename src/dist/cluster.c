@@ -208,7 +208,9 @@ static bool even(const struct origin *origin, const struct cut *cut, uint64_t wa
         }
     }
     free(rows);
-    return most * (double)parts <= 2 * (double)origin->rows;
+    // Of two ranges, of which neither can have more than twice a half, three quarters.
+    double share = most / (double)origin->rows;
+    return share * (double)parts <= 2 && share <= (1 + 1 / (double)parts) / 2;
 }
 
 static double values_of(const struct origin *origin) {

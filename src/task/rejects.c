@@ -131,15 +131,15 @@ bool rejects_explain(const struct shoal_error *err) {
 // that read none, has none.
 static shoal_status select_all(struct duck_conn *conn, struct text *sql,
                                struct shoal_error *err) {
-    static const char *const tables[] = {
-        "shoal_rejects",
+    static const char csv[] =
         "SELECT s.file_path AS file, e.line, e.byte_position, e.column_name AS "
         "\"column\", e.error_type::VARCHAR AS error, e.error_message AS reason, "
         "e.csv_line AS text FROM temp.shoal_rejects e JOIN temp.shoal_reject_scans s "
-        "USING (scan_id, file_id)",
-        "shoal_json_rejects",
+        "USING (scan_id, file_id)";
+    static const char json[] =
         "SELECT file, line, byte_position, \"column\", error, reason, text "
-        "FROM temp.shoal_json_rejects"};
+        "FROM temp.shoal_json_rejects";
+    static const char *const tables[] = {"shoal_rejects", csv, "shoal_json_rejects", json};
     shoal_status status = SHOAL_OK;
     for (size_t i = 0; status == SHOAL_OK && i < sizeof tables / sizeof *tables; i += 2) {
         struct text there = {0};
