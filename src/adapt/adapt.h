@@ -55,12 +55,12 @@ struct adapt_stage {
     size_t cut_count;
     const uint64_t *output;  // [partitions], as adapt_output says; NULL: nothing
     uint32_t (*place)(uint64_t key, uint32_t partitions);  // where a sketch's key is
-    const bool *combined;  // [partitions]: a stage before has read it in slices, and a
-                           // task reads what that wrote; NULL: none
-    bool only_slices;      // it is that stage: pieces that are not slices are left out
-    const char *whole;     // why inputs without a cut have none
-    uint32_t slots;        // threads of all workers
-    bool fixed;            // the user gave the partitions: a task each
+    const uint32_t *combined;  // [partitions]: a stage before has read it in slices, and
+                               // so many tasks read what that made; 0, NULL: none
+    bool only_slices;          // it is that stage: pieces that are no slices are left out
+    const char *whole;         // why inputs without a cut have none
+    uint32_t slots;            // threads of all workers
+    bool fixed;                // the user gave the partitions: a task each
     enum adapt_skew skew;
     uint64_t seed;  // of ADAPT_RANDOM
 };
@@ -85,9 +85,9 @@ bool adapt_demote(uint64_t rows_read, uint64_t groups_made, enum adapt_skew skew
 struct adapt_piece {
     uint32_t first, last;    // partitions, both included
     uint32_t cut;            // which of the stage's; ADAPT_WHOLE: none, all is read;
-                             // ADAPT_COMBINED: all, but in the combined form
+                             // ADAPT_COMBINED: what a stage before made of it
     bool rest;               // what the slices leave out, if the cut has that
-    uint32_t slice, slices;  // of the cut's input
+    uint32_t slice, slices;  // of the cut's input, or of what that stage made
 };
 
 struct adapt_pieces {

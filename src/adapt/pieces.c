@@ -57,6 +57,20 @@ static uint64_t choose_target(const struct adapt_stage *stage) {
     return target < ADAPT_TASK_ROWS_LEAST ? ADAPT_TASK_ROWS_LEAST : target;
 }
 
+// The partition as one task reads it, or as those do that read what a stage before made.
+static bool add_partition(const struct adapt_stage *stage, uint32_t partition,
+                          struct adapt_pieces *pieces) {
+    uint32_t combined = stage->combined == NULL ? 0 : stage->combined[partition];
+    struct adapt_piece piece = {.first = partition,
+                                .last = partition,
+                                .cut = combined > 0 ? ADAPT_COMBINED : ADAPT_WHOLE,
+                                .slices = combined};
+    do {
+        if (!adapt_add(pieces, piece)) return false;
+    } while (++piece.slice < combined);
+    return true;
+}
+
 static void keep_slices(struct adapt_pieces *pieces) {
     size_t kept = 0;
     for (size_t i = 0; i < pieces->count; i++) {
@@ -69,10 +83,7 @@ bool adapt_pieces(const struct adapt_stage *stage, struct adapt_pieces *pieces) 
     *pieces = (struct adapt_pieces){.random = stage->seed};
     pieces->target = choose_target(stage);
     for (uint32_t p = 0; p < stage->partitions; p++) {
-        bool combined = stage->combined != NULL && stage->combined[p];
-        struct adapt_piece whole = {
-            .first = p, .last = p, .cut = combined ? ADAPT_COMBINED : ADAPT_WHOLE};
-        if (!adapt_add(pieces, whole)) return false;
+        if (!add_partition(stage, p, pieces)) return false;
     }
     for (size_t r = 0; r < sizeof rules / sizeof *rules; r++) {
         if (!rules[r](stage, pieces)) return false;

@@ -23,8 +23,11 @@ static bool find_median(const struct adapt_stage *stage,
                         const struct adapt_pieces *pieces, uint64_t *median) {
     uint64_t *costs = calloc(pieces->count + 1, sizeof *costs);
     if (costs == NULL) return false;
-    for (size_t i = 0; i < pieces->count; i++)
-        costs[i] = adapt_cost(stage, pieces->list[i].first);
+    for (size_t i = 0; i < pieces->count; i++) {
+        const struct adapt_piece *piece = &pieces->list[i];
+        costs[i] = adapt_cost(stage, piece->first);
+        if (piece->cut == ADAPT_COMBINED) costs[i] /= piece->slices;
+    }
     qsort(costs, pieces->count, sizeof *costs, by_value);
     *median = costs[pieces->count / 2];
     free(costs);

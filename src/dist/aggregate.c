@@ -527,11 +527,14 @@ void aggregate_combines(struct planner *planner, json_t *node,
     json_t *partial = split_block(planner, node, from, aggregates, &split);
     uint32_t exchange = exchange_new(planner, EXCHANGE_COMBINE, NULL);
     if (!exchange_feed(planner, exchange, partial, from, BLOCK_WHOLE)) return;
-    planner->stages[planner->stage_count - 1].combines = true;
+    planner->stages[planner->stage_count - 1].combines = ++planner->combine_groups;
     planner->stages[planner->stage_count - 1].rows = 0;
     json_t *final = final_block(
         &split, node, exchange_read(planner, exchange, LEAF_COMBINE, split.alias));
     json_object_set_new(final, "cte_map", json_pack("{s:[]}", "map"));
     json_t *whole = json_object_get(json_object_get(block->tree, "subquery"), "node");
-    json_object_set(whole, COMBINED_FORM, final);
+    json_object_set_new(whole, COMBINED_FORM,
+                        json_pack("{s:O, s:I, s:I, s:b}", "node", final, "leaf",
+                                  (json_int_t)planner->leaf_count - 1, "group",
+                                  (json_int_t)planner->combine_groups, "parts", 0));
 }

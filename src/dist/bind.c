@@ -86,9 +86,22 @@ void scan_ranges_free(struct scan_range *ranges, size_t count) {
 struct leaves {
     struct planner *planner;
     struct stage *stage;
-    bool shared;  // with a stage that comes later
+    bool shared;    // with a stage that comes later
+    bool only_new;  // those that the stage has are passed over
     shoal_status status;
 };
+
+// Which of the stage's leaves the planner's is; leaf_count: none.
+static size_t find_leaf(const struct planner *planner, const struct stage *stage,
+                        size_t leaf) {
+    char name[LEAF_NAME_SIZE];
+    size_t found = 0;
+    leaf_name(planner, leaf, name);
+    while (found < stage->leaf_count &&
+           strcmp(stage->leaves[found].placeholder, name) != 0)
+        found++;
+    return found;
+}
 
 // The object's leaf, if it is one, as the stage's next. True, which ends the search, when
 // that fails.
@@ -98,6 +111,8 @@ static bool add_leaf(void *ctx, const json_t *object) {
     struct stage *stage = leaves->stage;
     size_t leaf = leaf_index(planner, object);
     if (leaf == SIZE_MAX) return false;
+    if (leaves->only_new && find_leaf(planner, stage, leaf) < stage->leaf_count)
+        return false;
     leaves->status = stage->leaf_count == planner->leaf_count
                          ? shoal_fail(planner->err, SHOAL_INTERNAL,
                                       "a leaf is used twice in stage %u", stage->id)
@@ -118,7 +133,7 @@ static shoal_status check_drivers(struct planner *planner, struct stage *stage) 
         if (leaf->kind == LEAF_RANGE) {
             if (cut != NO_CUT && cut != leaf->cut) scans++;
             cut = leaf->cut;
-        } else if (leaf->kind == LEAF_PARTITION) {
+        } else if (leaf->kind == LEAF_PARTITION || leaf->kind == LEAF_PART) {
             partitions++;
         } else {
             scans++;
@@ -137,16 +152,10 @@ static shoal_status check_drivers(struct planner *planner, struct stage *stage) 
                       stage->id, scans, partitions);
 }
 
-// Which of the stage's leaves the planner's is.
 static size_t stage_leaf(const struct planner *planner, const struct stage *stage,
                          size_t leaf) {
-    char name[LEAF_NAME_SIZE];
-    size_t found = 0;
-    leaf_name(planner, leaf, name);
-    for (size_t i = 0; i < stage->leaf_count; i++) {
-        if (strcmp(stage->leaves[i].placeholder, name) == 0) found = i;
-    }
-    return found;
+    size_t found = find_leaf(planner, stage, leaf);
+    return found < stage->leaf_count ? found : 0;
 }
 
 // Texts of stages, taken in the order in which they were written.
@@ -202,7 +211,7 @@ static shoal_status write_stage(struct planner *planner, struct stages *stages,
                             .unfiltered_sql = take_text(others, draft->unfiltered),
                             .plain_sql = take_text(others, draft->plain),
                             .combined_sql = take_text(others, draft->combined),
-                            .combines = draft->combines,
+                            .combines = draft->combines > 0,
                             .filter_most = draft->filter_most,
                             .single = draft->dist >= DIST_SINGLE,
                             .scatter = draft->scatter,
@@ -217,15 +226,18 @@ static shoal_status write_stage(struct planner *planner, struct stages *stages,
     if (stage->leaves == NULL) return no_memory(planner);
     struct leaves leaves = {.planner = planner,
                             .stage = stage,
-                            .shared = draft->combines,
+                            .shared = draft->combines > 0,
                             .status = SHOAL_OK};
     (void)tree_any(draft->node, add_leaf, &leaves);
     stage->filter_leaf = stage_leaf(planner, stage, draft->filter_leaf);
     if (draft->combined != NULL && leaves.status == SHOAL_OK) {
-        stage->combine_leaf = stage->leaf_count;
-        leaves.status = copy_leaf(planner, draft->combine_leaf, false,
-                                  &stage->leaves[stage->leaf_count++]);
+        leaves.only_new = true;
+        (void)tree_any(draft->combined, add_leaf, &leaves);
+        stage->combine_leaf = stage_leaf(planner, stage, draft->combine_leaf);
     }
+    if (draft->samples && leaves.status == SHOAL_OK)
+        leaves.status = copy_leaf(planner, draft->sampled_leaf, false,
+                                  &stage->leaves[stage->leaf_count++]);
     shoal_status status = write_cuts(planner, draft, others, stage);
     if (status != SHOAL_OK || leaves.status != SHOAL_OK)
         return status != SHOAL_OK ? status : leaves.status;
@@ -266,7 +278,9 @@ static char *bound_sql(const struct planner *planner, const struct stages *stage
     for (size_t i = 0; inputs != NULL && i < stage->leaf_count; i++) {
         const struct stage_leaf *leaf = &stage->leaves[i];
         inputs[i] = leaf->scan_call ? stage_empty_sql(&leaf->schema)
-                                    : exchange_sql(planner, stages, leaf->exchange);
+                    : leaf->kind == LEAF_NUMBER
+                        ? stage_number_sql(0)
+                        : exchange_sql(planner, stages, leaf->exchange);
     }
     char *bound = inputs == NULL ? NULL : stage_substitute(stage, sql, inputs);
     for (size_t i = 0; inputs != NULL && i < stage->leaf_count; i++) free(inputs[i]);
@@ -330,6 +344,13 @@ static bool write_with(const struct planner *planner, const struct stages *stage
     return !with->failed;
 }
 
+static bool has_parts(const struct planner *planner) {
+    for (size_t i = 0; i < planner->exchange_count; i++) {
+        if (planner->exchanges[i].kind == EXCHANGE_PARTS) return true;
+    }
+    return false;
+}
+
 // Fills the schema of every stage.
 static shoal_status describe_stages(struct planner *planner, struct stages *stages) {
     struct text with = {0};
@@ -348,8 +369,10 @@ static shoal_status describe_stages(struct planner *planner, struct stages *stag
             stages->stages[i].schema = schemas[i];
             continue;
         }
+        // Of windows in parts it is tried without them (planner.c).
+        bool parts = has_parts(planner);
         if (status == SHOAL_OK && !same_types(&schemas[i], &list[i].stage->schema))
-            status = shoal_fail(planner->err, SHOAL_INTERNAL,
+            status = shoal_fail(planner->err, parts ? SHOAL_UNSUPPORTED : SHOAL_INTERNAL,
                                 "a form of stage %u has other types", list[i].stage->id);
         schema_free(&schemas[i]);
     }
@@ -392,6 +415,13 @@ static shoal_status bind_exchange(struct planner *planner, struct stages *stages
     }
     if (stage->exchange == UINT32_MAX) return SHOAL_OK;
     struct exchange *exchange = &stages->exchanges[stage->exchange];
+    // '30 days' equals '1 month', but is another key.
+    for (size_t i = 0; exchange->kind == EXCHANGE_SAMPLE && i < stage->schema.count;
+         i++) {
+        if (strstr(stage->schema.columns[i].type, "INTERVAL") != NULL)
+            return shoal_fail(planner->err, SHOAL_UNSUPPORTED,
+                              "intervals that are equal differ in their sort keys");
+    }
     uint32_t like = planner->exchanges[stage->exchange].like;
     if (exchange->schema.count == 0 && !schema_copy(&exchange->schema, &stage->schema)) {
         return no_memory(planner);
@@ -445,11 +475,7 @@ static shoal_status write_stages(struct planner *planner, char ***sql, size_t *c
 
 // What else each stage may be, when its inputs are there.
 static bool find_forms(struct planner *planner) {
-    bool ok = true;
-    for (size_t i = 0; ok && i < planner->stage_count; i++) {
-        if (planner->stages[i].combines) ok = find_cuts(planner, &planner->stages[i]);
-    }
-    ok = ok && find_combined(planner);
+    bool ok = find_combined(planner);
     for (size_t i = 0; ok && i < planner->stage_count; i++) {
         if (!planner->stages[i].combines) ok = find_cuts(planner, &planner->stages[i]);
     }
@@ -463,8 +489,10 @@ shoal_status bind_stages(struct planner *planner, struct stages *stages) {
     if (stages->stages == NULL || stages->exchanges == NULL) return no_memory(planner);
     for (size_t i = 0; i < planner->exchange_count; i++) {
         struct exchange_draft *draft = &planner->exchanges[i];
-        stages->exchanges[i] = (struct exchange){
-            .id = (uint32_t)i, .kind = draft->kind, .bounds_from = draft->bounds_from};
+        stages->exchanges[i] = (struct exchange){.id = (uint32_t)i,
+                                                 .kind = draft->kind,
+                                                 .bounds_from = draft->bounds_from,
+                                                 .spread = draft->spread};
         stages->exchange_count++;
     }
     struct texts texts = {.next = planner->stage_count};

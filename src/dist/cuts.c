@@ -24,12 +24,13 @@
 struct cutting {
     struct planner *planner;
     const struct stage_draft *draft;
-    size_t leaf;       // the planner's, that is to be cut
-    const char *why;   // it can't be; NULL: it can
-    json_t *outer;     // the join to be taken apart, if any
-    bool outer_left;   // the leaf is on its left
-    bool needed;       // no rows of the leaf: none of the stage
-    json_t *partners;  // leaves with whose rows its rows multiply, an array of numbers
+    size_t leaf;          // the planner's, that is to be cut
+    const json_t *block;  // or a SELECT node of which there are parts
+    const char *why;      // it can't be; NULL: it can
+    json_t *outer;        // the join to be taken apart, if any
+    bool outer_left;      // the leaf is on its left
+    bool needed;          // no rows of the leaf: none of the stage
+    json_t *partners;     // leaves with whose rows its rows multiply, an array of numbers
 };
 
 // What a join does for one of its sides.
@@ -150,12 +151,14 @@ static void pass_select(struct cutting *cutting, json_t *node) {
         cutting->needed = false;
     tree_windows(json_object_get(node, "select_list"), windows);
     tree_windows(json_object_get(node, "qualify"), windows);
-    if (json_array_size(windows) > 0) block(cutting, "a window sees whole groups");
+    if (json_array_size(windows) > 0)
+        block(cutting, *whole ? whole : "a window sees whole groups");
     pass_modifiers(cutting, node);
 }
 
 // Is the leaf below, and what does the way to it ask for?
 static bool walk_node(struct cutting *cutting, json_t *node) {
+    if (node == cutting->block) return true;
     if (tree_is(node, "type", "SELECT_NODE")) {
         if (!walk_item(cutting, json_object_get(node, "from_table"))) return false;
         pass_select(cutting, node);
@@ -286,4 +289,16 @@ bool find_cuts(struct planner *planner, struct stage_draft *draft) {
     (void)tree_any(draft->node, look_at_leaf, &search);
     if (search.failed) planner->trees.failed = true;
     return !search.failed;
+}
+
+const char *why_not_in_parts(struct planner *planner, struct stage_draft *draft,
+                             const json_t *block) {
+    struct cutting cutting = {.planner = planner,
+                              .draft = draft,
+                              .leaf = SIZE_MAX - 1,
+                              .block = block,
+                              .partners = tree_own(&planner->trees, json_array())};
+    if (!walk_node(&cutting, draft->node)) return "it is read inside an expression";
+    if (cutting.outer != NULL) return "an outer join keeps rows without a partner";
+    return cutting.why;
 }

@@ -210,25 +210,10 @@ static json_t *lookup_node(struct planner *planner, json_t *keys, json_t *moved,
     return tree_select(trees, list, tree_table(trees, LOOKUP_BLOCKS, alias), NULL);
 }
 
-struct fragment *exchange_place(struct planner *planner, struct fragment *from,
-                                json_t *columns, enum exchange_kind kind, json_t *keys,
-                                const struct before_exchange *before) {
+json_t *exchange_columns(struct planner *planner, const struct fragment *from,
+                         json_t *columns, const char *alias, json_t *list) {
     struct trees *trees = &planner->trees;
-    const char *alias = planner_name(planner, "x");
-    json_t *list = tree_own(trees, json_array());
     json_t *moved = tree_own(trees, json_object());
-    enum block_scatter scatter = kind == EXCHANGE_HASH               ? BLOCK_HASH
-                                 : kind == EXCHANGE_RANGE            ? BLOCK_RANGE
-                                 : before != NULL && before->sampled ? BLOCK_SAMPLE
-                                                                     : BLOCK_WHOLE;
-    if (scatter == BLOCK_HASH) {
-        json_array_append(list, hash_expression(planner, keys, from->columns));
-    } else if (scatter == BLOCK_SAMPLE) {
-        json_array_append(
-            list, sampled_key_expression(planner, keys, from->columns, from->rows));
-    } else if (scatter == BLOCK_RANGE) {
-        json_array_append(list, sort_key_expression(planner, keys, from->columns));
-    }
     const char *key;
     json_t *unused;
     size_t number = 0;
@@ -249,6 +234,28 @@ struct fragment *exchange_place(struct planner *planner, struct fragment *from,
         json_array_append(list,
                           tree_aliased(trees, tree_expression(trees, "true"), "c0"));
     }
+    return moved;
+}
+
+struct fragment *exchange_place(struct planner *planner, struct fragment *from,
+                                json_t *columns, enum exchange_kind kind, json_t *keys,
+                                const struct before_exchange *before) {
+    struct trees *trees = &planner->trees;
+    const char *alias = planner_name(planner, "x");
+    json_t *list = tree_own(trees, json_array());
+    enum block_scatter scatter = kind == EXCHANGE_HASH               ? BLOCK_HASH
+                                 : kind == EXCHANGE_RANGE            ? BLOCK_RANGE
+                                 : before != NULL && before->sampled ? BLOCK_SAMPLE
+                                                                     : BLOCK_WHOLE;
+    if (scatter == BLOCK_HASH) {
+        json_array_append(list, hash_expression(planner, keys, from->columns));
+    } else if (scatter == BLOCK_SAMPLE) {
+        json_array_append(
+            list, sampled_key_expression(planner, keys, from->columns, from->rows));
+    } else if (scatter == BLOCK_RANGE) {
+        json_array_append(list, sort_key_expression(planner, keys, from->columns));
+    }
+    json_t *moved = exchange_columns(planner, from, columns, alias, list);
     json_t *node = tree_select(trees, list, from->tree, NULL);
     if (before != NULL && before->where != NULL && !json_is_null(before->where)) {
         json_object_set(node, "where_clause",

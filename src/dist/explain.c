@@ -5,9 +5,9 @@
 
 #include "dist/stages.h"
 
-static const char *const kinds[] = {"HashExchange",   "BroadcastExchange",
-                                    "GatherExchange", "RoundRobinExchange",
-                                    "RangeExchange",  "CombineExchange"};
+static const char *const kinds[] = {
+    "HashExchange",  "BroadcastExchange", "GatherExchange", "RoundRobinExchange",
+    "RangeExchange", "CombineExchange",   "SampleExchange", "RangeExchange"};
 
 bool stats_add_task(struct stage_stats *stats, double seconds) {
     double *grown =

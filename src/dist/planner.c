@@ -421,9 +421,14 @@ struct fragment *fragment_new(struct planner *planner, json_t *tree,
     return fragment;
 }
 
+// What a plan has that needs sort keys, which some types don't have.
+struct sorted {
+    bool ranges, parts;
+};
+
 static shoal_status plan_once(struct duck_conn *conn, const char *select,
                               const struct plan_options *options, struct stages **stages,
-                              bool *ranged, struct shoal_error *err) {
+                              struct sorted *sorted, struct shoal_error *err) {
     double start = clock_seconds();
     struct planner planner = {.options = options, .err = err, .placed = UINT32_MAX};
     struct schema names = {0};
@@ -495,9 +500,10 @@ out:
         stages_free(*stages);
         *stages = NULL;
     }
-    *ranged = false;
+    *sorted = (struct sorted){0};
     for (size_t i = 0; i < planner.exchange_count; i++) {
-        *ranged = *ranged || planner.exchanges[i].kind == EXCHANGE_RANGE;
+        sorted->ranges = sorted->ranges || planner.exchanges[i].kind == EXCHANGE_RANGE;
+        sorted->parts = sorted->parts || planner.exchanges[i].kind == EXCHANGE_PARTS;
     }
     free(canonical);
     schema_free(&names);
@@ -508,11 +514,15 @@ out:
 shoal_status stages_plan(struct duck_conn *conn, const char *select,
                          const struct plan_options *options, struct stages **stages,
                          struct shoal_error *err) {
-    bool ranged = false;
-    shoal_status status = plan_once(conn, select, options, stages, &ranged, err);
-    if (status != SHOAL_UNSUPPORTED || !ranged) return status;
+    struct sorted sorted;
+    struct plan_options less = *options;
+    shoal_status status = plan_once(conn, select, &less, stages, &sorted, err);
+    if (status == SHOAL_UNSUPPORTED && sorted.parts) {
+        less.no_parts = true;
+        status = plan_once(conn, select, &less, stages, &sorted, err);
+    }
+    if (status != SHOAL_UNSUPPORTED || !sorted.ranges) return status;
     // A type without a sort key: its rows are sorted in one place.
-    struct plan_options gather = *options;
-    gather.no_range = true;
-    return plan_once(conn, select, &gather, stages, &ranged, err);
+    less.no_range = true;
+    return plan_once(conn, select, &less, stages, &sorted, err);
 }

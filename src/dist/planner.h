@@ -103,17 +103,23 @@ struct stage_draft {
     uint64_t filter_most;
     struct cut_draft *cuts;
     size_t cut_count;
-    const char *whole;    // why some leaf has no cut; else NULL
-    bool combines;        // it runs only for partitions of another that are cut
+    const char *whole;  // why some leaf has no cut; else NULL
+    // It runs only for partitions of another that are cut: all with the same number
+    // serve one block of that, the first of them says which. 0: it is no such stage.
+    uint32_t combines;
     json_t *combined;     // node that reads what such a stage wrote; else NULL
     size_t combine_leaf;  // through this leaf
+    uint32_t combine_group;
+    bool samples;         // its bounds come from samples of another such stage,
+    size_t sampled_leaf;  // to which this leaf says so
 };
 
 struct exchange_draft {
     enum exchange_kind kind;
     json_t *keys;          // expressions, of RANGE the orders; NULL: none
     json_t *lookup;        // of HASH: see struct exchange; NULL: none
-    uint32_t bounds_from;  // RANGE: the exchange that was sampled
+    uint32_t bounds_from;  // RANGE, PARTS: the exchange that was sampled
+    bool spread;           // PARTS: rows of one key may be in several
     uint32_t like;         // must bind to the same types as this one; UINT32_MAX: none
 };
 
@@ -144,6 +150,7 @@ struct planner {
     size_t hint_count;
     struct fragment *fragments;
     bool collated;  // a column with a collation is read, which an exchange forgets
+    uint32_t combine_groups;  // of stages for partitions that are cut
     unsigned next_name;
     unsigned salt;  // of the leaves' names
 };
@@ -254,6 +261,10 @@ json_t *columns_needed(struct planner *planner, const json_t *item,
 // The set of columns of fragment that expressions mention.
 json_t *columns_mentioned(struct planner *planner, const json_t *expressions,
                           const struct fragment *from);
+// Appends the columns to list, as c0, c1, ...; returns where they are then, a map of the
+// query's columns to [alias, column].
+json_t *exchange_columns(struct planner *planner, const struct fragment *from,
+                         json_t *columns, const char *alias, json_t *list);
 struct fragment *exchange_place(struct planner *planner, struct fragment *from,
                                 json_t *columns, enum exchange_kind kind, json_t *keys,
                                 const struct before_exchange *before);
@@ -322,6 +333,8 @@ json_t *sort_key_expression(struct planner *planner, json_t *orders,
 // The same for enough of so many rows to sample, NULL for the others.
 json_t *sampled_key_expression(struct planner *planner, json_t *orders,
                                const json_t *columns, uint64_t rows);
+// Does the ORDER BY expression compare otherwise than a sort key's bytes do?
+bool sort_collates(const json_t *expression);
 // Are there rows enough for a RANGE exchange, and can these modifiers use one?
 bool sort_wanted(const struct planner *planner, const struct fragment *from,
                  json_t *modifiers);
@@ -345,6 +358,12 @@ json_t *window_common_keys(struct planner *planner, json_t *windows);
 // node as two blocks, the inner with the windows of one PARTITION BY; NULL when none has
 // one.
 json_t *window_split(struct planner *planner, json_t *node, json_t *windows);
+
+// window_parts.c
+// block, of the node's windows, gets a second form, for parts of a partition of too many
+// rows; columns are those of from that it uses.
+void window_combines(struct planner *planner, json_t *node, const struct fragment *from,
+                     json_t *windows, json_t *columns, struct fragment *block);
 
 // broadcast.c
 // Tasks that the fragment's stage will have.
@@ -370,10 +389,14 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
 void aggregate_combines(struct planner *planner, json_t *node,
                         const struct fragment *from, json_t *aggregates,
                         struct fragment *block);
-// On a SELECT node: why its groups can't be aggregated in parts.
+// On a SELECT node: why its groups can't be aggregated, or its windows computed, in
+// parts.
 #define WHOLE_GROUPS "shoal_whole"
-// On a SELECT node: its second form.
+// On a SELECT node: its second form, {node, leaf through which that reads what was made
+// before, group of the stages that do so, parts: several tasks have it}.
 #define COMBINED_FORM "shoal_combined"
+// A constant number of rows, 0 for none; false when it is something else.
+bool constant_number(const json_t *node, uint64_t *value);
 struct fragment *plan_select(struct planner *planner, json_t *node, const char *alias,
                              json_t *columns, json_t *ctes);
 // node as (node) AS alias(columns), with its distribution seen through the select list.
@@ -387,7 +410,8 @@ shoal_status summarise_stages(struct planner *planner, struct stages *stages);
 #define AGGREGATE_STEP "shoal_step"
 
 // combine.c
-// Gives each stage at most one combined form, and leaves out the stages for others.
+// Gives each stage at most one combined form, and leaves out the stages that serve none.
+// Those that do have their cuts then.
 bool find_combined(struct planner *planner);
 // A copy of node in which the object `from` is `to`; what doesn't hold it is shared.
 json_t *tree_with(struct trees *trees, json_t *node, const json_t *from, json_t *to);
@@ -395,6 +419,10 @@ json_t *tree_with(struct trees *trees, json_t *node, const json_t *from, json_t 
 // cuts.c
 // Fills the draft's cuts, and `needed` of its leaves. False when out of memory.
 bool find_cuts(struct planner *planner, struct stage_draft *draft);
+// Why the draft's rows are not those of the block's parts together, each taken through
+// what is above the block; NULL: they are.
+const char *why_not_in_parts(struct planner *planner, struct stage_draft *draft,
+                             const json_t *block);
 
 // bind.c: drafts to stages, each bound in the driver.
 shoal_status bind_stages(struct planner *planner, struct stages *stages);

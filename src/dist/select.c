@@ -142,8 +142,7 @@ static struct fragment *split_modifiers(struct planner *planner, json_t *node,
     return plan_select(planner, outer, alias, columns, ctes);
 }
 
-// A constant LIMIT or OFFSET; false when it is not one.
-static bool constant(const json_t *node, uint64_t *value) {
+bool constant_number(const json_t *node, uint64_t *value) {
     if (node == NULL || json_is_null(node)) {
         *value = 0;
         return true;
@@ -170,8 +169,8 @@ static json_t *partial_top_n(struct planner *planner, json_t *modifiers) {
         if (*type && strcmp(type, "ROW_COUNT") != 0) return NULL;
         uint64_t limit = 0, offset = 0;
         if (!json_is_object(json_object_get(modifier, "limit"))) return NULL;
-        if (!constant(json_object_get(modifier, "limit"), &limit)) return NULL;
-        if (!constant(json_object_get(modifier, "offset"), &offset)) return NULL;
+        if (!constant_number(json_object_get(modifier, "limit"), &limit)) return NULL;
+        if (!constant_number(json_object_get(modifier, "offset"), &offset)) return NULL;
         if (limit > 1000000 || offset > 1000000) return NULL;
         char number[32];
         (void)snprintf(number, sizeof number, "%llu",
@@ -432,5 +431,8 @@ struct fragment *plan_select(struct planner *planner, json_t *node, const char *
         wrap_block(planner, block.node, alias, columns, block.from, rows);
     if (whole != NULL && grouped)
         aggregate_combines(planner, block.node, block.from, real, whole);
+    if (whole != NULL && json_array_size(windows) > 0)
+        window_combines(planner, block.node, block.from, windows, columns_used(&block),
+                        whole);
     return whole;
 }

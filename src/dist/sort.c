@@ -75,7 +75,7 @@ json_t *sampled_key_expression(struct planner *planner, json_t *orders,
 
 // Canonical SQL says COLLATE C of every text that has no other: its bytes are compared,
 // as a sort key's are.
-static bool compares_otherwise(const json_t *expression) {
+bool sort_collates(const json_t *expression) {
     bool bytes =
         tree_is(expression, "class", "COLLATE") && tree_is(expression, "collation", "C");
     if (bytes) expression = json_object_get(expression, "child");
@@ -104,7 +104,7 @@ bool sort_wanted(const struct planner *planner, const struct fragment *from,
         if (tree_is(item, "type", "DISTINCT_MODIFIER")) return false;
     }
     json_array_foreach(json_object_get(order, "orders"), i, item) {
-        if (compares_otherwise(json_object_get(item, "expression"))) return false;
+        if (sort_collates(json_object_get(item, "expression"))) return false;
     }
     return true;
 }

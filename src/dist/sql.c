@@ -253,6 +253,12 @@ char *stage_range_sql(const struct stage_leaf *leaf, const struct scan_range *ra
     return text_take(&out);
 }
 
+char *stage_number_sql(uint32_t number) {
+    struct text out = {0};
+    text_printf(&out, "(SELECT CAST(%u AS UINTEGER) AS number)", number);
+    return text_take(&out);
+}
+
 char *stage_empty_sql(const struct schema *schema) {
     struct text out = {0};
     text_append(&out, "(SELECT ");

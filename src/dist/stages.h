@@ -37,6 +37,8 @@ enum exchange_kind {
     EXCHANGE_ROUND_ROBIN,
     EXCHANGE_RANGE,
     EXCHANGE_COMBINE,  // from sub-tasks of a partition to the task that has it
+    EXCHANGE_SAMPLE,   // of keys of a partition, for the bounds of its parts
+    EXCHANGE_PARTS,    // a RANGE exchange for each partition that is cut
 };
 
 // How one stage reads a leaf.
@@ -50,12 +52,17 @@ enum leaf_kind {
     LEAF_ALL,        // each task reads all of the exchange
     LEAF_ORDERED,    // the same, in the order of its producer's tasks
     LEAF_COMBINE,    // a task reads what sub-tasks of its partition wrote
+    LEAF_SAMPLED,    // it reads nothing: the bounds come from the exchange's samples
+    LEAF_PART,       // a task reads one part of one partition: drives
+    LEAF_BEFORE,     // what tasks of the partition's parts before its own wrote
+    LEAF_AFTER,      // and of those behind it
+    LEAF_NUMBER,     // one row: the number of its part
 };
 
 // Does a leaf of this kind cut its stage into tasks?
 static inline bool leaf_drives(enum leaf_kind kind) {
     return kind == LEAF_SCAN || kind == LEAF_RANGE || kind == LEAF_PARTITION ||
-           kind == LEAF_SPLIT || kind == LEAF_MERGE;
+           kind == LEAF_SPLIT || kind == LEAF_MERGE || kind == LEAF_PART;
 }
 
 struct scan_file {
@@ -162,9 +169,10 @@ struct stage {
     size_t cut_count;
     char *whole;  // why it has no more cuts; NULL: each leaf has one
     // Its own partitions can't be cut, but a stage before it may read slices of one, of
-    // which a task in this form then makes the partition's rows.
+    // which a task in this form then makes the partition's rows, or several the rows of
+    // its parts.
     char *combined_sql;   // NULL: there is none
-    size_t combine_leaf;  // a LEAF_COMBINE
+    size_t combine_leaf;  // a LEAF_COMBINE or LEAF_PART
     bool combines;        // it is such a stage before another
 };
 
@@ -173,7 +181,8 @@ struct stage {
 struct exchange {
     uint32_t id;
     enum exchange_kind kind;
-    uint32_t bounds_from;  // RANGE: the exchange whose producers sampled the keys
+    uint32_t bounds_from;  // RANGE, PARTS: the exchange whose producers sampled the keys
+    bool spread;           // PARTS: rows of one key may be in several
     char *keys;            // for EXPLAIN; may be NULL
     struct schema schema;
     uint32_t groups;  // first of two levels: so many partitions; 0: as its readers need
@@ -212,6 +221,7 @@ struct plan_options {
     uint64_t broadcast_bytes;  // of the hash table, estimated, at most; 0: no limit
     uint64_t sort_rows;  // ORDER BY from this many estimated rows on: a RANGE exchange
     bool no_range;       // never
+    bool no_parts;       // partitions of windows are never cut
     bool rejects;        // rows of text files that can't be read are kept
     bool uncut;          // and JSON files are not cut, so that these have line numbers
     bool files_whole;    // files are read by the driver alone
@@ -260,6 +270,8 @@ char *stage_good_sql(const struct stage_leaf *leaf, const struct scan_split *spl
                      size_t scan);
 // The same for one range of a LEAF_RANGE.
 char *stage_range_sql(const struct stage_leaf *leaf, const struct scan_range *range);
+// One row, of a LEAF_NUMBER.
+char *stage_number_sql(uint32_t number);
 // "(SELECT CAST(NULL AS T) AS c, ... WHERE false)", for binding.
 char *stage_empty_sql(const struct schema *schema);
 

@@ -56,7 +56,8 @@ static const struct stage_leaf *find_leaf(const struct summary *summary,
 static bool is_divided(void *ctx, const json_t *object) {
     const struct stage_leaf *leaf = find_leaf(ctx, object);
     return leaf != NULL && leaf->kind != LEAF_ALL && leaf->kind != LEAF_ORDERED &&
-           leaf->kind != LEAF_SCAN_ALL;
+           leaf->kind != LEAF_SCAN_ALL && leaf->kind != LEAF_NUMBER &&
+           leaf->kind != LEAF_BEFORE && leaf->kind != LEAF_AFTER;
 }
 
 static bool is_range(void *ctx, const json_t *object) {
@@ -206,6 +207,7 @@ static void write_leaf(struct summary *summary, const struct stage_leaf *leaf,
                     : leaf->kind == LEAF_SPLIT   ? "in splits"
                     : leaf->kind == LEAF_ORDERED ? "in order"
                     : leaf->kind == LEAF_COMBINE ? "of the partition's slices"
+                    : leaf->kind == LEAF_PART    ? "by part of the partition"
                                                  : "whole");
         return;
     }
@@ -293,9 +295,10 @@ shoal_status summarise_stages(struct planner *planner, struct stages *stages) {
         if (lookup != NULL)
             stages->exchanges[i].lookup =
                 tree_deparse(&planner->trees, lookup, planner->err);
-        stages->exchanges[i].keys = stages->exchanges[i].kind == EXCHANGE_RANGE
-                                        ? orders_text(planner, keys)
-                                        : readable(planner, keys);
+        enum exchange_kind kind = stages->exchanges[i].kind;
+        bool ranges = kind == EXCHANGE_RANGE || kind == EXCHANGE_PARTS;
+        stages->exchanges[i].keys =
+            ranges ? orders_text(planner, keys) : readable(planner, keys);
     }
     for (size_t i = 0; i < stages->count; i++) {
         struct text text = {0};

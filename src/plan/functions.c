@@ -20,14 +20,17 @@ static const char *const aggregates[] = {
 
 static const char *const plain[] = {
     "!~~", "!~~*", "%", "&", "*", "+", "-", "/", "//", "<<", ">>", "@>", "^", "abs", "ceil",
-    "concat", "concat_ws", "contains", "date_diff", "date_part", "date_sub",
-    "date_trunc", "day", "epoch", "floor", "greatest", "hash", "hour", "least", "left",
-    "len", "length", "like_escape", "list_contains", "list_extract", "list_value", "ln",
-    "lower", "ltrim", "md5", "minute", "mod", "month", "not_like_escape", "parquet_scan", "pow", "prefix",
-    "quarter", "range", "read_parquet", "regexp_extract", "regexp_full_match", "regexp_matches", "regexp_replace",
-    "replace", "right", "round", "row", "rtrim", "second", "sqrt", "starts_with",
-    "strftime", "string_split", "strptime", "struct_extract", "struct_pack", "substr",
-    "substring", "suffix", "trim", "upper", "week", "year", "||", "~~", "~~*",
+    "concat", "concat_ws", "contains", "create_sort_key", "cume_dist", "date_diff",
+    "date_part", "date_sub", "date_trunc", "day", "dense_rank", "epoch", "first_value",
+    "flatten", "floor", "greatest", "hash", "hour", "lag", "last_value", "lead", "least",
+    "left", "len", "length", "like_escape", "list_contains", "list_extract", "list_slice",
+    "list_value", "ln", "lower", "ltrim", "md5", "minute", "mod", "month",
+    "not_like_escape", "nth_value", "ntile", "parquet_scan", "percent_rank", "pow",
+    "prefix", "quarter", "range", "rank", "read_parquet", "regexp_extract",
+    "regexp_full_match", "regexp_matches", "regexp_replace", "replace", "right", "round",
+    "row", "row_number", "rtrim", "second", "sqrt", "starts_with", "strftime",
+    "string_split", "strptime", "struct_extract", "struct_pack", "substr", "substring",
+    "suffix", "trim", "upper", "week", "xor", "year", "|", "||", "~~", "~~*",
 };
 // Volatile, but any process gives as good a value.
 static const char *const anywhere[] = {
@@ -75,12 +78,12 @@ unsigned functions_catalog_kind(struct functions *functions, const char *name) {
 unsigned functions_kind(struct functions *functions, const char *name) {
     if (LISTED(plain, name)) return 0;
     if (LISTED(aggregates, name)) return FUNCTION_AGGREGATE;
+    if (LISTED(anywhere, name)) return FUNCTION_VOLATILE;
     // Volatile in the catalog so that it is not folded; it gives no value that could
     // differ. It guards scalar subqueries against a second row.
     if (strcmp(name, "error") == 0) return 0;
     unsigned kind = functions_catalog_kind(functions, name);
-    bool session = (kind & FUNCTION_VOLATILE) && !LISTED(anywhere, name);
-    return session ? kind | FUNCTION_SESSION : kind;
+    return kind & FUNCTION_VOLATILE ? kind | FUNCTION_SESSION : kind;
 }
 
 void functions_each_listed(void (*visit)(void *ctx, const char *name), void *ctx) {
@@ -88,6 +91,8 @@ void functions_each_listed(void (*visit)(void *ctx, const char *name), void *ctx
     for (size_t i = 0; i < sizeof aggregates / sizeof *aggregates; i++) {
         visit(ctx, aggregates[i]);
     }
+    for (size_t i = 0; i < sizeof anywhere / sizeof *anywhere; i++)
+        visit(ctx, anywhere[i]);
 }
 
 void functions_free(struct functions *functions) {

@@ -114,6 +114,25 @@ char *tree_deparse(struct trees *trees, json_t *select_node, struct shoal_error 
     return tree_deparse_all(trees, nodes, err);
 }
 
+void tree_prepare(struct trees *trees, const char *const *selects, size_t count) {
+    struct text all = {0};
+    json_t *known = trees->templates;
+    for (size_t i = 0; i < count; i++) {
+        if (json_object_get(known, selects[i]) == NULL)
+            text_printf(&all, "%s;", selects[i]);
+    }
+    if (all.size == 0) return;
+    json_t *statements = all.failed ? NULL : parse_all(trees, all.data);
+    text_free(&all);
+    trees->failed = trees->failed || statements == NULL;
+    size_t next = 0;
+    for (size_t i = 0; statements != NULL && i < count; i++) {
+        if (json_object_get(known, selects[i]) != NULL) continue;
+        json_object_set(known, selects[i],
+                        json_object_get(json_array_get(statements, next++), "node"));
+    }
+}
+
 json_t *tree_select_template(struct trees *trees, const char *select) {
     json_t *node = json_object_get(trees->templates, select);
     if (node == NULL) {

@@ -38,6 +38,9 @@ char *tree_deparse(struct trees *trees, json_t *select_node, struct shoal_error 
 // Several SELECT nodes, separated by semicolons: one call costs little more than for one.
 char *tree_deparse_all(struct trees *trees, json_t *nodes, struct shoal_error *err);
 
+// Parses templates that will be asked for: one call costs little more than for one. All
+// are different.
+void tree_prepare(struct trees *trees, const char *const *selects, size_t count);
 // A fresh copy of a parsed template: a whole SELECT node, or the expression after SELECT.
 json_t *tree_select_template(struct trees *trees, const char *select);
 json_t *tree_expression(struct trees *trees, const char *expression);

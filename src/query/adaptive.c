@@ -10,7 +10,7 @@ struct told {
     struct adapt_input *inputs;
     size_t *leaves;  // of the inputs
     struct adapt_cut *cuts;
-    bool *combined;
+    uint32_t *combined;
     uint64_t *output;
 };
 
@@ -111,11 +111,16 @@ static const struct stage_run *combiner(const struct run *run,
 static bool tell_combined(const struct run *run, const struct stage *stage,
                           struct told *told) {
     if (stage->combined_sql == NULL) return true;
+    const struct stage_leaf *leaf = &stage->leaves[stage->combine_leaf];
     const struct stage_run *before = combiner(run, stage);
     told->combined = calloc(told->stage.partitions + 1, sizeof *told->combined);
     if (told->combined == NULL) return false;
+    if (leaf->kind == LEAF_PART) {
+        run_tell_parts(run, leaf->exchange, told->combined);
+        return true;
+    }
     for (size_t i = 0; i < before->pieces.count; i++)
-        told->combined[before->pieces.list[i].first] = true;
+        told->combined[before->pieces.list[i].first] = 1;
     return true;
 }
 
@@ -179,14 +184,23 @@ static char *name_heavy(const struct run *run, const struct adapt_stage *stage) 
     return text_take(&heavy);
 }
 
+static bool reads_pieces(const struct stage *stage) {
+    for (size_t l = 0; l < stage->leaf_count; l++) {
+        enum leaf_kind kind = stage->leaves[l].kind;
+        if (kind == LEAF_PARTITION || kind == LEAF_PART) return true;
+    }
+    return false;
+}
+
 shoal_status run_adapt(struct run *run, uint32_t index, struct shoal_error *err) {
     const struct stage *stage = &run->stages->stages[index];
     struct stage_run *state = &run->runs[index];
     struct told told;
-    bool reads = false;
-    for (size_t l = 0; l < stage->leaf_count; l++)
-        reads = reads || stage->leaves[l].kind == LEAF_PARTITION;
-    if (!reads || state->pieces.list != NULL) return SHOAL_OK;
+    bool parts = false;
+    if (!reads_pieces(stage) || state->adapted) return SHOAL_OK;
+    state->adapted = true;
+    if (!run_adapt_parts(run, index, &parts)) return shoal_no_memory(err);
+    if (parts) return resize(run, index, err);
     bool ok = tell(run, stage, &told) && adapt_pieces(&told.stage, &state->pieces);
     if (ok && run->stats != NULL) {
         const char *reasons = state->pieces.reasons.data;

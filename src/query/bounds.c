@@ -5,8 +5,8 @@
 #include "query/run.h"
 
 // The samples of one file stand for all rows that it was sampled from.
-static bool add_samples(const struct task_file *file, struct weighted_key **samples,
-                        size_t *count) {
+bool run_add_samples(const struct task_file *file, struct weighted_key **samples,
+                     size_t *count) {
     size_t added = file->sample.count;
     struct weighted_key *grown = realloc(*samples, (*count + added + 1) * sizeof *grown);
     if (grown == NULL) return false;
@@ -30,7 +30,7 @@ shoal_status run_find_bounds(struct run *run, uint32_t stage, struct shoal_error
     for (size_t s = 0; s + 1 < run->stages->count; s++) {
         if (run->stages->stages[s].exchange != sampled) continue;
         for (size_t f = 0; ok && f < run->runs[s].file_count; f++)
-            ok = add_samples(&run->runs[s].files[f], &samples, &count);
+            ok = run_add_samples(&run->runs[s].files[f], &samples, &count);
     }
     double share = skew == ADAPT_OFF ? DBL_MAX : skew == ADAPT_ALWAYS ? 0 : SPREAD_SHARE;
     to->bounded =

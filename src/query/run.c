@@ -394,6 +394,7 @@ static void release(struct run *run) {
         adapt_pieces_free(&run->runs[s].pieces);
         free(run->runs[s].file_tasks);
         bounds_free(&run->runs[s].bounds);
+        run_parts_free(&run->runs[s]);
     }
     for (size_t e = 0; run->exchanges != NULL && e < run->stages->exchange_count; e++)
         free(run->exchanges[e].keys);

@@ -8,17 +8,26 @@
 #include "query/session.h"
 #include "query/sink.h"
 
+// A heavy partition that is scattered into parts.
+struct run_part {
+    uint32_t partition, count;
+    struct bounds bounds;
+};
+
 struct stage_run {
     uint32_t in_sched;  // its number there; UINT32_MAX for a stage of the driver
     uint32_t tasks, done;
     uint64_t first_task;         // id of task 0
     struct scan_split *splits;   // [tasks], of a scan
     struct adapt_pieces pieces;  // [tasks], what each reads; empty: task i partition i
+    bool adapted;                // they are known
     struct task_file *files;     // of accepted attempts, by task
     uint32_t *file_tasks;        // which task wrote each
     size_t file_count;
     struct bounds bounds;  // of a RANGE exchange that it feeds, once known
     bool bounded;
+    struct run_part *parts;  // of the partitions that it scatters
+    size_t part_count;
     bool filter_off;                // too many keys for the runtime filter
     bool plain;                     // partial aggregates save nothing: rows are passed on
     uint64_t rows_read, rows_made;  // by tasks that are done, as far as known
@@ -122,7 +131,24 @@ struct adapt_piece run_piece(const struct stage_run *stage, uint32_t task);
 bool run_add_combined(const struct run *run, const struct stage *stage,
                       uint32_t partition, struct task_input *input);
 
+// parts.c
+// The pieces of a stage that serves windows over heavy partitions; *done false: it is
+// none. False when out of memory.
+bool run_adapt_parts(struct run *run, uint32_t stage, bool *done);
+// How many parts each partition has that the exchange brings in parts.
+void run_tell_parts(const struct run *run, uint32_t exchange, uint32_t *combined);
+const struct run_part *run_find_part(const struct stage_run *scatterer,
+                                     uint32_t partition);
+// What the piece's task reads through a LEAF_PART, LEAF_BEFORE or LEAF_AFTER; zeroed
+// before. False when out of memory.
+bool run_add_parts(const struct run *run, const struct stage_leaf *leaf,
+                   const struct adapt_piece *piece, struct task_input *input);
+void run_parts_free(struct stage_run *stage);
+
 // bounds.c
+// Appends the file's samples, weighted. False when out of memory.
+bool run_add_samples(const struct task_file *file, struct weighted_key **samples,
+                     size_t *count);
 // Fills the stage's bounds from the samples of the exchange before it, once.
 shoal_status run_find_bounds(struct run *run, uint32_t stage, struct shoal_error *err);
 

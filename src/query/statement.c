@@ -46,6 +46,7 @@ static shoal_status plan(struct session *session, const char *sql,
         .uncut = purpose->uncut,
         .files_whole = purpose->files_whole,
         .hints = purpose->hints,
+        .no_parts = session->options.skew == ADAPT_OFF,
         .summaries = purpose->explain};
     shoal_status status = limits_check(sql, err);
     if (status == SHOAL_OK) {

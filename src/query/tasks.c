@@ -90,6 +90,11 @@ static bool gather_input(const struct run *run, const struct stage *stage,
                    leaf == &stage->leaves[stage->cuts[piece.cut].leaf];
         if (cut) input->how = (struct block_read){false, piece.slice, piece.slices};
     }
+    if (leaf->kind == LEAF_PART || leaf->kind == LEAF_BEFORE ||
+        leaf->kind == LEAF_AFTER) {
+        struct adapt_piece piece = run_piece(state, index);
+        return run_add_parts(run, leaf, &piece, input);
+    }
     if (leaf->kind == LEAF_COMBINE) {
         struct adapt_piece piece = run_piece(state, index);
         return piece.cut != ADAPT_COMBINED ||
@@ -130,7 +135,8 @@ static const char *task_text(const struct stage *stage, const struct stage_run *
     struct adapt_piece piece = run_piece(state, index);
     const struct stage_cut *cut =
         piece.cut >= ADAPT_COMBINED ? NULL : &stage->cuts[piece.cut];
-    if (piece.cut == ADAPT_COMBINED) return stage->combined_sql;
+    if (piece.cut == ADAPT_COMBINED && stage->combined_sql != NULL)
+        return stage->combined_sql;
     if (cut != NULL && piece.rest) return cut->rest_sql;
     if (cut != NULL && cut->sql != NULL) return cut->sql;
     if (state->plain) return stage->plain_sql;
@@ -145,7 +151,9 @@ static char *leaf_sql(const struct run *run, size_t s, size_t l, uint32_t index,
     const struct stage *stage = &run->stages->stages[s];
     const struct stage_run *state = &run->runs[s];
     const struct stage_leaf *leaf = &stage->leaves[l];
-    if (state->filter_off && l == stage->filter_leaf) return strdup("");  // not in it
+    if (strstr(task_text(stage, state, index), leaf->placeholder) == NULL)
+        return strdup("");
+    if (leaf->kind == LEAF_NUMBER) return stage_number_sql(run_piece(state, index).slice);
     if (leaf->kind == LEAF_SCAN && good && leaf->source.rejects)
         return stage_good_sql(leaf, &state->splits[index], l);
     if (leaf->kind == LEAF_SCAN) return stage_scan_sql(leaf, &state->splits[index], pipe);
@@ -154,11 +162,12 @@ static char *leaf_sql(const struct run *run, size_t s, size_t l, uint32_t index,
     return block_input_sql(key, number, &run->stages->exchanges[leaf->exchange].schema);
 }
 
-static bool is_input(const struct run *run, size_t s, size_t l) {
+// Blocks that the task's form of the SQL reads.
+static bool is_input(const struct run *run, size_t s, size_t l, uint32_t index) {
     const struct stage *stage = &run->stages->stages[s];
-    enum leaf_kind kind = stage->leaves[l].kind;
-    bool left_out = run->runs[s].filter_off && l == stage->filter_leaf;
-    return !left_out && kind != LEAF_SCAN && kind != LEAF_RANGE && kind != LEAF_SCAN_ALL;
+    const struct stage_leaf *leaf = &stage->leaves[l];
+    return leaf->scan_call == NULL && leaf->kind != LEAF_NUMBER &&
+           strstr(task_text(stage, &run->runs[s], index), leaf->placeholder) != NULL;
 }
 
 static char *stage_text(const struct run *run, size_t s, uint32_t index, const char *key,
@@ -171,7 +180,7 @@ static char *stage_text(const struct run *run, size_t s, uint32_t index, const c
     size_t inputs = 0;
     for (size_t l = 0; ok && l < stage->leaf_count; l++) {
         leaves[l] = leaf_sql(run, s, l, index, key, inputs, pipe, good);
-        inputs += is_input(run, s, l);
+        inputs += is_input(run, s, l, index);
         ok = leaves[l] != NULL;
     }
     if (ok) sql = stage_substitute(stage, text, leaves);
@@ -186,7 +195,7 @@ char *run_task_sql(const struct run *run, size_t s, uint32_t index, const char *
     const struct stage *stage = &run->stages->stages[s];
     *input_count = 0;
     for (size_t l = 0; l < stage->leaf_count; l++) {
-        if (is_input(run, s, l) &&
+        if (is_input(run, s, l, index) &&
             !gather_input(run, stage, &stage->leaves[l], index, &run->runs[s],
                           &inputs[(*input_count)++]))
             return NULL;
@@ -261,6 +270,20 @@ static bool name_rejects(const struct run *run, const struct sched_action *actio
     return task->rejects != NULL;
 }
 
+static shoal_status copy_bounds(struct run *run, const struct sched_action *action,
+                                struct bounds *bounds, struct shoal_error *err) {
+    const struct stage_run *state = &run->runs[action->stage];
+    const struct bounds *from = &state->bounds;
+    shoal_status status = SHOAL_OK;
+    if (state->parts != NULL) {
+        from = &run_find_part(state, run_piece(state, action->task).first)->bounds;
+    } else {
+        status = run_find_bounds(run, action->stage, err);
+    }
+    if (status != SHOAL_OK || bounds_copy(bounds, from)) return status;
+    return shoal_no_memory(err);
+}
+
 shoal_status run_make_task(struct run *run, const struct sched_action *action,
                            struct task **out, struct shoal_error *err) {
     const struct stage *stage = &run->stages->stages[action->stage];
@@ -312,10 +335,7 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
     }
     shoal_status status = task->sql == NULL ? shoal_no_memory(err) : SHOAL_OK;
     if (status == SHOAL_OK && stage->scatter == BLOCK_RANGE) {
-        status = run_find_bounds(run, action->stage, err);
-        if (status == SHOAL_OK &&
-            !bounds_copy(&task->bounds, &run->runs[action->stage].bounds))
-            status = shoal_no_memory(err);
+        status = copy_bounds(run, action, &task->bounds, err);
     }
     if (status == SHOAL_OK && !stage->sink && stage->exchange != UINT32_MAX) {
         uint32_t workers = run->session->options.workers;

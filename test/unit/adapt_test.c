@@ -12,7 +12,7 @@ enum { INPUTS = 3, MOST = 400 };
 
 struct made {
     uint64_t rows[INPUTS][MOST], output[MOST];
-    bool combined[MOST];
+    uint32_t combined[MOST];
     struct adapt_input inputs[INPUTS];
     struct adapt_cut cuts[INPUTS];
     struct adapt_stage stage;
@@ -51,7 +51,7 @@ static void make_any(struct made *made, uint64_t seed) {
         for (size_t i = 0; i < stage->input_count; i++)
             made->rows[i][p] = any_rows(&state);
         made->output[p] = any_rows(&state);
-        made->combined[p] = below(&state, 10) == 0;
+        made->combined[p] = below(&state, 10) == 0 ? 1 + (uint32_t)below(&state, 3) : 0;
     }
     stage->inputs = made->inputs;
     stage->cuts = made->cuts;
@@ -75,7 +75,11 @@ static void look(const struct adapt_stage *stage, const struct adapt_pieces *pie
         if (piece->cut != ADAPT_WHOLE) assert_int_equal(piece->first, piece->last);
         for (uint32_t p = piece->first; p <= piece->last; p++) {
             seen[p].whole += piece->cut == ADAPT_WHOLE;
-            seen[p].combined += piece->cut == ADAPT_COMBINED;
+            if (piece->cut == ADAPT_COMBINED) {
+                assert_int_equal(piece->slice, seen[p].combined);
+                assert_int_equal(piece->slices, stage->combined[p]);
+                seen[p].combined++;
+            }
             if (piece->cut >= ADAPT_COMBINED) continue;
             assert_true(piece->cut < stage->cut_count);
             assert_true(seen[p].of == 0 || seen[p].cut == piece->cut);
@@ -111,7 +115,7 @@ static void each_row_is_read_once(void **state) {
         look(stage, &pieces, seen);
         for (uint32_t p = 0; p < stage->partitions; p++) {
             const struct seen *s = &seen[p];
-            bool combined = stage->combined != NULL && stage->combined[p];
+            uint32_t combined = stage->combined != NULL ? stage->combined[p] : 0;
             assert_int_equal(s->combined, combined);
             if (s->of > 0) {
                 assert_int_equal(s->slices, s->of);
@@ -119,7 +123,8 @@ static void each_row_is_read_once(void **state) {
                 assert_int_equal(s->whole + s->combined, 0);
                 assert_true(stage->skew != ADAPT_OFF);
             } else {
-                assert_true(s->whole + s->combined <= 1 && s->rests == 0);
+                assert_true(s->whole <= 1 && s->rests == 0);
+                assert_true(s->whole == 0 || s->combined == 0);
                 if (s->whole + s->combined == 0) assert_true(may_be_left_out(stage, p));
             }
         }
