@@ -71,6 +71,19 @@ static bool add_partition(const struct adapt_stage *stage, uint32_t partition,
     return true;
 }
 
+static void say_parts(const struct adapt_stage *stage, struct adapt_pieces *pieces) {
+    size_t partitions = 0, tasks = 0;
+    for (uint32_t p = 0; stage->combined != NULL && p < stage->partitions; p++) {
+        if (stage->combined[p] < 2) continue;
+        partitions++;
+        tasks += stage->combined[p];
+    }
+    if (partitions > 0)
+        text_printf(&pieces->reasons,
+                    "%zu heavy partition%s come%s in parts: %zu tasks\n", partitions,
+                    partitions == 1 ? "" : "s", partitions == 1 ? "s" : "", tasks);
+}
+
 static void keep_slices(struct adapt_pieces *pieces) {
     size_t kept = 0;
     for (size_t i = 0; i < pieces->count; i++) {
@@ -85,6 +98,7 @@ bool adapt_pieces(const struct adapt_stage *stage, struct adapt_pieces *pieces) 
     for (uint32_t p = 0; p < stage->partitions; p++) {
         if (!add_partition(stage, p, pieces)) return false;
     }
+    say_parts(stage, pieces);
     for (size_t r = 0; r < sizeof rules / sizeof *rules; r++) {
         if (!rules[r](stage, pieces)) return false;
     }

@@ -115,12 +115,15 @@ static void write_head(const struct stages *stages, const struct stage *stage,
         text_append(out, ", in the driver\n");
         return;
     }
+    if (stage->combines) {
+        text_append(out, ", of partitions that are cut\n");
+        return;
+    }
     text_printf(out, ", %s, about %llu rows\n",
-                stage->in_driver  ? "in the driver"
-                : stage->combines ? "of partitions that are cut"
-                : stage->single   ? "one task"
-                : stage->wide     ? "wide tasks"
-                                  : "narrow tasks",
+                stage->in_driver ? "in the driver"
+                : stage->single  ? "one task"
+                : stage->wide    ? "wide tasks"
+                                 : "narrow tasks",
                 (unsigned long long)stage->estimated_rows);
 }
 

@@ -408,6 +408,8 @@ shoal_status summarise_stages(struct planner *planner, struct stages *stages);
 // On a SELECT node, "partial" (an aggregate, DISTINCT or LIMIT that another repeats) or
 // "final"; DuckDB ignores what it doesn't know.
 #define AGGREGATE_STEP "shoal_step"
+// On one that aggregates for another operator: that, in words.
+#define STANDS_FOR "shoal_stands_for"
 
 // combine.c
 // Gives each stage at most one combined form, and leaves out the stages that serve none.

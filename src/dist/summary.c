@@ -139,6 +139,9 @@ static void write_select(struct summary *summary, const json_t *node, int depth)
     if (tree_has(select, "class", "WINDOW")) {
         line_start(summary, depth++);
         text_append(summary->out, "Window\n");
+    } else if (*tree_text(node, STANDS_FOR)) {
+        line_start(summary, depth++);
+        text_printf(summary->out, "%s\n", tree_text(node, STANDS_FOR));
     } else if (json_array_size(groups) > 0 || json_array_size(calls) > 0) {
         const char *step = tree_text(node, AGGREGATE_STEP);
         line_start(summary, depth++);
@@ -296,7 +299,8 @@ shoal_status summarise_stages(struct planner *planner, struct stages *stages) {
             stages->exchanges[i].lookup =
                 tree_deparse(&planner->trees, lookup, planner->err);
         enum exchange_kind kind = stages->exchanges[i].kind;
-        bool ranges = kind == EXCHANGE_RANGE || kind == EXCHANGE_PARTS;
+        bool ranges =
+            kind == EXCHANGE_RANGE || kind == EXCHANGE_PARTS || kind == EXCHANGE_SAMPLE;
         stages->exchanges[i].keys =
             ranges ? orders_text(planner, keys) : readable(planner, keys);
     }

@@ -26,6 +26,7 @@
 
 #define LAG_MOST 64  // rows past a boundary, which each row of the group brings along
 #define TILES_MOST 1000000000
+#define TIE_BREAK "CAST((random() * 4294967295) AS UINTEGER)"
 #define SOME_ROWS "((random() < 0.5) AND true)"
 
 struct form {
@@ -673,7 +674,7 @@ static uint32_t feed_sample(struct form *form, const json_t *block, json_t *orde
         json_object_set(node, "where_clause",
                         some_rows(trees, (double)SAMPLED / (double)from->rows,
                                   json_object_get(node, "where_clause")));
-    uint32_t exchange = exchange_new(planner, EXCHANGE_SAMPLE, NULL);
+    uint32_t exchange = exchange_new(planner, EXCHANGE_SAMPLE, orders);
     feed(planner, exchange, node, from, BLOCK_SAMPLE);
     return exchange;
 }
@@ -688,7 +689,7 @@ static uint32_t feed_parts(struct form *form, const json_t *block, json_t *order
     form->to_part = exchange_columns(planner, from, columns, "p", list);
     if (form->ties)
         json_array_append(list,
-                          tree_aliased(trees, tree_expression(trees, "random()"), "t"));
+                          tree_aliased(trees, tree_expression(trees, TIE_BREAK), "t"));
     uint32_t exchange = exchange_new(planner, EXCHANGE_PARTS, orders);
     planner->exchanges[exchange].bounds_from = sampled;
     planner->exchanges[exchange].spread = !form->peers;
@@ -702,8 +703,26 @@ static uint32_t feed_parts(struct form *form, const json_t *block, json_t *order
     return exchange;
 }
 
+// "Window partial functions=[sum, lag]", each once.
+static void name_functions(json_t *node, json_t *windows) {
+    struct text words = {0};
+    size_t i, before;
+    json_t *window;
+    text_append(&words, "Window partial functions=[");
+    json_array_foreach(windows, i, window) {
+        const char *name = tree_text(window, "function_name");
+        for (before = 0; before < i; before++) {
+            if (tree_is(json_array_get(windows, before), "function_name", name)) break;
+        }
+        if (before == i) text_printf(&words, "%s%s", i ? ", " : "", name);
+    }
+    text_append(&words, "]");
+    if (!words.failed) json_object_set_new(node, STANDS_FOR, json_string(words.data));
+    text_free(&words);
+}
+
 static uint32_t feed_summary(struct form *form, const struct fragment *from,
-                             uint32_t parts) {
+                             json_t *windows, uint32_t parts) {
     struct planner *planner = form->planner;
     struct trees *trees = &planner->trees;
     json_t *rows = tree_select(trees, form->summed,
@@ -713,6 +732,9 @@ static uint32_t feed_summary(struct form *form, const struct fragment *from,
               tree_subquery(trees, rows, "i", alias_names(trees, form->summed)));
     if (form->placed)
         put_table(node, "shoal_number", exchange_read(planner, parts, LEAF_NUMBER, "q"));
+    json_t *groups = json_object_get(
+        json_object_get(json_object_get(node, "from_table"), "subquery"), "node");
+    name_functions(groups, windows);
     uint32_t exchange = exchange_new(planner, EXCHANGE_COMBINE, NULL);
     feed(planner, exchange, node, from, BLOCK_WHOLE);
     return exchange;
@@ -847,7 +869,7 @@ static bool prepare(struct form *form) {
                              "SELECT CAST('' AS VARCHAR)",
                              "SELECT 'ASC NULLS LAST'",
                              "SELECT 'DESC NULLS LAST'",
-                             "SELECT random()",
+                             "SELECT " TIE_BREAK,
                              "SELECT " SOME_ROWS};
     tree_prepare(&form->planner->trees, selects, sizeof selects / sizeof *selects);
     return !form->planner->trees.failed;
@@ -903,7 +925,7 @@ void window_combines(struct planner *planner, json_t *node, const struct fragmen
     uint32_t sampled = feed_sample(&form, node, orders, from);
     uint32_t parts = feed_parts(&form, node, orders, from, columns, sampled);
     add_shared(&form);
-    uint32_t summary = feed_summary(&form, from, parts);
+    uint32_t summary = feed_summary(&form, from, windows, parts);
     json_t *final = final_node(&form, node, windows, parts, summary);
     size_t leaf = planner->leaf_count - 1 - form.adds_before - form.adds_after;
     json_object_set_new(
