@@ -18,10 +18,6 @@ joins() { # OPTIONS...
 }
 seeds=(1 2 3 4 5 6)
 if under_asan; then seeds=(1 2); fi
-windows() { # OPTIONS...
-    same "$root/test/sql/windows_skew.sql" "$work/skewed.sql" ordered --broadcast-rows -1 \
-        --cluster-rows -1 --workers 2 "$@"
-}
 check "by sizes" joins
 check "never" joins --skew off
 check "wherever it is legal" joins --skew always

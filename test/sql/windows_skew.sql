@@ -33,6 +33,13 @@ SELECT count(*), sum(hash(t, v, r, s) % 1000003) FROM (SELECT t, v, row_number()
 SELECT sum(hash(k, v, r, l) % 1000003) FROM (SELECT k, v, row_number() OVER w AS r, lag(v) OVER w AS l FROM hot WINDOW w AS (PARTITION BY k, v % 3 ORDER BY v % 1000, v));
 SELECT sum(hash(k, v, r, l) % 1000003) FROM (SELECT k, v, rank() OVER w AS r, lead(v) OVER w AS l FROM hot WINDOW w AS (PARTITION BY k % 5, k IS NULL ORDER BY v // 2, k, v));
 SELECT sum(hash(v, r, s) % 1000003) FROM (SELECT v, row_number() OVER (PARTITION BY k, v % 2 ORDER BY v) AS r, sum(v) OVER (PARTITION BY k ORDER BY v) AS s FROM hot);
+-- Types: partial results have those of the whole.
+SELECT sum(hash(k, v, a, b, c, d, e) % 1000003), sum(hash(k, v, f, g, h, i, j) % 1000003) FROM (SELECT k, v, min(x1) OVER w AS a, max(x2) OVER w AS b, min(x3) OVER w AS c, max(x4) OVER w AS d, min(x5) OVER w AS e, max(x6) OVER w AS f, lag(x1, 2) OVER w AS g, lead(x6) OVER w AS h, first_value(x7) OVER w AS i, max(x7) OVER w AS j FROM (SELECT k, v, DATE '2020-01-01' + (v % 1000)::INTEGER AS x1, (v % 37)::VARCHAR AS x2, ((v * 31) % 1009)::DECIMAL(9,3) AS x3, to_timestamp(v * 31 % 1009) AS x4, (v % 5 = 3) AS x5, CASE WHEN v % 7 = 0 THEN 'NaN'::DOUBLE WHEN v % 5 = 0 THEN NULL ELSE (v * 17 % 1013) / 3 END AS x6, ('x' || v % 11)::BLOB AS x7 FROM hot) WINDOW w AS (PARTITION BY k ORDER BY v));
+SELECT sum(hash(v, a, b, c) % 1000003) FROM (SELECT v, max(e) OVER w AS a, lag(e) OVER w AS b, max([v % 10, v % 7]) OVER w AS c FROM (SELECT k, v, ['a', 'b', 'c'][1 + v % 3]::ENUM('c', 'b', 'a') AS e FROM hot) WINDOW w AS (PARTITION BY k, e ORDER BY v));
+SELECT sum(hash(v, a, b) % 1000003) FROM (SELECT v, count(*) FILTER (WHERE v % 3 = 0) OVER w AS a, row_number() OVER w AS b FROM hot WINDOW w AS (PARTITION BY {'a': k % 3, 'b': NULL} ORDER BY [v]));
+SELECT sum(hash(v, a, b) % 1000003) FROM (SELECT v, count(v) OVER w AS a, row_number() OVER w AS b FROM (SELECT v, CASE WHEN v % 4 = 0 THEN 'NaN'::DOUBLE WHEN v % 4 = 1 THEN NULL WHEN v % 4 = 2 THEN -0.0::DOUBLE ELSE 0.0::DOUBLE END AS k FROM hot) WINDOW w AS (PARTITION BY k ORDER BY v DESC));
+SELECT sum(hash(v, a) % 1000003), sum(hash(v, b) % 1000003) FROM (SELECT v, sum((v % 3)::FLOAT) OVER w AS a, sum((v % 100)::UTINYINT) OVER w AS b FROM hot WINDOW w AS (PARTITION BY k ORDER BY v DESC));
+SELECT sum(hash(v, a) % 1000003) FROM (SELECT v, row_number() OVER (PARTITION BY z COLLATE NOCASE ORDER BY v) AS a FROM (SELECT v, (v % 1000) || 'x' AS z FROM hot));
 -- What is above and below.
 SELECT k, v FROM hot QUALIFY row_number() OVER (PARTITION BY k ORDER BY v DESC) = 1 ORDER BY v DESC LIMIT 30;
 SELECT count(*), sum(v), sum(r) FROM (SELECT v, rank() OVER (PARTITION BY k ORDER BY v // 10 DESC) AS r FROM hot QUALIFY r <= 25);
@@ -40,6 +47,11 @@ SELECT r, count(*), sum(v) FROM (SELECT v, least(row_number() OVER (PARTITION BY
 SELECT k, max(r), sum(s) FROM (SELECT k, row_number() OVER (PARTITION BY k ORDER BY v) AS r, sum(v) OVER (PARTITION BY k ORDER BY v) AS s FROM hot) GROUP BY k ORDER BY 2 DESC, 1 LIMIT 20;
 SELECT count(*), sum(hash(k, v, w, r, s) % 1000003) FROM (SELECT hot.k, v, w, row_number() OVER o AS r, sum(w) OVER o AS s FROM hot JOIN cold ON hot.k = cold.k WINDOW o AS (PARTITION BY hot.k ORDER BY v, w));
 SELECT count(*), sum(hash(k, v, w, r, s) % 1000003) FROM (SELECT hot.k, v, w, row_number() OVER o AS r, sum(w) OVER o AS s FROM hot LEFT JOIN cold ON hot.k = cold.k WINDOW o AS (PARTITION BY hot.k ORDER BY v, w));
+SELECT count(*), sum(hash(k, v, w, r) % 1000003) FROM (SELECT hot.k, v, w, row_number() OVER (PARTITION BY hot.k ORDER BY v, w) AS r FROM hot FULL JOIN cold ON hot.k = cold.k WHERE coalesce(v, 0) + coalesce(w, 0) > 1000);
+SELECT count(*), sum(hash(k, r, s) % 1000003) FROM (SELECT k, row_number() OVER (PARTITION BY k ORDER BY s, n) AS r, s FROM (SELECT k, v % 1000 AS n, sum(v) AS s FROM hot GROUP BY k, n));
+SELECT count(*), sum(hash(k, r, s) % 1000003) FROM (SELECT k, row_number() OVER (PARTITION BY k ORDER BY v) AS r, s FROM (SELECT hot.k, v, (SELECT max(w) FROM cold WHERE cold.k = hot.k) AS s FROM hot));
+SELECT count(*), sum(hash(a.k, v, w, r) % 1000003) FROM (SELECT k, v, row_number() OVER (PARTITION BY k ORDER BY v) AS r FROM hot) a LEFT JOIN cold ON a.k = cold.k;
+SELECT a.k, count(*), sum(w), max(r) FROM (SELECT k, v, row_number() OVER (PARTITION BY k ORDER BY v) AS r FROM hot) a JOIN cold ON a.k = cold.k GROUP BY a.k ORDER BY 1;
 SELECT count(*), sum(hash(a.k, v, w, r) % 1000003) FROM (SELECT k, v, row_number() OVER (PARTITION BY k ORDER BY v) AS r FROM hot) a JOIN cold ON a.k = cold.k;
 SELECT count(*), sum(hash(a.k, v, w, r) % 1000003) FROM (SELECT k, v, row_number() OVER (PARTITION BY k ORDER BY v) AS r FROM hot) a FULL JOIN cold ON a.k = cold.k;
 SELECT sum(hash(k, v, r, q) % 1000003) FROM (SELECT k, v, r, sum(r) OVER (PARTITION BY k ORDER BY r) AS q FROM (SELECT k, v, row_number() OVER (PARTITION BY k ORDER BY v) AS r FROM hot));

@@ -220,6 +220,94 @@ static void windows_of_two_partitions_are_two_blocks(void **state) {
     stages_free(stages);
 }
 
+static const struct stage *find_stage(const struct stages *stages,
+                                      enum exchange_kind kind) {
+    for (size_t i = 0; i + 1 < stages->count; i++) {
+        if (stages->exchanges[stages->stages[i].exchange].kind == kind)
+            return &stages->stages[i];
+    }
+    return NULL;
+}
+
+// The stage that has the windows: the only one with windows that no other needs.
+static const struct stage *window_stage(const struct stages *stages) {
+    for (size_t i = 0; i < stages->count; i++) {
+        if (!stages->stages[i].combines &&
+            strstr(stages->stages[i].summary, "Window") != NULL)
+            return &stages->stages[i];
+    }
+    fail_msg("no stage has windows");
+    return NULL;
+}
+
+static void windows_come_apart_by_order(void **state) {
+    (void)state;
+    struct stages *stages = plan(
+        "SELECT v, row_number() OVER w, sum(v) OVER w FROM fact WINDOW w AS (PARTITION "
+        "BY k ORDER BY v)",
+        -1);
+    const struct stage *sampler = find_stage(stages, EXCHANGE_SAMPLE);
+    const struct stage *scatterer = find_stage(stages, EXCHANGE_PARTS);
+    const struct stage *windows = window_stage(stages);
+    assert_non_null(sampler);
+    assert_non_null(scatterer);
+    assert_true(sampler->combines && scatterer->combines);
+    // They read the same slices: of one input, at the same place in both.
+    assert_int_equal(sampler->cut_count, 1);
+    assert_int_equal(scatterer->cut_count, 1);
+    assert_int_equal(sampler->cuts[0].leaf, scatterer->cuts[0].leaf);
+    assert_true(stage_reads(scatterer, sampler->exchange));
+    assert_non_null(windows->combined_sql);
+    assert_int_equal(windows->leaves[windows->combine_leaf].kind, LEAF_PART);
+    // A sum over a RANGE tells rows of one key from others, which a row_number doesn't.
+    assert_false(stages->exchanges[scatterer->exchange].spread);
+    stages_free(stages);
+    stages = plan("SELECT v, row_number() OVER (PARTITION BY k) FROM fact", -1);
+    scatterer = find_stage(stages, EXCHANGE_PARTS);
+    assert_non_null(scatterer);
+    assert_true(stages->exchanges[scatterer->exchange].spread);
+    stages_free(stages);
+}
+
+static void windows_that_stay_whole_say_why(void **state) {
+    (void)state;
+    static const struct {
+        const char *window, *why;
+    } wholes[] = {
+        {"nth_value(v, 2) OVER (PARTITION BY k ORDER BY v)", "nth_value() sees"},
+        {"sum(v) OVER (PARTITION BY k ORDER BY v ROWS 2 PRECEDING)",
+         "sum() over a frame"},
+        {"lag(v, 65) OVER (PARTITION BY k ORDER BY v)", "lag() has an argument"},
+        {"sum(DISTINCT v) OVER (PARTITION BY k)", "sum() with DISTINCT"},
+        {"rank() OVER (PARTITION BY k)", "rank() without ORDER BY"},
+    };
+    for (size_t i = 0; i < sizeof wholes / sizeof *wholes; i++) {
+        char sql[256];
+        (void)snprintf(sql, sizeof sql, "SELECT v, %s FROM fact", wholes[i].window);
+        struct stages *stages = plan(sql, -1);
+        const struct stage *windows = window_stage(stages);
+        assert_null(find_stage(stages, EXCHANGE_SAMPLE));
+        assert_null(windows->combined_sql);
+        if (windows->whole == NULL || strstr(windows->whole, wholes[i].why) == NULL)
+            fail_msg("%s: %s", sql,
+                     windows->whole == NULL ? "no reason" : windows->whole);
+        stages_free(stages);
+    }
+}
+
+// Equal intervals have different sort keys: they can't be told to be one group.
+static void intervals_keep_windows_whole(void **state) {
+    (void)state;
+    struct stages *stages = plan(
+        "SELECT v, row_number() OVER (PARTITION BY to_days((v % 60)::INTEGER) ORDER BY "
+        "v) "
+        "FROM fact",
+        -1);
+    assert_null(find_stage(stages, EXCHANGE_SAMPLE));
+    assert_int_equal(count_kind(stages, EXCHANGE_HASH), 1);
+    stages_free(stages);
+}
+
 static void a_long_order_by_is_a_range_exchange(void **state) {
     (void)state;
     struct plan_options options = {.broadcast_rows = -1, .sort_rows = 50000};
@@ -268,6 +356,9 @@ int main(void) {
         cmocka_unit_test(unknown_relations_are_refused_by_name),
         cmocka_unit_test(a_table_is_read_by_the_driver),
         cmocka_unit_test(windows_of_two_partitions_are_two_blocks),
+        cmocka_unit_test(windows_come_apart_by_order),
+        cmocka_unit_test(windows_that_stay_whole_say_why),
+        cmocka_unit_test(intervals_keep_windows_whole),
         cmocka_unit_test(a_long_order_by_is_a_range_exchange),
         cmocka_unit_test(user_errors_stay_user_errors),
         cmocka_unit_test(a_placeholder_in_the_users_text_is_left_alone),

@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# Windows over keys of which one has half of the rows give the embedded engine's values,
+# whether its partition is one task's or comes apart by order: by sizes, wherever it is
+# legal, and by chance.
+# shellcheck source=test/support/lib.sh
+source "$(dirname "$0")/../support/lib.sh"
+
+"$SHOAL" sql "
+COPY (SELECT CASE WHEN i % 10 = 7 THEN NULL WHEN i % 2 = 0 THEN 3 ELSE (hash(i) % 2000)::BIGINT END AS k,
+    i AS v FROM range(160000) r(i)) TO '$work/hot.parquet';
+COPY (SELECT CASE WHEN i % 20 = 7 THEN NULL WHEN i % 100 = 1 THEN 5 ELSE i * 2 END AS k, i AS w
+    FROM range(1500) r(i)) TO '$work/cold.parquet'"
+printf "CREATE VIEW hot AS FROM '%s/hot.parquet';\nCREATE VIEW cold AS FROM '%s/cold.parquet';\n" \
+    "$work" "$work" >"$work/skewed.sql"
+shuffled=(--broadcast-rows -1 --cluster-rows -1 --workers 2)
+
+windows() { # OPTIONS...
+    same "$root/test/sql/windows_skew.sql" "$work/skewed.sql" ordered "${shuffled[@]}" "$@"
+}
+check "wherever it is legal" windows --skew always
+check "by sizes" windows
+seeds=(1 2)
+if under_asan; then
+    seeds=()
+else
+    check "wherever it is legal, over many partitions" windows --skew always --partitions 13
+fi
+for seed in ${SEEDS:-${seeds[@]}}; do
+    check "seed $seed" windows --skew "random:$seed" --threads 2
+done
+
+# says QUERY OPTIONS... TEXT: what EXPLAIN ANALYZE says has the text, a pattern.
+says() {
+    "$SHOAL" explain --analyze --init "$work/skewed.sql" "${shuffled[@]}" "${spools[@]}" \
+        "${@:1:$#-1}" >"$work/plan" || return 1
+    grep -qE -- "${!#}" "$work/plan" || { cat "$work/plan"; return 1; }
+}
+windowed="SELECT k, v, row_number() OVER w, lag(v) OVER w FROM hot WINDOW w AS (PARTITION BY k ORDER BY v)"
+check "a heavy partition comes in parts" says "$windowed" \
+    '1 heavy partition comes in parts: [2-9] tasks'
+check "what sums them up is named" grep -q 'Window partial functions=\[row_number, lag\]' "$work/plan"
+check "and what samples them" grep -qE 'SampleExchange keys=\[k ASC NULLS LAST, v ASC' "$work/plan"
+check "nothing is heavy" says \
+    "SELECT v, row_number() OVER (PARTITION BY v % 1000 ORDER BY v) FROM hot" 'ran: no task'
+check "and nothing is said of parts" bash -c "! grep -q adapted.*parts '$work/plan'"
+check "off plans none" says "$windowed" --skew off 'Window'
+check "not one stage" bash -c "! grep -q SampleExchange '$work/plan'"
+# whole FUNCTION WHY: one task reads the heavy partition, and EXPLAIN ANALYZE says why.
+whole() { says "SELECT v, $1 OVER (PARTITION BY k ORDER BY v) FROM hot" "one task reads it, as $2"; }
+check "a function" whole "nth_value(v, 2)" 'nth_value\(\) sees whole groups'
+check "an aggregate" whole "median(v)" '[a-z_]+\(\) sees whole groups'
+check "DISTINCT" whole "count(DISTINCT v)" 'count\(\) with DISTINCT'
+check "an offset that is no constant" whole "lag(v, v % 3)" 'lag\(\) has an argument that is no small constant'
+check "an offset that is large" whole "lead(v, 5000)" 'lead\(\) has an argument that is no small constant'
+check "a frame" says \
+    "SELECT v, sum(v) OVER (PARTITION BY k ORDER BY v ROWS 5 PRECEDING) FROM hot" \
+    'as sum\(\) over a frame that ends between rows'
+check "another ORDER BY" says \
+    "SELECT v, rank() OVER (PARTITION BY k ORDER BY v), sum(v) OVER (PARTITION BY k ORDER BY v DESC) FROM hot" \
+    'as sum\(\) has another ORDER BY than a window beside it'
+check "whole groups above" says \
+    "SELECT k, median(r) FROM (SELECT k, row_number() OVER (PARTITION BY k ORDER BY v) AS r FROM hot) GROUP BY k" \
+    'as an aggregate takes whole groups, above a window'
+
+# The stage that has the windows writes the files.
+out=$work/out
+check "COPY" "$SHOAL" sql --init "$work/skewed.sql" "${shuffled[@]}" "${spools[@]}" --skew always \
+    "COPY ($windowed) TO '$out' (FORMAT parquet, PER_THREAD_OUTPUT)"
+sum() { "$SHOAL" sql --init "$work/skewed.sql" --format csv "SELECT count(*), sum(hash(COLUMNS(*)) % 1000003) FROM ($1)"; }
+check "writes the rows" test "$(sum "FROM '$out/*.parquet'" | tail -1)" = "$(sum "$windowed" | tail -1)"
+check "nothing is left" nothing_left
+finish
