@@ -63,7 +63,7 @@ static bool open_sides(const struct adapt_stage *stage, struct side *sides,
         if ((members >> i & 1) == 0) continue;
         const struct adapt_input *input = &stage->inputs[i];
         if (input->keys == NULL || input->keys->rows == 0 || *count == SIDES_MOST) {
-            *count = 0;
+            while (*count > 0) free(sides[--*count].heavy);
             return true;
         }
         (*count)++;

@@ -139,7 +139,8 @@ static shoal_status select_all(struct duck_conn *conn, struct text *sql,
     static const char json[] =
         "SELECT file, line, byte_position, \"column\", error, reason, text "
         "FROM temp.shoal_json_rejects";
-    static const char *const tables[] = {"shoal_rejects", csv, "shoal_json_rejects", json};
+    static const char *const tables[] = {"shoal_rejects", csv, "shoal_json_rejects",
+                                         json};
     shoal_status status = SHOAL_OK;
     for (size_t i = 0; status == SHOAL_OK && i < sizeof tables / sizeof *tables; i += 2) {
         struct text there = {0};
