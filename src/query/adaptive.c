@@ -139,6 +139,17 @@ bool run_add_combined(const struct run *run, const struct stage *stage,
     return true;
 }
 
+// A window's parts are sampled, scattered and summed up before they are read.
+#define WINDOW_PASSES 2
+
+static uint32_t count_passes(const struct run *run, const struct stage *stage) {
+    bool samples = stage->exchange != UINT32_MAX &&
+                   run->stages->exchanges[stage->exchange].kind == EXCHANGE_SAMPLE;
+    bool parts = stage->combined_sql != NULL &&
+                 stage->leaves[stage->combine_leaf].kind == LEAF_PART;
+    return samples || parts ? WINDOW_PASSES : 0;
+}
+
 static bool tell(const struct run *run, const struct stage *stage, struct told *told) {
     const struct session_options *options = &run->session->options;
     *told = (struct told){0};
@@ -150,6 +161,7 @@ static bool tell(const struct run *run, const struct stage *stage, struct told *
     told->stage.cut_count = stage->cut_count;
     told->stage.combined = told->combined;
     told->stage.only_slices = stage->combines;
+    told->stage.passes = count_passes(run, stage);
     told->stage.whole = stage->whole;
     told->stage.slots = run->slots;
     told->stage.fixed = options->partitions != 0 || run->stages->partitions != 0;
