@@ -219,13 +219,15 @@ struct plan_options {
                              // key they are clustered on; -1: never
     int64_t broadcast_rows;  // broadcast at or below this many estimated rows, or above
     uint64_t broadcast_bytes;  // of the hash table, estimated, at most; 0: no limit
-    uint64_t sort_rows;  // ORDER BY from this many estimated rows on: a RANGE exchange
-    bool no_range;       // never
-    bool no_parts;       // partitions of windows are never cut
-    bool rejects;        // rows of text files that can't be read are kept
-    bool uncut;          // and JSON files are not cut, so that these have line numbers
-    bool files_whole;    // files are read by the driver alone
-    bool sink;           // the rows go to files: the stage that has them last writes
+    uint64_t sort_rows;   // ORDER BY from this many estimated rows on: a RANGE exchange
+    bool no_range;        // never
+    uint64_t parts_rows;  // partitions of windows are cut from this many rows on, those
+                          // that filters leave out counted too
+    bool no_parts;        // never
+    bool rejects;         // rows of text files that can't be read are kept
+    bool uncut;           // and JSON files are not cut, so that these have line numbers
+    bool files_whole;     // files are read by the driver alone
+    bool sink;            // the rows go to files: the stage that has them last writes
     const struct hints *hints;  // of the statement; may be NULL
     bool summaries;             // wanted for EXPLAIN: they take time of their own
 };

@@ -349,7 +349,8 @@ void window_combines(struct planner *planner, json_t *node, const struct fragmen
                         .summed = tree_own(trees, json_array())};
     const char *name = "";
     if (from->dist != DIST_HASH || from->cut != NO_CUT || from->once ||
-        planner->collated || planner->options->no_parts)
+        planner->collated || planner->options->no_parts ||
+        (double)from->rows / from->kept < (double)planner->options->parts_rows)
         return;
     const char *why = form_find_whole(&form, windows, &name);
     // The calls name columns of a part's rows, which are known only then.

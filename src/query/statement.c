@@ -46,6 +46,7 @@ static shoal_status plan(struct session *session, const char *sql,
         .uncut = purpose->uncut,
         .files_whole = purpose->files_whole,
         .hints = purpose->hints,
+        .parts_rows = session->options.skew == ADAPT_AUTO ? ADAPT_TASK_ROWS_LEAST : 0,
         .no_parts = session->options.skew == ADAPT_OFF,
         .summaries = purpose->explain};
     shoal_status status = limits_check(sql, err);
