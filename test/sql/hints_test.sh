@@ -105,7 +105,8 @@ check "its columns" says "only what COPY writes to a folder has several places" 
 placed() {
     "$SHOAL" sql --init "$work/init.sql" --workers 2 "${spools[@]}" \
         "COPY (SELECT /*+ REPARTITION(4, G) */ k, g FROM big) TO '$work/placed' (FORMAT parquet, PER_THREAD_OUTPUT)" \
-        >"$work/out" 2>"$work/err" && [ ! -s "$work/err" ] || { cat "$work/err"; return 1; }
+        >"$work/out" 2>"$work/err" || return 1
+    if [ -s "$work/err" ]; then cat "$work/err" && return 1; fi
     local got
     got=$("$SHOAL" sql --init "$work/init.sql" --format csv "SELECT
         (SELECT count(DISTINCT filename) > 1 FROM read_parquet('$work/placed/*', filename = true)),
