@@ -13,7 +13,7 @@ static bool is_empty(const struct adapt_stage *stage, uint32_t partition) {
 bool adapt_drop_empty(const struct adapt_stage *stage, struct adapt_pieces *pieces) {
     size_t kept = 0;
     uint64_t rows = 0;
-    if (stage->only_slices || (stage->fixed && stage->skew == ADAPT_AUTO)) return true;
+    if (stage->only_slices || (stage->fixed && stage->skew != ADAPT_RANDOM)) return true;
     for (size_t i = 0; i < pieces->count; i++) {
         uint32_t partition = pieces->list[i].first;
         bool last = kept == 0 && i + 1 == pieces->count;  // one must say: no rows

@@ -56,10 +56,11 @@ static bool open_sides(const struct adapt_stage *stage, struct side *sides,
                        size_t *count) {
     uint64_t members = 0;
     for (size_t c = 0; c < stage->cut_count; c++) {
+        if (stage->cuts[c].input >= 64) continue;
         uint64_t all = stage->cuts[c].partners | UINT64_C(1) << stage->cuts[c].input;
         if (__builtin_popcountll(all) > __builtin_popcountll(members)) members = all;
     }
-    for (size_t i = 0; i < stage->input_count; i++) {
+    for (size_t i = 0; i < stage->input_count && i < 64; i++) {
         if ((members >> i & 1) == 0) continue;
         const struct adapt_input *input = &stage->inputs[i];
         if (input->keys == NULL || input->keys->rows == 0 || *count == SIDES_MOST) {

@@ -57,7 +57,8 @@ static shoal_status copy_leaf(struct planner *planner, size_t index, bool shared
                               .row_numbers = from->row_numbers,
                               .group_numbers = from->group_numbers,
                               .files_before = from->files_before,
-                              .needed = from->needed};
+                              .needed = from->needed,
+                              .rows = from->rows};
     if (from->kind == LEAF_RANGE) {
         to->ranges = cluster_ranges(planner, from, &to->range_count);
         to->range_column = strdup(from->cut_column);

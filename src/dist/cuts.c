@@ -30,6 +30,7 @@ struct cutting {
     json_t *outer;        // the join to be taken apart, if any
     bool outer_left;      // the leaf is on its left
     bool needed;          // no rows of the leaf: none of the stage
+    bool rows;            // joins see its rows, not groups or windows of them
     json_t *partners;     // leaves with whose rows its rows multiply, an array of numbers
 };
 
@@ -88,6 +89,17 @@ static void add_partners(struct cutting *cutting, const json_t *item) {
     }
 }
 
+static bool is_sampled(void *ctx, const json_t *object) {
+    (void)ctx;
+    return json_is_object(json_object_get(object, "sample"));
+}
+
+// Every sub-task computes it again: would it come out otherwise?
+static bool differs(struct cutting *cutting, const json_t *item) {
+    struct trees *trees = &cutting->planner->trees;
+    return tree_volatile(trees, item) != NULL || tree_any(item, is_sampled, NULL);
+}
+
 static bool walk_item(struct cutting *cutting, json_t *item);
 
 static void pass_join(struct cutting *cutting, json_t *join, bool left) {
@@ -99,6 +111,7 @@ static void pass_join(struct cutting *cutting, json_t *join, bool left) {
         return;
     }
     enum side side = left ? rule->left : rule->right;
+    const json_t *other = json_object_get(join, left ? "right" : "left");
     if (!(left ? rule->left_needed : rule->right_needed)) cutting->needed = false;
     if (side == SIDE_WHOLE) {
         block(cutting, "the other side of a semi join is looked up as a whole");
@@ -108,9 +121,11 @@ static void pass_join(struct cutting *cutting, json_t *join, bool left) {
         cutting->outer = join;
         cutting->outer_left = left;
     }
+    // What an outer join's cut side gives is compared with it once more, by the rest.
+    if (differs(cutting, side == SIDE_OUTER ? join : other))
+        block(cutting, "what each slice repeats is random");
     static const char *const multiply[] = {"INNER", "LEFT", "RIGHT", "FULL", NULL};
-    if (!asof && text_one_of(rule->type, multiply))
-        add_partners(cutting, json_object_get(join, left ? "right" : "left"));
+    if (!asof && text_one_of(rule->type, multiply)) add_partners(cutting, other);
 }
 
 static bool is_grouped(struct planner *planner, json_t *node) {
@@ -140,8 +155,8 @@ static void pass_select(struct cutting *cutting, json_t *node) {
     json_t *windows = tree_own(&cutting->planner->trees, json_array());
     bool grouped = is_grouped(cutting->planner, node);
     const char *whole = tree_text(node, WHOLE_GROUPS);
-    if (grouped && !tree_is(node, AGGREGATE_STEP, "partial"))
-        block(cutting, *whole ? whole : "an aggregate takes whole groups");
+    bool whole_groups = grouped && !tree_is(node, AGGREGATE_STEP, "partial");
+    if (whole_groups) block(cutting, *whole ? whole : "an aggregate takes whole groups");
     // Without a row there is still one row of GROUP BY (), but for a partial one's
     // HAVING.
     bool keyed = json_array_size(json_object_get(node, "group_expressions")) > 0 ||
@@ -151,6 +166,9 @@ static void pass_select(struct cutting *cutting, json_t *node) {
         cutting->needed = false;
     tree_windows(json_object_get(node, "select_list"), windows);
     tree_windows(json_object_get(node, "qualify"), windows);
+    if (whole_groups || json_array_size(windows) > 0 ||
+        json_array_size(json_object_get(node, "modifiers")) > 0)
+        cutting->rows = false;
     if (json_array_size(windows) > 0)
         block(cutting, *whole ? whole : "a window sees whole groups");
     pass_modifiers(cutting, node);
@@ -169,7 +187,7 @@ static bool walk_node(struct cutting *cutting, json_t *node) {
     json_array_foreach(json_object_get(node, "children"), i, child) {
         if (!walk_node(cutting, child)) continue;
         block(cutting, "a set operation compares all rows");
-        cutting->needed = false;
+        cutting->needed = cutting->rows = false;
         return true;
     }
     return false;
@@ -265,12 +283,14 @@ static bool look_at_leaf(void *ctx, const json_t *object) {
                               .draft = search->draft,
                               .leaf = leaf,
                               .needed = true,
+                              .rows = true,
                               .partners = tree_own(&planner->trees, json_array())};
     if (!walk_node(&cutting, search->draft->node)) {
-        cutting.needed = false;
+        cutting.needed = cutting.rows = false;
         block(&cutting, "it is read inside an expression");
     }
     planner->leaves[leaf].needed = cutting.needed;
+    planner->leaves[leaf].rows = cutting.rows;
     if (planner->leaves[leaf].exchange == planner->placed)
         block(&cutting, "a hint places its rows");
     // The text of a taken-apart stage has its filter, which may be left out.

@@ -61,7 +61,7 @@ static bool move_leaves(struct stage *reader, size_t leaf, struct stage *feeder)
             continue;
         }
         leaves[at] = reader->leaves[l];
-        if (leaves[at].kind == LEAF_PARTITION) leaves[at].kind = LEAF_ALL;
+        if (leaves[at].kind == LEAF_PARTITION) leaves[at].kind = LEAF_ORDERED;
         at++;
     }
     free(reader->leaves);

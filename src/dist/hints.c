@@ -253,6 +253,13 @@ static const char *why_not(const struct planner *planner,
     return state->why;
 }
 
+bool hints_shuffle(const struct planner *planner) {
+    for (size_t h = 0; h < planner->hint_count; h++) {
+        if (planner->hints[h].hint->kind == HINT_SHUFFLE) return true;
+    }
+    return false;
+}
+
 uint32_t hints_close(struct planner *planner) {
     uint32_t partitions = 0;
     for (size_t h = 0; h < planner->hint_count; h++) {

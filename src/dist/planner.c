@@ -485,6 +485,7 @@ static shoal_status plan_once(struct duck_conn *conn, const char *select,
         goto out;
     }
     (*stages)->partitions = hints_close(&planner);
+    (*stages)->shuffled = hints_shuffle(&planner);
     (*stages)->warnings = planner.warnings;
     (*stages)->warning_count = planner.warning_count;
     planner.warnings = NULL;

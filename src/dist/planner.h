@@ -59,6 +59,7 @@ struct leaf_draft {
     size_t file_count;
     size_t files_before;  // some were left out; 0: none were
     bool needed;          // of a LEAF_PARTITION: without its rows the stage has none
+    bool rows;            // of a LEAF_PARTITION: joins see its rows, not groups of them
 };
 
 // What one scan call reads.
@@ -308,6 +309,8 @@ void hint_answer(struct planner *planner, enum hint_kind kind, const json_t *sca
 // array, empty when no hint says so.
 json_t *hint_keys(struct planner *planner, const struct fragment *root,
                   const struct schema *names, json_t *columns);
+// Does one ask that a join is not broadcast?
+bool hints_shuffle(const struct planner *planner);
 // After planning: warns of each that is followed nowhere. The partitions that shuffles
 // are to have; 0: none are asked for.
 uint32_t hints_close(struct planner *planner);

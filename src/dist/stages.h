@@ -134,6 +134,7 @@ struct stage_leaf {
     size_t range_count;
     char *range_column;
     bool needed;  // of a LEAF_PARTITION: a task without its rows has none
+    bool rows;    // of a LEAF_PARTITION: joins see its rows, not groups of them
 };
 
 // One way to cut a partition of the stage that is too much for one task (dist/cuts.c):
@@ -200,6 +201,7 @@ struct stages {
     size_t note_count;
     char **warnings;  // hints that are not followed
     size_t warning_count;
+    bool shuffled;        // a hint asks that a join is not broadcast
     uint32_t partitions;  // of exchanges, asked for by a hint; 0: none are
     char *target;         // for EXPLAIN, "CopyTo 'x' ..."; NULL: the rows are the result
     double plan_seconds;

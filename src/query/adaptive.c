@@ -46,8 +46,7 @@ static uint64_t *count_bytes(const struct run *run, uint32_t exchange, uint64_t 
         for (size_t f = 0; f < run->runs[s].file_count; f++) {
             const struct task_file *file = &run->runs[s].files[f];
             *all += file->bytes;
-            for (uint32_t p = 0; p < partitions; p++)
-                bytes[p] += task_file_bytes(file, p);
+            task_file_add_bytes(file, bytes);
         }
     }
     return bytes;
@@ -92,7 +91,9 @@ static bool tell_cuts(const struct stage *stage, struct told *told) {
         told->cuts[c] =
             (struct adapt_cut){.input = input, .rest = stage->cuts[c].rest_sql != NULL};
         for (size_t i = 0; i < told->stage.input_count; i++) {
-            if (stage->cuts[c].partners >> told->leaves[i] & 1)
+            // Bits are of the first leaves; who has more is only estimated worse.
+            if (i < 64 && told->leaves[i] < 64 &&
+                stage->cuts[c].partners >> told->leaves[i] & 1)
                 told->cuts[c].partners |= UINT64_C(1) << i;
         }
     }

@@ -5,8 +5,9 @@
 
 #include "query/run.h"
 
-#define ROWS_MOST 10000000  // of the small side, whatever their width
-#define WAITS_FOR 2         // a side waits for another of so many times fewer rows
+#define ROWS_MOST 10000000         // of the small side, whatever their width
+#define WAIT_MOST (4 * ROWS_MOST)  // estimated: it may have far fewer
+#define WAITS_FOR 2                // a side waits for another of so many times fewer rows
 
 // A join of two partitioned inputs: the stage that would feed one of them may be joined
 // to the other, whole.
@@ -59,7 +60,8 @@ static bool find_join(const struct run *run, uint32_t reader, bool first,
     join->feeder = only_feeder(run, stage->leaves[join->leaf].exchange);
     join->small_stage = only_feeder(run, join->small);
     if (join->feeder == UINT32_MAX || join->small_stage == UINT32_MAX ||
-        join->feeder == join->small_stage || stage_plain_cut(stage, join->leaf) == NULL)
+        join->feeder == join->small_stage || !stage->leaves[other].rows ||
+        stage_plain_cut(stage, join->leaf) == NULL)
         return false;
     const struct stage *feeder = &run->stages->stages[join->feeder];
     return !feeder->combines && feeder->combined_sql == NULL && !feeder->in_driver &&
@@ -73,14 +75,15 @@ static bool by_chance(const struct run *run) {
 }
 
 static bool may_decide(const struct run *run) {
-    return by_chance(run) || run->session->options.broadcast_rows == BROADCAST_AUTO;
+    return !run->stages->shuffled &&
+           (by_chance(run) || run->session->options.broadcast_rows == BROADCAST_AUTO);
 }
 
 bool run_waits(const struct run *run, uint32_t stage, uint32_t before) {
     const struct stage *stages = run->stages->stages;
     struct join join;
-    bool smaller =
-        stages[before].estimated_rows <= stages[stage].estimated_rows / WAITS_FOR;
+    uint64_t rows = stages[before].estimated_rows;
+    bool smaller = rows <= WAIT_MOST && rows <= stages[stage].estimated_rows / WAITS_FOR;
     if (!may_decide(run) || (!smaller && !by_chance(run))) return false;
     for (uint32_t s = stage + 1; s + 1 < run->stages->count; s++) {
         for (int first = 0; first < 2; first++) {
@@ -100,6 +103,9 @@ static bool small_enough(const struct run *run, const struct join *join,
         .tasks = run->runs[join->feeder].tasks,
         .rows_most = ROWS_MOST,
         .bytes_most = run->session->worker_bytes / 4};
+    // A narrow task has a hash table of its own.
+    if (!run->stages->stages[join->feeder].wide)
+        sides->bytes_most /= run->session->options.threads;
     for (size_t f = 0; f < small->file_count; f++) {
         sides->built_rows += small->files[f].rows.total;
         sides->built_bytes += small->files[f].bytes;

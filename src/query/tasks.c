@@ -89,6 +89,7 @@ static bool gather_input(const struct run *run, const struct stage *stage,
         bool cut = piece.cut < ADAPT_COMBINED && !piece.rest &&
                    leaf == &stage->leaves[stage->cuts[piece.cut].leaf];
         if (cut) input->how = (struct block_read){false, piece.slice, piece.slices};
+        if (!cut && piece.cut != ADAPT_WHOLE) input->how.ordered = true;
     }
     if (leaf->kind == LEAF_PART || leaf->kind == LEAF_BEFORE ||
         leaf->kind == LEAF_AFTER) {
@@ -100,7 +101,7 @@ static bool gather_input(const struct run *run, const struct stage *stage,
         return piece.cut != ADAPT_COMBINED ||
                run_add_combined(run, stage, piece.first, input);
     }
-    input->how.ordered = merges || leaf->kind == LEAF_ORDERED;
+    if (merges || leaf->kind == LEAF_ORDERED) input->how.ordered = true;
     for (size_t s = 0; s + 1 < run->stages->count; s++) {
         if (run->stages->stages[s].exchange != leaf->exchange) continue;
         for (size_t f = 0; f < run->runs[s].file_count; f++, number++) {

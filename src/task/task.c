@@ -125,6 +125,22 @@ uint64_t task_file_bytes(const struct task_file *file, uint32_t partition) {
     return (uint64_t)((double)sizes_get(&file->rows, partition) * row_bytes(file));
 }
 
+void task_file_add_bytes(const struct task_file *file, uint64_t *sums) {
+    const struct sizes *rows = &file->rows, *odd = &file->odd_bytes;
+    double each = row_bytes(file);
+    uint32_t next = 0;  // of those that are odd
+    for (uint32_t i = 0; i < rows->kept; i++) {
+        uint32_t partition = rows->at == NULL ? i : rows->at[i];
+        while (next < odd->kept && odd->at != NULL && odd->at[next] < partition) next++;
+        if (odd->at == NULL) next = partition;
+        bool is_odd = next < odd->kept && odd->codes[next] > 0 &&
+                      (odd->at == NULL || odd->at[next] == partition);
+        sums[partition] += is_odd
+                               ? sizes_value(odd->codes[next])
+                               : (uint64_t)((double)sizes_value(rows->codes[i]) * each);
+    }
+}
+
 static json_t *range_to_json(const struct task_range *range) {
     if (range->pipe == NULL) return json_null();
     return json_pack("{s:s, s:s, s:I, s:I}", "pipe", range->pipe, "path", range->path,

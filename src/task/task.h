@@ -94,6 +94,8 @@ bool task_file_count(struct task_file *file, const uint64_t *rows, const uint64_
                      uint32_t partitions);
 // About the bytes of one partition.
 uint64_t task_file_bytes(const struct task_file *file, uint32_t partition);
+// Adds those of each to its sum, sums[partitions].
+void task_file_add_bytes(const struct task_file *file, uint64_t *sums);
 
 struct task_output {
     struct task_file *files;

@@ -86,6 +86,17 @@ check "JSON" json_says "BROADCAST(x)" "SELECT /*+ BROADCAST(x) */ count(*) $two"
 check "JSON of what is not distributed" json_says "BROADCAST(m)" \
     "SELECT /*+ BROADCAST(m) */ count(*) FROM big b POSITIONAL JOIN mid m"
 
+# A side that comes out small is broadcast while the query runs, but not then.
+small="FROM big b JOIN (SELECT k AS j FROM big h WHERE k % 9999 + 1 > 9998) ON b.k = j"
+ran_small() { # TEXT HINT
+    "$SHOAL" explain --analyze --init "$work/init.sql" --workers 12 --cluster-rows -1 --split-rows 1000 \
+        "${spools[@]}" "SELECT $2 count(*) $small" >"$work/plan" && grep -q -- "$1" "$work/plan" && return
+    cat "$work/plan"
+    return 1
+}
+check "SHUFFLE_HASH holds while it runs" ran_small ShuffledJoin "/*+ SHUFFLE_HASH(b) */"
+check "and nothing is broadcast" bash -c "! grep -q 'broadcast to' '$work/plan'"
+
 # REPARTITION: tasks of the stages behind a shuffle.
 partitions() {
     plan "${@:2}" --analyze "${spools[@]}" --format json && python3 -c "

@@ -215,8 +215,10 @@ static void bytes_of_partitions_come_back(void **state) {
         assert_int_equal(task_output_encode(7, 3, &out, &json, &err), SHOAL_OK);
         assert_int_equal(
             task_output_decode(json, strlen(json), &id, &attempt, &back, &err), SHOAL_OK);
-        uint64_t total = 0;
+        uint64_t total = 0, sums[PARTITIONS] = {0};
+        task_file_add_bytes(&back.files[0], sums);
         for (uint32_t p = 0; p < PARTITIONS; p++) {
+            assert_int_equal(sums[p], task_file_bytes(&back.files[0], p));
             uint64_t told = task_file_bytes(&back.files[0], p);
             uint64_t off = told > bytes[p] ? told - bytes[p] : bytes[p] - told;
             if (off * 3 > bytes[p])
