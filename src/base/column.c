@@ -72,6 +72,20 @@ static bool bit_set(const uint8_t *bits, uint64_t at) {
     return bits == NULL || (bits[at / 8] >> (at % 8) & 1);
 }
 
+// Sets bits at, at + 1, ... to those of the rows; the last byte's others are 1. Without a
+// branch: NULLs come as they like.
+static void append_bits(uint8_t *bits, uint64_t at, const uint8_t *valid,
+                        const uint32_t *rows, size_t n) {
+    unsigned byte = at % 8 == 0 ? 0 : bits[at / 8] & ((1u << (at % 8)) - 1);
+    for (size_t i = 0; i < n; i++) {
+        byte |= (valid[rows[i] / 8] >> (rows[i] % 8) & 1u) << (at % 8);
+        if (++at % 8 != 0) continue;
+        bits[at / 8 - 1] = (uint8_t)byte;
+        byte = 0;
+    }
+    if (at % 8 != 0) bits[at / 8] = (uint8_t)(byte | 0xffu << (at % 8));
+}
+
 bool column_add_validity(struct column *column, const uint8_t *valid,
                          const uint32_t *rows, size_t n) {
     struct column_buffer *bits = &column->validity;
@@ -84,10 +98,7 @@ bool column_add_validity(struct column *column, const uint8_t *valid,
     if (!column_reserve(bits, need - had)) return false;
     memset(bits->data + had, 0xff, need - had);
     bits->size = need;
-    for (size_t i = 0; valid != NULL && i < n; i++) {
-        uint64_t at = column->rows + i;
-        if (!bit_set(valid, rows[i])) bits->data[at / 8] &= (uint8_t) ~(1u << (at % 8));
-    }
+    if (valid != NULL) append_bits(bits->data, column->rows, valid, rows, n);
     return true;
 }
 

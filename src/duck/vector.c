@@ -301,8 +301,11 @@ static void fill_validity(duckdb_vector vector, const struct column *column,
     if (column->validity.size == 0) return;
     duckdb_vector_ensure_validity_writable(vector);
     uint64_t *valid = duckdb_vector_get_validity(vector);
-    for (size_t i = 0; i < n; i++) {
-        if (!column_valid(column, first + i)) valid[i / 64] &= ~(1ULL << (i % 64));
+    for (size_t i = 0; i < n; i += 64) {
+        uint64_t word = n - i < 64 ? UINT64_MAX << (n - i) : 0;
+        for (size_t bit = 0; bit < 64 && i + bit < n; bit++)
+            word |= (uint64_t)column_valid(column, first + i + bit) << bit;
+        valid[i / 64] &= word;
     }
 }
 
