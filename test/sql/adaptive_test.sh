@@ -4,13 +4,7 @@
 # shellcheck source=test/support/lib.sh
 source "$(dirname "$0")/../support/lib.sh"
 
-"$SHOAL" sql "
-COPY (SELECT CASE WHEN i % 10 = 7 THEN NULL WHEN i % 2 = 0 THEN 3 ELSE (hash(i) % 2000)::BIGINT END AS k,
-    i AS v FROM range(400000) r(i)) TO '$work/hot.parquet';
-COPY (SELECT CASE WHEN i % 20 = 7 THEN NULL WHEN i % 100 = 1 THEN 5 ELSE i * 2 END AS k, i AS w
-    FROM range(1500) r(i)) TO '$work/cold.parquet'"
-printf "CREATE VIEW hot AS FROM '%s/hot.parquet';\nCREATE VIEW cold AS FROM '%s/cold.parquet';\n" \
-    "$work" "$work" >"$work/skewed.sql"
+skewed_init 400000
 
 joins() { # OPTIONS...
     same "$root/test/sql/joins_skew.sql" "$work/skewed.sql" ordered --broadcast-rows -1 \

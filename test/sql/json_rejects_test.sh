@@ -3,6 +3,8 @@
 # to a limit; what read_json gives for the others is the answer.
 # shellcheck source=test/support/lib.sh
 source "$(dirname "$0")/../support/lib.sh"
+# shellcheck source=test/support/rejects.sh
+source "$root/test/support/rejects.sh"
 cd "$work"
 sql() { "$SHOAL" sql --format csv "$@"; }
 columns="columns = {'i': 'INTEGER', 's': 'VARCHAR', 'd': 'DATE'}"
@@ -32,21 +34,9 @@ sql "COPY (SELECT content FROM read_text('logs/3.json')) TO 'logs/3.json.zst' (F
 rm logs/3.json
 printf '{"i": 1, "name": "one"}\n{"i": 2, "name": "two"}\n{"i": "three", "name": "three"}\n' >names.json
 
-# keeps ROWS OPTIONS...: a statement's rows, and what it kept.
-keeps() {
-    local rows=$1
-    shift
-    rm -rf kept
-    sql "$@" --rejects kept "SELECT count(*), sum(i), count(DISTINCT d) FROM $read_all" >actual 2>err || { cat err; return 1; }
-    [ "$(tail -n 1 actual)" = "3960,7920000,28" ] || { cat actual; return 1; }
-    nothing_left || return 1
-    [ "$(find kept -name 'rejects-*.csv' | wc -l),$(find kept | wc -l)" = 1,2 ] || { find kept; return 1; }
-    grep -q "rejected rows: $rows, kept in kept/rejects-" err || { cat err; return 1; }
-    sql "SELECT file, line, \"column\", error, reason, text FROM 'kept/*.csv' ORDER BY ALL" >faults
-}
+fault_columns='file, line, "column", error, reason, text'
 check "embedded" keeps 40 --threads 2
 cp faults expected
-has() { grep -qxF -- "$1" expected || { grep -F "${1%%,*}" expected | head -n 20; return 1; }; }
 check "file, line, column and reason" has 'logs/2.json,501,i,CAST,"Could not convert ""many"" to INTEGER","{""i"": ""many"", ""s"": ""x""}"'
 check "of a date" has 'logs/2.json,802,d,CAST,"Could not convert ""2026-13-01"" to DATE","{""i"": 2800, ""d"": ""2026-13-01""}"'
 check "more than a record" has 'logs/0.json,300,,INVALID JSON,The record is not one JSON value,"{""i"": 300} and more"'

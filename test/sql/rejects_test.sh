@@ -3,6 +3,8 @@
 # limit; the others are the answer.
 # shellcheck source=test/support/lib.sh
 source "$(dirname "$0")/../support/lib.sh"
+# shellcheck source=test/support/rejects.sh
+source "$root/test/support/rejects.sh"
 cd "$work"
 sql() { "$SHOAL" sql --format csv "$@"; }
 read_all="read_csv('logs/*.csv', header = true, quote = '\"', columns = {'i': 'INTEGER', 's': 'VARCHAR', 'd': 'DATE'})"
@@ -23,21 +25,9 @@ for file in 0 1 2 3; do
 done
 printf 'i,name\n1,one\n2,two\nthree,three\n' >names.csv
 
-# keeps ROWS OPTIONS...: a statement's rows, and what it kept.
-keeps() {
-    local rows=$1
-    shift
-    rm -rf kept
-    sql "$@" --rejects kept "SELECT count(*), sum(i), count(DISTINCT d) FROM $read_all" >actual 2>err || { cat err; return 1; }
-    [ "$(tail -n 1 actual)" = "3960,7920000,28" ] || { cat actual; return 1; }
-    nothing_left || return 1
-    [ "$(find kept -name 'rejects-*.csv' | wc -l),$(find kept | wc -l)" = 1,2 ] || { find kept; return 1; }
-    grep -q "rejected rows: $rows, kept in kept/rejects-" err || { cat err; return 1; }
-    sql "SELECT file, line, \"column\", error, text FROM 'kept/*.csv' ORDER BY ALL" >faults
-}
+fault_columns='file, line, "column", error, text'
 check "embedded" keeps 40 --threads 2
 cp faults expected
-has() { grep -qxF -- "$1" expected || { grep -F "${1%%,*}" expected | head -n 20; return 1; }; }
 check "file, line, column and reason" has 'logs/2.csv,501,i,CAST,"many,x,2026-01-01"'
 check "of a date" has 'logs/1.csv,801,d,CAST,"1800,x,2026-13-01"'
 check "too few" has 'logs/0.csv,301,d,MISSING COLUMNS,"300,x"'

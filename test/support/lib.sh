@@ -59,6 +59,18 @@ tpcds_init() {
     done >"$work/tpcds.sql"
 }
 
+# skewed_init ROWS: $work/skewed.sql with a view hot(k, v), whose key 3 has half of the rows
+# and NULL a tenth, and a view cold(k, w) of few keys, of which 5 is frequent.
+skewed_init() {
+    "$SHOAL" sql "
+COPY (SELECT CASE WHEN i % 10 = 7 THEN NULL WHEN i % 2 = 0 THEN 3 ELSE (hash(i) % 2000)::BIGINT END AS k,
+    i AS v FROM range($1) r(i)) TO '$work/hot.parquet';
+COPY (SELECT CASE WHEN i % 20 = 7 THEN NULL WHEN i % 100 = 1 THEN 5 ELSE i * 2 END AS k, i AS w
+    FROM range(1500) r(i)) TO '$work/cold.parquet'"
+    printf "CREATE VIEW hot AS FROM '%s/hot.parquet';\nCREATE VIEW cold AS FROM '%s/cold.parquet';\n" \
+        "$work" "$work" >"$work/skewed.sql"
+}
+
 # Built with AddressSanitizer: slower by far.
 under_asan() { grep -q __asan_init "$SHOAL"; }
 

@@ -1,0 +1,19 @@
+# shellcheck shell=bash
+# What the tests of rejects share; sql() and nothing_left() are theirs.
+
+# keeps ROWS OPTIONS...: the rows of $read_all that can be read, in $work, and what was kept
+# of the others: `faults` has their $fault_columns.
+keeps() {
+    local rows=$1
+    shift
+    : "${read_all:?what is read}" "${fault_columns:?of what is kept}"
+    rm -rf kept
+    sql "$@" --rejects kept "SELECT count(*), sum(i), count(DISTINCT d) FROM $read_all" >actual 2>err || { cat err; return 1; }
+    [ "$(tail -n 1 actual)" = "3960,7920000,28" ] || { cat actual; return 1; }
+    nothing_left || return 1
+    [ "$(find kept -name 'rejects-*.csv' | wc -l),$(find kept | wc -l)" = 1,2 ] || { find kept; return 1; }
+    grep -q "rejected rows: $rows, kept in kept/rejects-" err || { cat err; return 1; }
+    sql "SELECT $fault_columns FROM 'kept/*.csv' ORDER BY ALL" >faults
+}
+# has LINE: it is one of the file `expected`.
+has() { grep -qxF -- "$1" expected || { grep -F "${1%%,*}" expected | head -n 20; return 1; }; }
