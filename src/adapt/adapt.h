@@ -23,6 +23,13 @@
 #define ADAPT_UNEVEN 1.5             // times what a task should have: it is cut
 #define ADAPT_SLICES_MOST 4096
 
+// Of a join's side that each task of the other reads, for the planner too.
+#define ADAPT_BUILDS_ALWAYS \
+    1000000                            // rows of all tasks' hash tables together: a tenth
+                                       // of a second
+#define ADAPT_BROADCAST_MOST 10000000  // rows of the side, whatever their width
+#define ADAPT_BUILD_BYTES 16           // a row of a hash table, beside its values
+
 // An input that is read by partition.
 struct adapt_input {
     const uint64_t *rows;       // [partitions]

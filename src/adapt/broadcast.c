@@ -4,16 +4,15 @@
 // what is there.
 #include "adapt/adapt.h"
 
-#define BUILDS_ALWAYS 1000000  // all tasks' hash tables together: a tenth of a second
-#define ROW_BYTES 16           // of a hash table, beside the values
-#define UNPACKED 2             // times its bytes in blocks
+#define UNPACKED 2  // times its bytes in blocks
 
 bool adapt_broadcast(const struct adapt_sides *sides) {
     uint64_t builds = sides->built_rows * sides->tasks;
-    uint64_t table = sides->built_bytes * UNPACKED + sides->built_rows * ROW_BYTES;
+    uint64_t table =
+        sides->built_bytes * UNPACKED + sides->built_rows * ADAPT_BUILD_BYTES;
     if (sides->built_rows > sides->rows_most) return false;
     if (sides->bytes_most > 0 && table > sides->bytes_most) return false;
     // A row that is built costs about three that pass through a shuffle's write or read.
-    return builds <= BUILDS_ALWAYS ||
+    return builds <= ADAPT_BUILDS_ALWAYS ||
            3 * builds < 2 * (sides->built_rows + sides->other_rows);
 }

@@ -5,11 +5,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "adapt/adapt.h"
 #include "dist/planner.h"
 
 #define BROADCAST_ALWAYS 50000   // too few rows to think about
-#define BUILDS_ALWAYS 1000000    // all tasks' hash tables together: a tenth of a second
-#define BROADCAST_MOST 10000000  // rows, whatever their width
 #define FILTERS 0.5              // kept of a side, from where down its keys filter a scan
 #define SCANNED_A_BUILT 8        // rows, for which that pays
 #define TINY_SCANNED_A_BUILT 32  // rows, for which it pays more than common bounds do
@@ -67,12 +66,11 @@ static double width_of(const char *type) {
     return 32;
 }
 
-#define ROW_BYTES 16      // of a hash table, beside the values
 #define UNKNOWN_WIDTH 16  // of what is computed
 
 static double table_bytes(const struct planner *planner, const struct fragment *side,
                           json_t *columns) {
-    double width = ROW_BYTES;
+    double width = ADAPT_BUILD_BYTES;
     const char *key;
     json_t *unused;
     json_object_foreach(columns, key, unused) {
@@ -89,12 +87,12 @@ bool broadcast_pays(struct planner *planner, const struct fragment *side, json_t
     uint64_t most = options->broadcast_bytes;
     if (options->broadcast_rows >= 0)
         return side->rows <= (uint64_t)options->broadcast_rows;
-    if (options->broadcast_rows == BROADCAST_NEVER || side->rows > BROADCAST_MOST)
+    if (options->broadcast_rows == BROADCAST_NEVER || side->rows > ADAPT_BROADCAST_MOST)
         return false;
     if (most > 0 && table_bytes(planner, side, columns) > (double)most) return false;
     double builds = (double)side->rows * tasks_estimated(planner, other);
     double shuffle = 2.0 * ((double)side->rows + (double)other->rows);
-    return side->rows <= BROADCAST_ALWAYS || builds <= BUILDS_ALWAYS ||
+    return side->rows <= BROADCAST_ALWAYS || builds <= ADAPT_BUILDS_ALWAYS ||
            (double)side->rows + 3 * builds < shuffle ||
            broadcast_filters(planner, side, other);
 }

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "adapt/adapt.h"
 #include "base/schema.h"
 #include "base/status.h"
 #include "base/text.h"
@@ -26,9 +27,7 @@
 // Of text files, whose tasks are one thread's: parsing costs far more than what each
 // repeats, and all but the last to end have work.
 #define TEXT_TASKS_A_THREAD 4
-#define PARTITION_ROWS \
-    350000  // of a partition's larger side: its hash tables stay in
-            // a core's cache
+#define PARTITION_ROWS ADAPT_TASK_ROWS  // of a partition's larger side
 
 enum exchange_kind {
     EXCHANGE_HASH,

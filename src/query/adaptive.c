@@ -15,10 +15,6 @@ struct told {
 };
 
 static void told_free(struct told *told) {
-    for (size_t i = 0; told->inputs != NULL && i < told->stage.input_count; i++) {
-        free((void *)(uintptr_t)told->inputs[i].rows);
-        free((void *)(uintptr_t)told->inputs[i].bytes);
-    }
     free(told->inputs);
     free(told->output);
     free(told->leaves);
@@ -26,48 +22,20 @@ static void told_free(struct told *told) {
     free(told->combined);
 }
 
-// Rows of each partition of the exchange, about; zero exactly. The caller frees them.
-static uint64_t *count_rows(const struct run *run, uint32_t exchange) {
-    uint64_t *rows = calloc(run->partitions[exchange] + 1, sizeof *rows);
-    for (size_t s = 0; rows != NULL && s + 1 < run->stages->count; s++) {
-        if (run->stages->stages[s].exchange != exchange) continue;
-        for (size_t f = 0; f < run->runs[s].file_count; f++)
-            sizes_add_to(&run->runs[s].files[f].rows, rows);
-    }
-    return rows;
-}
-
-// Bytes of each, about, and of all; the caller frees them.
-static uint64_t *count_bytes(const struct run *run, uint32_t exchange, uint64_t *all) {
-    uint32_t partitions = run->partitions[exchange];
-    uint64_t *bytes = calloc(partitions + 1, sizeof *bytes);
-    for (size_t s = 0; bytes != NULL && s + 1 < run->stages->count; s++) {
-        if (run->stages->stages[s].exchange != exchange) continue;
-        for (size_t f = 0; f < run->runs[s].file_count; f++) {
-            const struct task_file *file = &run->runs[s].files[f];
-            *all += file->bytes;
-            task_file_add_bytes(file, bytes);
-        }
-    }
-    return bytes;
-}
-
-static bool tell_input(const struct run *run, const struct stage_leaf *leaf,
+static bool tell_input(struct run *run, const struct stage_leaf *leaf,
                        struct adapt_input *input) {
-    uint64_t rows = 0, bytes = 0;
-    *input = (struct adapt_input){.rows = count_rows(run, leaf->exchange),
-                                  .bytes = count_bytes(run, leaf->exchange, &bytes),
-                                  .keys = run->exchanges[leaf->exchange].keys,
+    const struct exchange_stats *stats = run_exchange_sizes(run, leaf->exchange);
+    if (stats == NULL) return false;
+    *input = (struct adapt_input){.rows = stats->partition_rows,
+                                  .bytes = stats->partition_bytes,
+                                  .keys = stats->keys,
                                   .needed = leaf->needed,
                                   .exchange = leaf->exchange};
-    if (input->rows == NULL || input->bytes == NULL) return false;
-    for (uint32_t p = 0; p < run->partitions[leaf->exchange]; p++) rows += input->rows[p];
-    if (rows > 0) input->row_bytes = (double)bytes / (double)rows;
+    if (stats->rows > 0) input->row_bytes = (double)stats->bytes / (double)stats->rows;
     return true;
 }
 
-static bool tell_inputs(const struct run *run, const struct stage *stage,
-                        struct told *told) {
+static bool tell_inputs(struct run *run, const struct stage *stage, struct told *told) {
     told->inputs = calloc(stage->leaf_count + 1, sizeof *told->inputs);
     told->leaves = calloc(stage->leaf_count + 1, sizeof *told->leaves);
     if (told->inputs == NULL || told->leaves == NULL) return false;
@@ -103,10 +71,7 @@ static bool tell_cuts(const struct stage *stage, struct told *told) {
 // The stage that reads slices of this one's heavy partitions.
 static const struct stage_run *combiner(const struct run *run,
                                         const struct stage *stage) {
-    uint32_t exchange = stage->leaves[stage->combine_leaf].exchange;
-    size_t s = 0;
-    while (run->stages->stages[s].exchange != exchange) s++;
-    return &run->runs[s];
+    return &run->runs[run_feeder(run, stage->leaves[stage->combine_leaf].exchange)];
 }
 
 static bool tell_combined(const struct run *run, const struct stage *stage,
@@ -151,7 +116,7 @@ static uint32_t count_passes(const struct run *run, const struct stage *stage) {
     return samples || parts ? WINDOW_PASSES : 0;
 }
 
-static bool tell(const struct run *run, const struct stage *stage, struct told *told) {
+static bool tell(struct run *run, const struct stage *stage, struct told *told) {
     const struct session_options *options = &run->session->options;
     *told = (struct told){0};
     if (!tell_inputs(run, stage, told) || !tell_cuts(stage, told) ||
@@ -174,21 +139,6 @@ static bool tell(const struct run *run, const struct stage *stage, struct told *
     return told->output != NULL && adapt_output(&told->stage, told->output);
 }
 
-static shoal_status resize(struct run *run, uint32_t index, struct shoal_error *err) {
-    struct stage_run *state = &run->runs[index];
-    uint32_t tasks = (uint32_t)state->pieces.count;
-    if (!sched_resize_stage(run->sched, state->in_sched, tasks,
-                            run->stages->stages[index].wide)) {
-        return shoal_fail(err, SHOAL_INTERNAL,
-                          "stage %u is to have %u tasks, but has begun", index, tasks);
-    }
-    // Numbers behind all others: there may be more tasks than the plan had.
-    state->first_task = run->session->next_task;
-    run->session->next_task += tasks;
-    state->tasks = tasks;
-    return tasks > 0 ? SHOAL_OK : run_adapt_readers(run, index, err);
-}
-
 // NULL: no key is heavy.
 static char *name_heavy(const struct run *run, const struct adapt_stage *stage) {
     struct text heavy = {0};
@@ -205,6 +155,15 @@ static bool reads_pieces(const struct stage *stage) {
     return false;
 }
 
+// A task for each piece; a stage without any is over.
+static shoal_status take_pieces(struct run *run, uint32_t index,
+                                struct shoal_error *err) {
+    uint32_t tasks = (uint32_t)run->runs[index].pieces.count;
+    shoal_status status = run_retask(run, index, tasks, err);
+    if (status != SHOAL_OK || tasks > 0) return status;
+    return run_adapt_readers(run, index, err);
+}
+
 shoal_status run_adapt(struct run *run, uint32_t index, struct shoal_error *err) {
     const struct stage *stage = &run->stages->stages[index];
     struct stage_run *state = &run->runs[index];
@@ -213,7 +172,7 @@ shoal_status run_adapt(struct run *run, uint32_t index, struct shoal_error *err)
     if (!reads_pieces(stage) || state->adapted) return SHOAL_OK;
     state->adapted = true;
     if (!run_adapt_parts(run, index, &parts)) return shoal_no_memory(err);
-    if (parts) return resize(run, index, err);
+    if (parts) return take_pieces(run, index, err);
     bool ok = tell(run, stage, &told) && adapt_pieces(&told.stage, &state->pieces);
     if (ok && run->stats != NULL) {
         const char *reasons = state->pieces.reasons.data;
@@ -222,7 +181,7 @@ shoal_status run_adapt(struct run *run, uint32_t index, struct shoal_error *err)
         run->stats[index].heavy = name_heavy(run, &told.stage);
     }
     told_free(&told);
-    return ok ? resize(run, index, err) : shoal_no_memory(err);
+    return ok ? take_pieces(run, index, err) : shoal_no_memory(err);
 }
 
 // Rows that the task read, at most; 0: unknown.

@@ -5,9 +5,8 @@
 
 #include "query/run.h"
 
-#define ROWS_MOST 10000000         // of the small side, whatever their width
-#define WAIT_MOST (4 * ROWS_MOST)  // estimated: it may have far fewer
-#define WAITS_FOR 2                // a side waits for another of so many times fewer rows
+#define WAIT_MOST (4 * ADAPT_BROADCAST_MOST)  // estimated: it may have far fewer
+#define WAITS_FOR 2  // a side waits for another of so many times fewer rows
 
 // A join of two partitioned inputs: the stage that would feed one of them may be joined
 // to the other, whole.
@@ -101,8 +100,8 @@ static bool small_enough(const struct run *run, const struct join *join,
     *sides = (struct adapt_sides){
         .other_rows = run->stages->stages[join->feeder].estimated_rows,
         .tasks = run->runs[join->feeder].tasks,
-        .rows_most = ROWS_MOST,
-        .bytes_most = run->session->worker_bytes / 4};
+        .rows_most = ADAPT_BROADCAST_MOST,
+        .bytes_most = run->session->worker_bytes / BROADCAST_SHARE};
     // A narrow task has a hash table of its own.
     if (!run->stages->stages[join->feeder].wide)
         sides->bytes_most /= run->session->options.threads;
@@ -145,15 +144,7 @@ static shoal_status fuse(struct run *run, const struct join *join,
     to->splits = from->splits;
     from->splits = NULL;
     from->tasks = 0;
-    to->tasks = tasks;
-    to->first_task = run->session->next_task;
-    run->session->next_task += tasks;
-    if (!sched_resize_stage(run->sched, to->in_sched, tasks, reader->wide)) {
-        return shoal_fail(err, SHOAL_INTERNAL,
-                          "stage %u is to have %u tasks, but has begun", join->reader,
-                          tasks);
-    }
-    return SHOAL_OK;
+    return run_retask(run, join->reader, tasks, err);
 }
 
 shoal_status run_try_broadcast(struct run *run, uint32_t over, struct shoal_error *err) {

@@ -34,8 +34,7 @@ static char *find_key(const struct run *run, const struct exchange *exchange,
     block_release_inputs("heavy");
 out:
     duck_result_free(result);
-    for (size_t s = 0; s < input.count; s++) free(input.segments[s].path);
-    free(input.segments);
+    task_input_free(&input);
     free(blocks);
     text_free(&sql);
     return found;

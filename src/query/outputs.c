@@ -21,6 +21,37 @@ void run_learn_keys(struct run *run, uint32_t stage, struct task_output *output)
     }
 }
 
+static bool count_sizes(const struct run *run, uint32_t exchange,
+                        struct exchange_stats *stats) {
+    uint32_t partitions = run->partitions[exchange];
+    stats->partition_rows = calloc(partitions + 1, sizeof(uint64_t));
+    stats->partition_bytes = calloc(partitions + 1, sizeof(uint64_t));
+    if (stats->partition_rows == NULL || stats->partition_bytes == NULL) return false;
+    for (size_t s = 0; s + 1 < run->stages->count; s++) {
+        if (run->stages->stages[s].exchange != exchange) continue;
+        for (size_t f = 0; f < run->runs[s].file_count; f++) {
+            const struct task_file *file = &run->runs[s].files[f];
+            stats->bytes += file->bytes;
+            sizes_add_to(&file->rows, stats->partition_rows);
+            task_file_add_bytes(file, stats->partition_bytes);
+        }
+    }
+    for (uint32_t p = 0; p < partitions; p++) stats->rows += stats->partition_rows[p];
+    return true;
+}
+
+const struct exchange_stats *run_exchange_sizes(struct run *run, uint32_t exchange) {
+    struct exchange_stats *stats = &run->exchanges[exchange];
+    bool known = stats->partition_bytes != NULL;
+    return known || count_sizes(run, exchange, stats) ? stats : NULL;
+}
+
+void exchange_stats_free(struct exchange_stats *stats) {
+    free(stats->keys);
+    free(stats->partition_rows);
+    free(stats->partition_bytes);
+}
+
 // The files of one task stay together, behind those of the tasks before it.
 shoal_status run_keep_files(struct stage_run *stage, uint32_t task,
                             struct task_output *output, struct shoal_error *err) {

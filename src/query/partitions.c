@@ -6,7 +6,6 @@
 #include "query/run.h"
 
 #define SORTED_ROWS 2000000  // of a RangeExchange's: sorting gains little from a cache
-#define PARTITIONS_A_SLOT 4  // at least, to level out uneven ones
 #define PARTITIONS_MOST 1024
 
 static uint32_t root_of(const uint32_t *parents, uint32_t exchange) {
@@ -33,7 +32,7 @@ shoal_status partitions_choose(const struct session_options *options,
                                struct shoal_error *err) {
     uint32_t given = stages->partitions ? stages->partitions : options->partitions;
     size_t count = stages->exchange_count;
-    uint64_t least = (uint64_t)options->workers * options->threads * PARTITIONS_A_SLOT;
+    uint64_t least = (uint64_t)options->workers * options->threads * ADAPT_TASKS_A_SLOT;
     uint32_t *parents = calloc(count + 1, sizeof *parents);
     uint64_t *rows = calloc(count + 1, sizeof *rows);
     uint32_t *partitions = *out = calloc(count + 1, sizeof *partitions);

@@ -21,12 +21,6 @@ static const struct stage_leaf *find_leaf(const struct stage *stage,
     return NULL;
 }
 
-static size_t find_feeder(const struct run *run, uint32_t exchange) {
-    size_t s = 0;
-    while (run->stages->stages[s].exchange != exchange) s++;
-    return s;
-}
-
 const struct run_part *run_find_part(const struct stage_run *scatterer,
                                      uint32_t partition) {
     for (size_t i = 0; i < scatterer->part_count; i++) {
@@ -114,14 +108,14 @@ bool run_adapt_parts(struct run *run, uint32_t index, bool *done) {
     *done = sampled != NULL || part != NULL;
     if (sampled != NULL)
         return scatter_partitions(run, index,
-                                  &run->runs[find_feeder(run, sampled->exchange)],
+                                  &run->runs[run_feeder(run, sampled->exchange)],
                                   &run->stages->exchanges[stage->exchange]);
-    return part == NULL || take_parts(&run->runs[find_feeder(run, part->exchange)],
+    return part == NULL || take_parts(&run->runs[run_feeder(run, part->exchange)],
                                       &run->runs[index].pieces);
 }
 
 void run_tell_parts(const struct run *run, uint32_t exchange, uint32_t *combined) {
-    const struct stage_run *scatterer = &run->runs[find_feeder(run, exchange)];
+    const struct stage_run *scatterer = &run->runs[run_feeder(run, exchange)];
     for (size_t i = 0; i < scatterer->part_count; i++)
         combined[scatterer->parts[i].partition] = scatterer->parts[i].count;
 }
@@ -137,7 +131,7 @@ static bool reads_file(enum leaf_kind kind, const struct adapt_piece *piece,
 
 bool run_add_parts(const struct run *run, const struct stage_leaf *leaf,
                    const struct adapt_piece *piece, struct task_input *input) {
-    const struct stage_run *feeder = &run->runs[find_feeder(run, leaf->exchange)];
+    const struct stage_run *feeder = &run->runs[run_feeder(run, leaf->exchange)];
     bool part = leaf->kind == LEAF_PART;
     input->segments = calloc(feeder->file_count + 1, sizeof *input->segments);
     if (input->segments == NULL) return false;

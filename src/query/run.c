@@ -293,10 +293,7 @@ static shoal_status run_result(struct run *run, struct duck_result **result,
     if (sql != NULL) sql = wrap_select(run->statement, sql);
     if (sql == NULL) status = shoal_no_memory(err);
     if (status == SHOAL_OK) status = task_bind_inputs(inputs, count, key, err);
-    for (size_t i = 0; i < count; i++) {
-        for (size_t s = 0; s < inputs[i].count; s++) free(inputs[i].segments[s].path);
-        free(inputs[i].segments);
-    }
+    for (size_t i = 0; i < count; i++) task_input_free(&inputs[i]);
     double start = clock_seconds();
     if (status == SHOAL_OK) {
         status = duck_query_batches(session->conn, sql, result, err);
@@ -397,7 +394,7 @@ static void release(struct run *run) {
         run_parts_free(&run->runs[s]);
     }
     for (size_t e = 0; run->exchanges != NULL && e < run->stages->exchange_count; e++)
-        free(run->exchanges[e].keys);
+        exchange_stats_free(&run->exchanges[e]);
     free(run->exchanges);
     free(run->runs);
     free(run->partitions);

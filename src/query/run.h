@@ -37,6 +37,9 @@ struct stage_run {
 struct exchange_stats {
     struct sketch
         *keys;  // of the accepted files, where hashes scatter them; NULL: none yet
+    // Of each partition, about, of rows zero exactly; NULL: nobody has asked. And of all.
+    uint64_t *partition_rows, *partition_bytes;
+    uint64_t rows, bytes;
 };
 
 struct run {
@@ -70,8 +73,16 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
 char *run_task_sql(const struct run *run, size_t stage, uint32_t index, const char *key,
                    const char *pipe, struct task_input *inputs, size_t *input_count);
 uint32_t run_partitions(const struct run *run, const struct stage *stage);
+// The first stage that feeds the exchange; there is one.
+size_t run_feeder(const struct run *run, uint32_t exchange);
+// Before any task of the stage has begun: it has so many, with numbers of their own.
+shoal_status run_retask(struct run *run, uint32_t stage, uint32_t tasks,
+                        struct shoal_error *err);
 
 // outputs.c
+// What the exchange, which is complete, has of rows and bytes; NULL: out of memory.
+const struct exchange_stats *run_exchange_sizes(struct run *run, uint32_t exchange);
+void exchange_stats_free(struct exchange_stats *stats);  // contents only
 // What a task that was accepted learned of its keys becomes the exchange's.
 void run_learn_keys(struct run *run, uint32_t stage, struct task_output *output);
 // The files of a task that was accepted are the stage's from now on; output->count is 0

@@ -20,6 +20,8 @@ struct statement {
     struct insert insert;  // its head NULL: it is no CREATE TABLE and no INSERT
 };
 
+#define BROADCAST_SHARE 4  // of a worker's memory that the hash table of a side may take
+
 enum database { DATABASE_NONE, DATABASE_MISSING, DATABASE_READ, DATABASE_WRITE };
 
 struct session {

@@ -20,8 +20,6 @@ static bool nested_pivot(const struct shoal_error *err) {
     return strstr(err->message, "PIVOT statements with pivot elements extracted") != NULL;
 }
 
-#define BROADCAST_SHARE 4  // of a worker's memory that the hash table of a side may take
-
 // What a plan is made for, beside the session's options.
 struct purpose {
     bool sink, explain;

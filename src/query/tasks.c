@@ -224,6 +224,27 @@ static bool add_good(const struct run *run, size_t s, uint32_t index, const char
     return task->faults_sql != NULL && task->good_sql != NULL;
 }
 
+size_t run_feeder(const struct run *run, uint32_t exchange) {
+    size_t s = 0;
+    while (run->stages->stages[s].exchange != exchange) s++;
+    return s;
+}
+
+shoal_status run_retask(struct run *run, uint32_t stage, uint32_t tasks,
+                        struct shoal_error *err) {
+    struct stage_run *state = &run->runs[stage];
+    if (!sched_resize_stage(run->sched, state->in_sched, tasks,
+                            run->stages->stages[stage].wide)) {
+        return shoal_fail(err, SHOAL_INTERNAL,
+                          "stage %u is to have %u tasks, but has begun", stage, tasks);
+    }
+    // Numbers behind all others: there may be more tasks than the plan had.
+    state->first_task = run->session->next_task;
+    run->session->next_task += tasks;
+    state->tasks = tasks;
+    return SHOAL_OK;
+}
+
 uint32_t run_partitions(const struct run *run, const struct stage *stage) {
     bool many = stage->scatter == BLOCK_HASH || stage->scatter == BLOCK_RANGE;
     return many ? run->partitions[stage->exchange] : 1;

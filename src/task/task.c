@@ -15,14 +15,15 @@ void task_key(const struct task *task, char *key) {
                    task->attempt);
 }
 
+void task_input_free(struct task_input *input) {
+    for (size_t s = 0; s < input->count; s++) free(input->segments[s].path);
+    free(input->segments);
+    *input = (struct task_input){0};
+}
+
 void task_free(struct task *task) {
     if (task == NULL) return;
-    for (size_t i = 0; i < task->input_count; i++) {
-        for (size_t s = 0; s < task->inputs[i].count; s++) {
-            free(task->inputs[i].segments[s].path);
-        }
-        free(task->inputs[i].segments);
-    }
+    for (size_t i = 0; i < task->input_count; i++) task_input_free(&task->inputs[i]);
     bounds_free(&task->bounds);
     free(task->inputs);
     free(task->range.pipe);

@@ -109,6 +109,7 @@ struct task_output {
 #define TASK_KEY_SIZE 40
 void task_key(const struct task *task, char *key);
 
+void task_input_free(struct task_input *input);     // contents only
 void task_free(struct task *task);                  // contents and the struct
 void task_output_free(struct task_output *output);  // contents only
 
