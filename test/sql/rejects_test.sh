@@ -70,20 +70,6 @@ unlike() {
 check "files that differ" unlike
 check "files that differ, over workers" unlike --workers 2 --split-rows 1 "${spools[@]}"
 
-# written OPTIONS... -- COPY's: the limit holds before the target is changed.
-copy() { sql "$@" "COPY (FROM $read_all) TO 'table' (FORMAT parquet, PER_THREAD_OUTPUT, OVERWRITE, REJECTS 'kept', REJECTS_LIMIT $limit)"; }
-written() {
-    rm -rf table kept
-    local limit=40
-    copy "$@" >/dev/null 2>&1 || return 1
-    [ "$(sql "SELECT count(*) FROM 'table/*.parquet'" | tail -n 1)" = 3960 ] || return 1
-    touch -d 2020-01-01 table/*.parquet
-    limit=39
-    if copy "$@" >/dev/null 2>err; then return 1; fi
-    grep -q "40 rows are rejected, more than REJECTS_LIMIT 39: they are kept in kept" err || { cat err; return 1; }
-    [ "$(find table -type f -newermt 2021-01-01 | wc -l)" = 0 ] && [ "$(find kept -name 'rejects-*.csv' | wc -l)" = 2 ] &&
-        nothing_left && [ -z "$(find . -name '.shoal-*')" ]
-}
 check "COPY, embedded" written
 check "COPY over workers" written --workers 2 --split-rows 100 "${spools[@]}"
 one_file() {
