@@ -28,3 +28,12 @@ SELECT sum(r), max(r), count(*) FROM (SELECT row_number() OVER (PARTITION BY k O
 SELECT count(*), sum(k) FROM (SELECT DISTINCT k FROM hot);
 SELECT count(*), sum(k) FROM (SELECT k FROM hot EXCEPT SELECT k FROM cold);
 SELECT hot.k, v, w FROM hot JOIN cold ON hot.k = cold.k ORDER BY v, w LIMIT 20;
+-- One side has rows in a few partitions only: where the other's are kept, its tasks must run.
+SELECT count(*), sum(v) FROM hot ANTI JOIN (FROM cold WHERE w < 4) c ON hot.k = c.k;
+SELECT count(*), sum(v) FROM hot SEMI JOIN (FROM cold WHERE w < 4) c ON hot.k = c.k;
+SELECT count(*), sum(v), count(w) FROM hot LEFT JOIN (FROM cold WHERE w < 4) c ON hot.k = c.k;
+SELECT count(*), sum(v), count(w) FROM (FROM cold WHERE w < 4) c RIGHT JOIN hot ON hot.k = c.k;
+SELECT count(*), sum(v), count(v), count(w) FROM hot FULL JOIN (FROM cold WHERE w < 4) c ON hot.k = c.k;
+SELECT count(*), sum(v), count(*) FILTER (WHERE v % 2 = 0 OR EXISTS (SELECT 1 FROM cold WHERE w < 4 AND cold.k = hot.k)) FROM hot;
+SELECT count(*), sum(v + coalesce(m, 0)) FROM (SELECT v, (SELECT max(w) FROM cold WHERE w < 4 AND cold.k = hot.k) AS m FROM hot);
+SELECT count(*), sum(v + coalesce(m, 0)) FROM (SELECT v, (SELECT w FROM cold WHERE w < 4 AND cold.k = hot.k) AS m FROM hot);
