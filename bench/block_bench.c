@@ -2,8 +2,9 @@
 // on one thread, each beside a memcpy of the same bytes in the same run; then what the
 // sketch of the keys costs the scatter.
 //
-//     block_bench [FOLDER] [GIB] [sketch]     FOLDER: /dev/shm; GIB: what each case
-//                                             moves, 1; sketch: only the last comparison
+//     block_bench [FOLDER] [GIB] [sketch|print]   FOLDER: /dev/shm; GIB: what each case
+//                                             moves, 1; sketch: only the last comparison;
+//                                             print: what the rows' fingerprint costs
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -239,6 +240,9 @@ struct side {
     void *sink;
 };
 
+// What is compared: the sketch of the keys, or the fingerprint of the rows.
+static bool prints;
+
 static void open_side(struct side *side, const char *folder, const struct rows *input,
                       uint32_t partitions, bool blind) {
     struct shoal_error err;
@@ -247,7 +251,8 @@ static void open_side(struct side *side, const char *folder, const struct rows *
     if (block_bind_output(side->path, NULL, partitions, BLOCK_HASH, NULL, &err) !=
         SHOAL_OK)
         die(&err);
-    registry_output(side->path)->blind = blind;
+    registry_output(side->path)->blind = blind && !prints;
+    registry_output(side->path)->print = !blind && prints;
     side->sink = block_sink.open(side->path, input->shapes, input->columns, &err);
     if (side->sink == NULL) die(&err);
 }
@@ -298,9 +303,10 @@ static void compare(const char *folder, uint32_t partitions, uint64_t keys, bool
                        hot ? ", one has half the rows" : "");
     }
     double rows = (double)PIECE_CHUNKS * ROWS;
-    printf("sketch  4 columns, %u parts, %-34s %5.2f ns a row, without %5.2f: %+.1f%%\n",
-           partitions, what, median(times[0], PIECES) / rows * 1e9,
-           median(times[1], PIECES) / rows * 1e9, 100 * (median(more, PIECES) - 1));
+    printf("%s  4 columns, %u parts, %-34s %5.2f ns a row, without %5.2f: %+.1f%%\n",
+           prints ? "print " : "sketch", partitions, what,
+           median(times[0], PIECES) / rows * 1e9, median(times[1], PIECES) / rows * 1e9,
+           100 * (median(more, PIECES) - 1));
     fflush(stdout);
     free_rows(&input);
 }
@@ -319,7 +325,8 @@ int main(int argc, char **argv) {
     int only = argc > 3 ? atoi(argv[3]) : -1;
     double gib = argc > 2 ? strtod(argv[2], NULL) : 1;
     size_t bytes = (size_t)(gib * (1u << 30));
-    if (argc > 3 && strcmp(argv[3], "sketch") == 0) {
+    prints = argc > 3 && strcmp(argv[3], "print") == 0;
+    if (argc > 3 && (prints || strcmp(argv[3], "sketch") == 0)) {
         compare_all(folder);
         return 0;
     }

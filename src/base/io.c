@@ -35,15 +35,18 @@ static bool injected(const char *call, const char *path) {
     return fault != 0;
 }
 
+// errno stays what it is.
 static shoal_status fail(const char *what, const char *path, struct shoal_error *err) {
+    int why = errno;
     const char *advice =
         errno == ENOSPC || errno == EDQUOT
             ? "; free space there or choose another folder with --temp-dir"
         : errno == EACCES || errno == EROFS ? "; choose one with --temp-dir"
         : errno == EMFILE                   ? "; raise the limit (ulimit -n)"
                                             : "";
-    return shoal_fail(err, SHOAL_IO, "cannot %s %s: %s%s", what, path, strerror(errno),
-                      advice);
+    shoal_fail(err, SHOAL_IO, "cannot %s %s: %s%s", what, path, strerror(why), advice);
+    errno = why;
+    return SHOAL_IO;
 }
 
 static shoal_status open_as(const char *path, int flags, const char *what, int *fd,

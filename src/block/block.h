@@ -33,6 +33,7 @@ struct block_output_file {
     uint64_t *rows;        // [partitions]
     uint64_t *bytes;       // [partitions]
     uint64_t memory;       // bytes that it takes there; 0: it is on disk
+    uint64_t print;        // fingerprint of its rows, without order (base/fingerprint.h)
     struct keys sample;    // BLOCK_SAMPLE: of sort keys, in no order
     uint64_t sample_rows;  // that the sample is of: more than the file has, if its writer
                            // went on in another
@@ -75,6 +76,9 @@ shoal_status block_bind_input(const char *key, size_t index,
                               const struct block_segment *segments, size_t count,
                               const struct block_read *how, struct shoal_error *err);
 void block_release_inputs(const char *key);
+// The first block file of these inputs that couldn't be read as it was written: it is
+// gone, cut off, changed or on a bad disk. free() it; NULL: there is none.
+char *block_take_lost(const char *key);
 // "shoal_input('key', index, CAST(NULL AS STRUCT(...)))"; free() it; NULL: out of memory.
 char *block_input_sql(const char *key, size_t index, const struct schema *schema);
 
@@ -84,6 +88,7 @@ struct block_storage {
     const char *memory_path;  // the beginning of the files' names; NULL: to disk at once
     uint64_t memory_bytes;    // that all files there take together, at most
     bool compress;            // what goes to disk
+    bool print;               // fingerprints are wanted; else they are 0
 };
 
 // path is the COPY target. bounds (for BLOCK_RANGE, else NULL) are of so many partitions;
@@ -95,5 +100,9 @@ shoal_status block_bind_output(const char *path, const struct block_storage *sto
 // what it lists: some files may have no rows counted.
 void block_take_output(const char *path, struct block_output *output);
 void block_output_free(struct block_output *output);
+
+// Reads the whole file and checks it, whatever its columns are. Fails as a task that
+// reads it would.
+shoal_status block_verify(const char *path, struct shoal_error *err);
 
 #endif

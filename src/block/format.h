@@ -86,7 +86,8 @@ struct block_file {
     size_t chunks;
 };
 
-// Opens the file, checks its footer, index and that its columns have these shapes.
+// Opens the file, checks its footer, index and that its columns have these shapes; any
+// will do where shapes is NULL.
 shoal_status block_file_open(struct block_file *file, const char *path,
                              const struct column *shapes, size_t columns,
                              struct shoal_error *err);

@@ -69,7 +69,7 @@ static shoal_status check_index(struct block_file *file,
         status = corrupt(file->path, footer->index_offset, "the index's checksum differs",
                          err);
     }
-    if (status == SHOAL_OK &&
+    if (status == SHOAL_OK && shapes != NULL &&
         (footer->columns != columns || footer->shape_size != codes * sizeof *expected ||
          memcmp(tail + index_size, expected, footer->shape_size) != 0)) {
         status = corrupt(file->path, footer->index_offset,
@@ -350,4 +350,16 @@ shoal_status block_chunk_read(struct block_chunk *chunk, const struct block_file
     }
     chunk->rows = header.rows;
     return SHOAL_OK;
+}
+
+shoal_status block_verify(const char *path, struct shoal_error *err) {
+    struct block_file file;
+    struct block_chunk chunk = {0};
+    struct block_chunk_header header;
+    shoal_status status = block_file_open(&file, path, NULL, 0, err);
+    for (size_t i = 0; status == SHOAL_OK && i < file.chunks; i++)
+        status = read_bytes(&chunk, &file, &file.index[i], &header, err);
+    block_chunk_free(&chunk);
+    block_file_close(&file);
+    return status;
 }

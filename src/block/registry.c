@@ -1,5 +1,6 @@
 #include "block/registry.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@ static struct output *outputs;
 void input_free(struct input *input) {
     for (size_t i = 0; i < input->count; i++) free(input->segments[i].path);
     free(input->segments);
+    free(input->lost);
     free(input->key);
     free(input);
 }
@@ -70,6 +72,36 @@ void block_release_inputs(const char *key) {
     pthread_mutex_unlock(&mutex);
 }
 
+// Without a file descriptor or memory nothing is known about the file.
+static bool tells_of_file(const struct shoal_error *err) {
+    if (err->status == SHOAL_CORRUPT) return true;
+    return err->status == SHOAL_IO && errno != EMFILE && errno != ENFILE &&
+           errno != EACCES;
+}
+
+void registry_note_lost(const char *key, size_t index, const char *path,
+                        const struct shoal_error *err) {
+    if (!tells_of_file(err)) return;
+    pthread_mutex_lock(&mutex);
+    for (struct input *input = inputs; input != NULL; input = input->next) {
+        if (input->index != index || strcmp(input->key, key) != 0) continue;
+        if (input->lost == NULL) input->lost = strdup(path);
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
+char *block_take_lost(const char *key) {
+    char *lost = NULL;
+    pthread_mutex_lock(&mutex);
+    for (struct input *input = inputs; input != NULL; input = input->next) {
+        if (lost != NULL || strcmp(input->key, key) != 0) continue;
+        lost = input->lost;
+        input->lost = NULL;
+    }
+    pthread_mutex_unlock(&mutex);
+    return lost;
+}
+
 char *block_input_sql(const char *key, size_t index, const struct schema *schema) {
     struct text sql = {0};
     text_append(&sql, "shoal_input(");
@@ -111,6 +143,7 @@ shoal_status block_bind_output(const char *path, const struct block_storage *sto
     output->scatter = scatter;
     output->bounds = bounds;
     output->compress = storage != NULL && storage->compress;
+    output->print = storage != NULL && storage->print;
     output->files.partitions = partitions;
     pthread_mutex_lock(&mutex);
     output->next = outputs;

@@ -18,6 +18,7 @@ struct input {
     struct input_segment *segments;
     size_t count;
     struct block_read how;
+    char *lost;  // a segment's file that couldn't be read; NULL: none
     struct input *next;
 };
 
@@ -31,6 +32,7 @@ struct output {
     _Atomic uint64_t memory_left;  // of the grant, for all writers
     bool compress;
     bool blind;  // no sketch of what is scattered is kept: what one costs is measured
+    bool print;  // fingerprints are wanted
     struct output *next;
 };
 
@@ -49,6 +51,10 @@ void registry_set_file(struct output *output, size_t place,
 // A copy of a registered input, or NULL with the error set; free with input_free.
 struct input *registry_input(const char *key, size_t index, struct shoal_error *err);
 void input_free(struct input *input);
+// A file of the input can't be read, for the reason in err: is it lost? Then that is
+// remembered.
+void registry_note_lost(const char *key, size_t index, const char *path,
+                        const struct shoal_error *err);
 
 extern const struct duck_sink block_sink;      // sink.c
 extern const struct duck_source block_source;  // source.c

@@ -2,6 +2,7 @@
 // once.
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "block/format.h"
 #include "block/registry.h"
@@ -13,6 +14,8 @@ struct place {
 };
 
 struct source {
+    char *key;  // of the input, and its number
+    size_t index;
     struct block_file *files;
     size_t count;
     struct column *shapes;
@@ -37,6 +40,7 @@ static void source_close(void *state) {
     free(source->files);
     free(source->places);
     free(source->shapes);
+    free(source->key);
     free(source);
 }
 
@@ -93,10 +97,12 @@ static void *source_open(const char *key, size_t index, const struct column *sha
     struct source *source = calloc(1, sizeof *source);
     shoal_status status = source == NULL ? shoal_no_memory(err) : SHOAL_OK;
     if (source != NULL) {
+        source->key = strdup(key);
+        source->index = index;
         source->ordered = input->how.ordered;
         source->files = calloc(input->count + 1, sizeof *source->files);
         source->shapes = calloc(columns + 1, sizeof *source->shapes);
-        if (source->files == NULL || source->shapes == NULL) {
+        if (source->files == NULL || source->shapes == NULL || source->key == NULL) {
             status = shoal_no_memory(err);
         }
     }
@@ -112,6 +118,7 @@ static void *source_open(const char *key, size_t index, const struct column *sha
         const struct input_segment *segment = &input->segments[i];
         status = block_file_open(&source->files[i], segment->path, shapes, columns, err);
         if (status == SHOAL_OK) source->count++;
+        if (status != SHOAL_OK) registry_note_lost(key, index, segment->path, err);
         if (status == SHOAL_OK && !list_chunks(source, i, segment, rows))
             status = shoal_no_memory(err);
     }
@@ -161,7 +168,10 @@ static shoal_status reader_next(void *state, const struct column **columns,
         const struct block_file *file = &source->files[place->file];
         shoal_status status =
             block_chunk_read(&reader->chunk, file, &file->index[place->chunk], err);
-        if (status != SHOAL_OK) return status;
+        if (status != SHOAL_OK) {
+            registry_note_lost(source->key, source->index, file->path, err);
+            return status;
+        }
         reader->at = place->first;
         reader->end = place->end;
     }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/fingerprint.h"
 #include "block/target.h"
 
 #define CHUNK_BYTES (1u << 18)    // a partition's rows become a chunk at this size
@@ -221,9 +222,14 @@ static shoal_status flush(struct block_writer *writer, uint32_t partition,
     for (size_t c = 0; c < writer->columns; c++) put_column(&pieces, &part->columns[c]);
     struct block_chunk_header header = {
         .partition = partition, .rows = part->rows, .buffers = buffers};
+    uint64_t print = 0;
+    if (writer->target.output->print &&
+        !fingerprint_add(part->columns, writer->columns, part->rows, partition, &print))
+        return no_memory(err);
     shoal_status status =
         target_append(&writer->target, header, pieces.list, pieces.count, err);
     if (status != SHOAL_OK) return status;
+    writer->target.file.print += print;
     writer->bytes -= part->bytes;
     part->rows = 0;
     part->bytes = 0;

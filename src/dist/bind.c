@@ -509,6 +509,8 @@ shoal_status bind_stages(struct planner *planner, struct stages *stages) {
         if (status == SHOAL_OK)
             status = bind_exchange(planner, stages, &stages->stages[i]);
     }
+    for (size_t i = 0; status == SHOAL_OK && i < stages->count; i++)
+        stages->stages[i].repeatable = stage_is_repeatable(stages, &stages->stages[i]);
     if (texts.list != NULL) duck_split_free(texts.list, texts.count);
     return status;
 }

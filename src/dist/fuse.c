@@ -91,6 +91,7 @@ bool stages_fuse(struct stage *reader, size_t leaf, struct stage *feeder) {
     reader->filter_leaf = feeder->filter_leaf;
     reader->filter_most = feeder->filter_most;
     reader->wide = feeder->wide;
+    reader->repeatable = reader->repeatable && feeder->repeatable;
     drop_cuts(reader);
     return true;
 }

@@ -174,6 +174,7 @@ struct stage {
     char *combined_sql;   // NULL: there is none
     size_t combine_leaf;  // a LEAF_COMBINE or LEAF_PART
     bool combines;        // it is such a stage before another
+    bool repeatable;      // another attempt of a task surely gives the same rows
 };
 
 #define LOOKUP_BLOCKS "__shoal_blocks__"
@@ -257,6 +258,8 @@ const struct stage_cut *stage_plain_cut(const struct stage *stage, size_t leaf);
 bool stages_fuse(struct stage *reader, size_t leaf, struct stage *feeder);
 
 bool stage_reads(const struct stage *stage, uint32_t exchange);
+// repeatable.c
+bool stage_is_repeatable(const struct stages *stages, const struct stage *stage);
 // sql, one of the stage's, with each placeholder i replaced by leaf_sql[i].
 char *stage_substitute(const struct stage *stage, const char *sql, char *const *leaf_sql);
 // A scan leaf as SQL for one task (split NULL: all of it), projected by name and cast to

@@ -32,6 +32,7 @@ struct engine_event {
     uint32_t attempt;
     struct task_output output;  // DONE: the receiver owns it
     struct shoal_error error;   // FAILED, DOWN: why
+    char *lost;  // FAILED: a block file that the task couldn't read, malloc'd, or NULL
 };
 
 struct engine;

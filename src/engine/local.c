@@ -263,6 +263,8 @@ static shoal_status take_result(struct local *local, struct child *child,
                        code == SHOAL_OK ? SHOAL_INTERNAL : (shoal_status)code, "%s",
                        message);
             event.error.retriable = json_is_true(json_object_get(root, "retriable"));
+            const char *lost = json_string_value(json_object_get(root, "lost"));
+            event.lost = lost == NULL ? NULL : strdup(lost);
         }
         free(message);
         json_decref(root);
@@ -271,6 +273,7 @@ static shoal_status take_result(struct local *local, struct child *child,
     struct engine_event *place = push(local, event.kind, child->number);
     if (place == NULL) {
         task_output_free(&event.output);
+        free(event.lost);
         return shoal_no_memory(err);
     }
     *place = event;
@@ -392,6 +395,7 @@ static void local_close(struct engine *engine) {
     }
     for (size_t i = local->first; i < local->last; i++) {
         task_output_free(&local->events[i].output);
+        free(local->events[i].lost);
     }
     free(local->events);
     free(local->children);

@@ -323,6 +323,7 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
     task->scatter = stage->scatter;
     task->ordered = stage->ordered;
     task->compress = run->session->compress;
+    task->print = !stage->repeatable;
     task->partitions = run_partitions(run, stage);
     const char *folder = stage->sink ? run->sink->staging.path : run->folder;
     text_printf(&output, "%s/%c%u.t%u.a%u.w%u", folder, run->merge != NULL ? 'm' : 's',

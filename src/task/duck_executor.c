@@ -136,6 +136,7 @@ static shoal_status take_counts(struct block_output *blocks, struct task_output 
         struct task_file *to = &output->files[output->count++];
         *to = (struct task_file){.path = from->path,
                                  .memory = from->memory,
+                                 .print = from->print,
                                  .sample = from->sample,
                                  .sample_rows = from->sample_rows,
                                  .keys = from->keys};
@@ -154,7 +155,7 @@ static shoal_status write_blocks(struct duck_conn *conn, uint32_t threads,
     struct text sql = {0};
     struct block_output blocks = {0};
     struct block_storage storage = {task->memory_output, task->memory_bytes,
-                                    task->compress};
+                                    task->compress, task->print};
     shoal_status status = block_bind_output(task->output, &storage, task->partitions,
                                             task->scatter, &task->bounds, err);
     if (status != SHOAL_OK) return status;
@@ -243,6 +244,7 @@ shoal_status duck_run_task(struct duck_conn *conn, uint32_t threads,
             status = run_good(conn, threads, task, output, err);
         if (status == SHOAL_OK) status = take_rejects(conn, task, output, err);
         if (status != SHOAL_OK && status != SHOAL_CANCELLED) add_place(task, err);
+        if (status != SHOAL_OK) output->lost = block_take_lost(key);
     }
     block_release_inputs(key);
     output->seconds = clock_seconds() - start;

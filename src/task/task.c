@@ -59,6 +59,7 @@ void task_output_free(struct task_output *output) {
     }
     free(output->files);
     free(output->rejects);
+    free(output->lost);
     *output = (struct task_output){0};
 }
 
@@ -154,19 +155,20 @@ shoal_status task_encode(const struct task *task, char **json, struct shoal_erro
         json_array_append_new(inputs, input_to_json(&task->inputs[i]));
     }
     return json_take_text(
-        json_pack("{s:I, s:I, s:I, s:s, s:o, s:s, s:s?, s:I, s:b, s:I, s:i, s:b, s:o, "
-                  "s:s?, s:s?, s:b, s:b, s:o, s:s?, s:s?, s:s?}",
-                  "task", (json_int_t)task->id, "attempt", (json_int_t)task->attempt,
-                  "stage", (json_int_t)task->stage, "sql", task->sql, "inputs", inputs,
-                  "output", task->output, "memory_output", task->memory_output,
-                  "memory_bytes", (json_int_t)task->memory_bytes, "compress",
-                  task->compress, "partitions", (json_int_t)task->partitions, "scatter",
-                  (int)task->scatter, "ordered", task->ordered, "bounds",
-                  bounds_to_json(&task->bounds), "copy_options", task->copy_options,
-                  "copy_file", task->copy_file, "copy_counts", task->copy_counts,
-                  "copy_statistics", task->copy_statistics, "range",
-                  range_to_json(&task->range), "rejects", task->rejects, "good_sql",
-                  task->good_sql, "faults_sql", task->faults_sql),
+        json_pack(
+            "{s:I, s:I, s:I, s:s, s:o, s:s, s:s?, s:I, s:b, s:b, s:I, s:i, s:b, s:o, "
+            "s:s?, s:s?, s:b, s:b, s:o, s:s?, s:s?, s:s?}",
+            "task", (json_int_t)task->id, "attempt", (json_int_t)task->attempt, "stage",
+            (json_int_t)task->stage, "sql", task->sql, "inputs", inputs, "output",
+            task->output, "memory_output", task->memory_output, "memory_bytes",
+            (json_int_t)task->memory_bytes, "compress", task->compress, "print",
+            task->print, "partitions", (json_int_t)task->partitions, "scatter",
+            (int)task->scatter, "ordered", task->ordered, "bounds",
+            bounds_to_json(&task->bounds), "copy_options", task->copy_options,
+            "copy_file", task->copy_file, "copy_counts", task->copy_counts,
+            "copy_statistics", task->copy_statistics, "range",
+            range_to_json(&task->range), "rejects", task->rejects, "good_sql",
+            task->good_sql, "faults_sql", task->faults_sql),
         json, err);
 }
 
@@ -222,6 +224,7 @@ static shoal_status get_range(const json_t *root, struct task_range *range,
 static shoal_status decode_storage(const json_t *root, struct task *task,
                                    struct shoal_error *err) {
     task->compress = json_is_true(json_object_get(root, "compress"));
+    task->print = json_is_true(json_object_get(root, "print"));
     if (!json_is_string(json_object_get(root, "memory_output"))) return SHOAL_OK;
     shoal_status status =
         json_get_string(root, "memory_output", &task->memory_output, err);
@@ -348,12 +351,12 @@ shoal_status task_output_encode(uint64_t id, uint32_t attempt,
         json_t *keys = file->keys != NULL ? sketch_to_json(file->keys) : NULL;
         json_array_append_new(
             files,
-            json_pack("{s:s, s:o, s:I, s:o*, s:I, s:o, s:I, s:o*, s:o*}", "path",
+            json_pack("{s:s, s:o, s:I, s:o*, s:I, s:I, s:o, s:I, s:o*, s:o*}", "path",
                       file->path, "rows", sizes_to_json(&file->rows), "bytes",
                       (json_int_t)file->bytes, "odd_bytes", odd, "memory",
-                      (json_int_t)file->memory, "sample", keys_to_json(&file->sample),
-                      "sample_rows", (json_int_t)file->sample_rows, "keys", keys,
-                      "written", written));
+                      (json_int_t)file->memory, "print", (json_int_t)file->print,
+                      "sample", keys_to_json(&file->sample), "sample_rows",
+                      (json_int_t)file->sample_rows, "keys", keys, "written", written));
     }
     return json_take_text(
         json_pack("{s:I, s:I, s:I, s:f, s:o, s:s?}", "task", (json_int_t)id, "attempt",
@@ -386,6 +389,7 @@ static shoal_status decode_file(const json_t *item, uint32_t partitions,
         status = json_get_count(item, "memory", INT64_MAX, &file->memory, err);
     if (status == SHOAL_OK)
         status = json_get_count(item, "sample_rows", INT64_MAX, &file->sample_rows, err);
+    file->print = (uint64_t)json_integer_value(json_object_get(item, "print"));
     if (status == SHOAL_OK) status = decode_written(item, file, err);
     if (status == SHOAL_OK) status = decode_learned(item, partitions, file, err);
     if (status != SHOAL_OK) return status;

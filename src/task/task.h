@@ -51,6 +51,7 @@ struct task {
     char *memory_output;    // where names of files in memory begin; NULL: all go to disk
     uint64_t memory_bytes;  // that they may take there
     bool compress;          // what goes to disk
+    bool print;             // the fingerprint of its rows is wanted
     uint32_t partitions;    // 1: not partitioned
     enum block_scatter scatter;  // what the SELECT's first column is
     struct bounds bounds;        // of BLOCK_RANGE
@@ -78,6 +79,7 @@ struct task_file {
     uint64_t bytes;          // of all together
     struct sizes odd_bytes;  // of partitions whose rows don't tell theirs; 0 of others
     uint64_t memory;         // bytes that it takes there; 0: it is on disk
+    uint64_t print;          // fingerprint of its rows (base/fingerprint.h)
     struct keys sample;      // of BLOCK_SAMPLE
     uint64_t sample_rows;
     struct sketch *keys;  // of BLOCK_HASH, malloc'd: of its rows and of those of files
@@ -102,6 +104,7 @@ struct task_output {
     size_t count;
     uint32_t partitions;
     char *rejects;   // the file that has some; NULL: there are none
+    char *lost;      // of a task that failed: a block file that it couldn't read, or NULL
     double seconds;  // of the task's thread, wall clock
 };
 

@@ -49,15 +49,17 @@ static bool send_text(struct worker *worker, enum frame_type type, const char *t
     return status == SHOAL_OK;
 }
 
-static char *failure_text(const struct task *task, const struct shoal_error *why) {
+// lost: a block file that the task couldn't read, or NULL.
+static char *failure_text(const struct task *task, const char *lost,
+                          const struct shoal_error *why) {
     struct shoal_error err;
     char *text = NULL;
     json_t *message = json_string(why->message);
     if (message == NULL) message = json_string("the message is not valid UTF-8");
     json_take_text(
-        json_pack("{s:I, s:I, s:i, s:b, s:o}", "task", (json_int_t)task->id, "attempt",
-                  (json_int_t)task->attempt, "status", (int)why->status, "retriable",
-                  why->retriable, "message", message),
+        json_pack("{s:I, s:I, s:i, s:b, s:o, s:s*}", "task", (json_int_t)task->id,
+                  "attempt", (json_int_t)task->attempt, "status", (int)why->status,
+                  "retriable", why->retriable, "message", message, "lost", lost),
         &text, &err);
     return text;
 }
@@ -71,13 +73,11 @@ static enum frame_type run_task(struct slot *slot, const struct task *task,
     shoal_status status =
         cancelled ? shoal_fail(&err, SHOAL_CANCELLED, "cancelled before it ran")
                   : worker->ops->run(worker->executor, slot->number, task, &output, &err);
-    if (status == SHOAL_OK) {
+    if (status == SHOAL_OK)
         status = task_output_encode(task->id, task->attempt, &output, text, &err);
-        task_output_free(&output);
-    }
-    if (status == SHOAL_OK) return FRAME_DONE;
-    *text = failure_text(task, &err);
-    return FRAME_FAILED;
+    if (status != SHOAL_OK) *text = failure_text(task, output.lost, &err);
+    task_output_free(&output);
+    return status == SHOAL_OK ? FRAME_DONE : FRAME_FAILED;
 }
 
 static void *slot_main(void *argument) {

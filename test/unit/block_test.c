@@ -65,7 +65,7 @@ static shoal_status write_blocks(const char *select, uint32_t partitions,
     struct text sql = {0};
     text_printf(&target, "%s/t%d", folder, number);
     text_printf(&names, "%s/t%d", memory, number++);
-    struct block_storage storage = {names.data, grant, compress};
+    struct block_storage storage = {names.data, grant, compress, true};
     assert_int_equal(
         block_bind_output(target.data, &storage, partitions, scatter, NULL, err),
         SHOAL_OK);
@@ -417,6 +417,73 @@ static void expect_error(const char *sql, const char *part) {
     assert_true(err.retriable);
 }
 
+static uint64_t print_of(const char *select, uint32_t partitions, bool per_thread) {
+    struct block_output output;
+    struct shoal_error err;
+    uint64_t print = 0;
+    if (write_blocks(select, partitions, BLOCK_HASH, per_thread, &output, &err) !=
+        SHOAL_OK)
+        fail_msg("%s: %s", select, err.message);
+    for (size_t i = 0; i < output.count; i++) print += output.files[i].print;
+    remove_blocks(&output);
+    return print;
+}
+
+// The same rows in another order, by other threads, have the same; others have not, be it
+// one value, one row, one NULL, one place in a list, or which values stand together.
+static void a_fingerprint_tells_rows_apart(void **state) {
+    (void)state;
+    static const char same[] =
+        "SELECT hash(i) AS h, i, (i %% 7)::UTINYINT AS b, (i %% 300)::SMALLINT AS s, "
+        "CASE "
+        "WHEN "
+        "i %% 5 > 0 THEN 'text ' || i END AS t, repeat('long', (i %% 9)::INT) || i AS u, "
+        "[i, NULL, i + 1] AS l, {'a': i, 'b': [i::VARCHAR]} AS r, [i, 2]::INT[2] AS y, "
+        "i::HUGEINT AS w FROM (SELECT (i %% 30000)::INT AS i FROM range(20000) t(i)) "
+        "ORDER BY %s";
+    char one[1024], other[1024];
+    (void)snprintf(one, sizeof one, same, "i");
+    (void)snprintf(other, sizeof other, same, "hash(i)");
+    uint64_t print = print_of(one, 16, false);
+    assert_true(print == print_of(other, 16, true));
+    assert_true(print != print_of(one, 17, false));
+    static const char rows[] =
+        "SELECT hash(1) AS h, * FROM (SELECT i::%s AS i, %s AS x FROM range(%d) t(i))";
+    static const char *const others[][2] = {
+        {"INT", "i"},
+        {"INT", "CASE WHEN i = 2999 THEN 7 ELSE i END"},
+        {"INT", "CASE WHEN i = 2999 THEN NULL ELSE i END"},
+        {"INT", "2999 - i"},  // the same values, with others
+        {"INT", "i::VARCHAR"},
+        {"INT", "CASE WHEN i = 5 THEN 'a' ELSE i::VARCHAR END"},
+        {"INT", "[i, 1]"},
+        {"INT", "CASE WHEN i = 5 THEN [1, i] ELSE [i, 1] END"},
+        {"INT", "CASE WHEN i = 5 THEN [i, 1, 0] ELSE [i, 1] END"},
+        {"INT", "repeat('0123456789', 3) || i"},
+        {"INT",
+         "CASE i WHEN 5 THEN '0123456789012345678x01234567895' ELSE repeat('0123456789', "
+         "3) || i END"},
+        {"INT", "{'a': i, 'b': 1}"},
+        {"INT", "{'a': i, 'b': CASE WHEN i = 5 THEN 2 ELSE 1 END}"},
+        {"INT", "i::DOUBLE"},
+        {"INT", "CASE WHEN i = 5 THEN 5.000000000000001 ELSE i::DOUBLE END"},
+    };
+    uint64_t seen[32];
+    size_t count = 0;
+    for (size_t k = 0; k < sizeof others / sizeof *others; k++) {
+        for (int n = 2999; n < 3001; n++) {
+            (void)snprintf(one, sizeof one, rows, others[k][0], others[k][1], n);
+            seen[count] = print_of(one, 4, false);
+            // The change is in the row that is not there.
+            bool alike = (k == 1 || k == 2) && n == 2999;
+            for (size_t s = 0; s < count && !alike; s++) {
+                if (seen[s] == seen[count]) fail_msg("%zu and %zu: %s", s, count, one);
+            }
+            count++;
+        }
+    }
+}
+
 static void damage_is_found(void **state) {
     (void)state;
     struct shoal_error err;
@@ -670,6 +737,7 @@ int main(void) {
         cmocka_unit_test(frequent_keys_are_known),
         cmocka_unit_test(samples_tell_long_keys_apart),
         cmocka_unit_test(rows_of_one_key_fill_many_partitions),
+        cmocka_unit_test(a_fingerprint_tells_rows_apart),
         cmocka_unit_test(damage_is_found),
         cmocka_unit_test(only_blocks_on_disk_are_compressed),
         cmocka_unit_test(damage_of_compressed_blocks_is_found),

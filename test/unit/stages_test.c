@@ -362,6 +362,43 @@ static void a_placeholder_in_the_users_text_is_left_alone(void **state) {
     stages_free(stages);
 }
 
+// Attempts are compared where they might differ: not where they surely give the same.
+static void who_may_differ(const char *sql, bool repeatable) {
+    struct stages *stages = plan(sql, -1);
+    bool all = true;
+    const char *text = "";
+    for (size_t s = 0; s + 1 < stages->count; s++) {
+        if (!stages->stages[s].repeatable) text = stages->stages[s].sql;
+        all = all && stages->stages[s].repeatable;
+    }
+    if (all != repeatable) fail_msg("%s: %s", sql, text);
+    stages_free(stages);
+}
+
+static void what_may_differ_is_known(void **state) {
+    (void)state;
+    who_may_differ(
+        "SELECT k, sum(v), max(v), count(DISTINCT v) FROM fact "
+        "WHERE v % 7 < 5 GROUP BY k",
+        true);
+    who_may_differ(
+        "SELECT name, v + 1 AS w FROM fact JOIN dim USING (k) WHERE name LIKE "
+        "'n1%' AND k IN (1, 2, 3)",
+        true);
+    who_may_differ("SELECT k, sum(v::DOUBLE) FROM fact GROUP BY k", false);
+    who_may_differ("SELECT k, sum(v / 2) FROM fact GROUP BY k", false);
+    who_may_differ("SELECT v / 2 AS w FROM fact JOIN dim USING (k)", true);
+    who_may_differ("SELECT k, first(v) FROM fact GROUP BY k", false);
+    who_may_differ("SELECT k, v FROM fact WHERE random() < 0.5", false);
+    who_may_differ(
+        "SELECT name, count(*) FROM (SELECT k FROM fact LIMIT 1000) JOIN dim "
+        "USING (k) GROUP BY name",
+        false);
+    who_may_differ("SELECT k, row_number() OVER (PARTITION BY k) FROM fact", false);
+    who_may_differ("SELECT DISTINCT ON (k) k, v FROM fact", false);
+    who_may_differ("SELECT k, string_agg(v::VARCHAR) FROM fact GROUP BY k", false);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(group_by_is_partial_and_final),
@@ -379,6 +416,7 @@ int main(void) {
         cmocka_unit_test(intervals_keep_windows_whole),
         cmocka_unit_test(a_long_order_by_is_a_range_exchange),
         cmocka_unit_test(user_errors_stay_user_errors),
+        cmocka_unit_test(what_may_differ_is_known),
         cmocka_unit_test(a_placeholder_in_the_users_text_is_left_alone),
     };
     return cmocka_run_group_tests_name("stages", tests, set_up, tear_down);
