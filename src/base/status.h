@@ -15,6 +15,8 @@ enum shoal_status {
     SHOAL_CANCELLED,
     SHOAL_LOST,     // a worker went away
     SHOAL_CORRUPT,  // a block or frame failed its check
+    SHOAL_DISK_FULL,
+    SHOAL_TIMEOUT,  // a task took longer than it may
     SHOAL_INTERNAL,
 };
 
@@ -29,7 +31,8 @@ struct shoal_error {
 };
 
 // Fills err (which may be NULL) and returns status, so that callers can
-// `return shoal_fail(err, SHOAL_IO, ...)`. retriable is set for IO, LOST and CORRUPT.
+// `return shoal_fail(err, SHOAL_IO, ...)`. retriable is set for IO, LOST,
+// CORRUPT, DISK_FULL and TIMEOUT.
 shoal_status shoal_fail(struct shoal_error *err, shoal_status status, const char *format,
                         ...) __attribute__((format(printf, 3, 4)));
 

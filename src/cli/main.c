@@ -36,8 +36,10 @@ static int exit_code(shoal_status status) {
         case SHOAL_IO:
         case SHOAL_NOMEM:
         case SHOAL_CORRUPT:
+        case SHOAL_DISK_FULL:
             return 3;
         case SHOAL_LOST:
+        case SHOAL_TIMEOUT:
             return 4;
         case SHOAL_CANCELLED:
             return 130;
