@@ -339,7 +339,9 @@ void session_stop_workers(struct session *session) {
 
 static shoal_status prepare(struct run *run, struct shoal_error *err) {
     struct session *session = run->session;
-    struct sched_options options = {.max_attempts = 3, .poison_worker_deaths = 3};
+    // Without twins: the one that loses could still run when the next query begins.
+    struct sched_options options = {
+        .max_attempts = 3, .poison_worker_deaths = 3, .no_speculation = true};
     struct text folder = {0};
     run->runs = calloc(run->stages->count, sizeof *run->runs);
     run->sched = sched_new(&options);

@@ -157,7 +157,9 @@ static void too_many_failures_stop_the_query(void **state) {
     assert_int_equal(cancel.attempt, 0);
     expect_end(sched, SCHED_FAILED);
     assert_says(sched, SHOAL_CORRUPT, "stage 0 task 0 failed 2 times");
-    assert_says(sched, SHOAL_CORRUPT, "second reason");
+    assert_says(sched, SHOAL_CORRUPT, "attempt 0 on worker 1: the worker died\n");
+    assert_says(sched, SHOAL_CORRUPT, "attempt 1 on worker 5: first reason\n");
+    assert_says(sched, SHOAL_CORRUPT, "attempt 2 on worker 5: second reason\n");
     assert_false(sched_error(sched)->retriable);
     sched_free(sched);
 }
