@@ -101,8 +101,8 @@ shoal_status block_bind_output(const char *path, const struct block_storage *sto
 void block_take_output(const char *path, struct block_output *output);
 void block_output_free(struct block_output *output);
 
-// Reads the whole file and checks it, whatever its columns are. Fails as a task that
-// reads it would.
-shoal_status block_verify(const char *path, struct shoal_error *err);
+// Checks the file, with its rows or without, whatever its columns are. Fails as a task
+// that reads it would.
+shoal_status block_verify(const char *path, bool rows, struct shoal_error *err);
 
 #endif

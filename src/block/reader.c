@@ -352,12 +352,12 @@ shoal_status block_chunk_read(struct block_chunk *chunk, const struct block_file
     return SHOAL_OK;
 }
 
-shoal_status block_verify(const char *path, struct shoal_error *err) {
+shoal_status block_verify(const char *path, bool rows, struct shoal_error *err) {
     struct block_file file;
     struct block_chunk chunk = {0};
     struct block_chunk_header header;
     shoal_status status = block_file_open(&file, path, NULL, 0, err);
-    for (size_t i = 0; status == SHOAL_OK && i < file.chunks; i++)
+    for (size_t i = 0; status == SHOAL_OK && rows && i < file.chunks; i++)
         status = read_bytes(&chunk, &file, &file.index[i], &header, err);
     block_chunk_free(&chunk);
     block_file_close(&file);

@@ -28,6 +28,13 @@ void stats_free(struct stage_stats *stats, size_t count) {
     free(stats);
 }
 
+void stats_reset(struct stage_stats *stats) {
+    free(stats->task_seconds);
+    free(stats->reasons);
+    free(stats->heavy);
+    *stats = (struct stage_stats){.again = stats->again + stats->tasks};
+}
+
 static int by_seconds(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
@@ -82,6 +89,9 @@ static void write_stats(const struct stage_stats *stats, struct text *out) {
     text_printf(out, ", %.3f task seconds", stats->seconds);
     write_times(stats, out);
     text_append(out, "\n");
+    if (stats->again > 0)
+        text_printf(out, "  ran again: %llu task%s, as blocks were lost\n",
+                    (unsigned long long)stats->again, stats->again == 1 ? "" : "s");
     write_lines(stats->heavy, "  heavy key: ", out);
     write_lines(stats->reasons, "  adapted: ", out);
     if (stats->demoted)
@@ -176,15 +186,16 @@ shoal_status stages_explain_json(const struct stages *stages,
             struct task_times times = find_times(&stats[i]);
             json_object_set_new(
                 item, "ran",
-                json_pack("{s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:s?, s:s?}",
-                          "tasks", (json_int_t)stats[i].tasks, "partitions",
-                          (json_int_t)stats[i].partitions, "rows",
-                          (json_int_t)stats[i].rows, "bytes", (json_int_t)stats[i].bytes,
-                          "bytes_on_disk", (json_int_t)stats[i].disk_bytes, "seconds",
-                          stats[i].seconds, "min_task_seconds", times.least,
-                          "median_task_seconds", times.median, "max_task_seconds",
-                          times.most, "adapted", stats[i].reasons, "heavy_keys",
-                          stats[i].heavy));
+                json_pack(
+                    "{s:I, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f, s:f, s:s?, s:s?}",
+                    "tasks", (json_int_t)stats[i].tasks, "tasks_again",
+                    (json_int_t)stats[i].again, "partitions",
+                    (json_int_t)stats[i].partitions, "rows", (json_int_t)stats[i].rows,
+                    "bytes", (json_int_t)stats[i].bytes, "bytes_on_disk",
+                    (json_int_t)stats[i].disk_bytes, "seconds", stats[i].seconds,
+                    "min_task_seconds", times.least, "median_task_seconds", times.median,
+                    "max_task_seconds", times.most, "adapted", stats[i].reasons,
+                    "heavy_keys", stats[i].heavy));
             if (stats[i].files_made > 0) {
                 json_object_set_new(
                     item, "merged",

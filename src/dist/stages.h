@@ -284,6 +284,7 @@ char *stage_empty_sql(const struct schema *schema);
 // What a stage took, for EXPLAIN ANALYZE.
 struct stage_stats {
     uint64_t tasks, rows, bytes;
+    uint64_t again;        // tasks that ran once more, as what they had made was lost
     uint64_t disk_bytes;   // of those bytes; the others never left memory
     uint32_t partitions;   // that its tasks read, each some; 0: one each, or none
     double seconds;        // summed over its tasks
@@ -295,6 +296,8 @@ struct stage_stats {
     uint64_t files_merged, files_made;  // of those that it wrote, and what they became
 };
 
+// It starts over: nothing is known.
+void stats_reset(struct stage_stats *stats);
 // A task is over. False when out of memory.
 bool stats_add_task(struct stage_stats *stats, double seconds);
 // Of `count` stages, and the list.

@@ -17,37 +17,6 @@
 
 // ---- events
 
-// Will a task still read the exchange? The result stage always will.
-static bool needed(const struct run *run, uint32_t exchange) {
-    for (size_t s = 0; s < run->stages->count; s++) {
-        bool over = s + 1 < run->stages->count && run->runs[s].done == run->runs[s].tasks;
-        if (!over && stage_reads(&run->stages->stages[s], exchange)) return true;
-    }
-    return false;
-}
-
-static void drop_files(struct run *run, size_t stage) {
-    for (size_t f = 0; f < run->runs[stage].file_count; f++) {
-        const struct task_file *file = &run->runs[stage].files[f];
-        if (unlink(file->path) != 0) continue;
-        memory_tier_return(&run->memory, file);
-        if (file->memory == 0) run->disk_bytes -= file->bytes;
-    }
-}
-
-// A stage is over: what it was the last to read goes, as space is short while a query
-// runs, not after it.
-static void drop_inputs(struct run *run, uint32_t stage) {
-    const struct stage *over = &run->stages->stages[stage];
-    for (size_t l = 0; l < over->leaf_count; l++) {
-        const struct stage_leaf *leaf = &over->leaves[l];
-        if (leaf->scan_call != NULL || needed(run, leaf->exchange)) continue;
-        for (size_t s = 0; s + 1 < run->stages->count; s++) {
-            if (run->stages->stages[s].exchange == leaf->exchange) drop_files(run, s);
-        }
-    }
-}
-
 // Is all there that the stage reads?
 static bool ready(const struct run *run, uint32_t stage) {
     for (uint32_t s = 0; s < stage; s++) {
@@ -71,6 +40,8 @@ shoal_status run_adapt_readers(struct run *run, uint32_t stage, struct shoal_err
 static shoal_status accept(struct run *run, uint32_t stage, uint32_t task,
                            struct task_output *output, struct shoal_error *err) {
     struct stage_run *state = &run->runs[stage];
+    bool again = state->progress[task] & TASK_WAS_DONE;
+    bool other = run_is_other(run, stage, task, output);
     uint64_t rows = 0, bytes = 0, on_disk = 0;
     for (size_t i = 0; i < output->count; i++) {
         const struct task_file *file = &output->files[i];
@@ -79,16 +50,22 @@ static shoal_status accept(struct run *run, uint32_t stage, uint32_t task,
         if (file->memory == 0 && !run->stages->stages[stage].sink) on_disk += file->bytes;
     }
     if (output->rejects != NULL && run->session->rejects != NULL &&
-        !rejects_add(run->session->rejects, output->rejects))
-        return shoal_no_memory(err);
-    run_learn_keys(run, stage, output);
-    run_judge(run, stage, task, rows);
+        !(state->progress[task] & TASK_REJECTED)) {
+        if (!rejects_add(run->session->rejects, output->rejects))
+            return shoal_no_memory(err);
+        state->progress[task] |= TASK_REJECTED;
+    }
+    if (!again) run_learn_keys(run, stage, output);
+    if (!again) run_judge(run, stage, task, rows);
     shoal_status kept = run_keep_files(state, task, output, err);
     if (kept != SHOAL_OK) return kept;
-    run->progress.rows += rows;
-    run->progress.bytes += bytes;
+    state->progress[task] |= TASK_IS_DONE | TASK_WAS_DONE;
+    if (other) kept = run_differ(run, stage, err);
+    if (kept != SHOAL_OK) return kept;
+    if (!again) run->progress.rows += rows;
+    if (!again) run->progress.bytes += bytes;
     run->disk_bytes += on_disk;
-    if (run->stats != NULL) {
+    if (run->stats != NULL && !again) {
         run->stats[stage].rows += rows;
         run->stats[stage].bytes += bytes;
         run->stats[stage].disk_bytes += on_disk;
@@ -102,27 +79,16 @@ static shoal_status accept(struct run *run, uint32_t stage, uint32_t task,
             (unsigned long long)run->disk_bytes);
     }
     if (++state->done == state->tasks) {
-        drop_inputs(run, stage);
+        run_drop_inputs(run, stage);
         shoal_status status = run_adapt_readers(run, stage, err);
         if (status != SHOAL_OK) return status;
     }
     if (run->stats != NULL) {
+        run->stats[stage].again += again;
         if (!stats_add_task(&run->stats[stage], output->seconds))
             return shoal_no_memory(err);
     }
     return SHOAL_OK;
-}
-
-static bool find_task(const struct run *run, uint64_t id, uint32_t *stage,
-                      uint32_t *task) {
-    for (size_t s = 0; s + 1 < run->stages->count; s++) {
-        uint64_t first = run->runs[s].first_task;
-        if (id < first || id - first >= run->runs[s].tasks) continue;
-        *stage = (uint32_t)s;
-        *task = (uint32_t)(id - first);
-        return true;
-    }
-    return false;  // of an earlier query
 }
 
 static void remember_up(struct session *session, uint32_t worker) {
@@ -140,13 +106,26 @@ static void forget_up(struct session *session, uint32_t worker) {
     }
 }
 
+// A task that couldn't read what another made is not to blame.
+static void take_failure(struct run *run, const struct engine_event *event,
+                         uint32_t stage, uint32_t task, double now) {
+    uint32_t in_sched = run->runs[stage].in_sched;
+    if (event->lost != NULL) {
+        (void)run_lose_file(run, event->lost);
+        (void)sched_task_blocked(run->sched, in_sched, task, event->attempt, now);
+    } else {
+        (void)sched_task_failed(run->sched, in_sched, task, event->attempt, &event->error,
+                                now);
+    }
+}
+
 static shoal_status take_event(struct run *run, struct engine_event *event,
                                struct shoal_error *err) {
     double now = clock_seconds();
     uint32_t stage = 0, task = 0;
     shoal_status status = SHOAL_OK;
     bool ours = (event->kind == ENGINE_DONE || event->kind == ENGINE_FAILED) &&
-                find_task(run, event->task, &stage, &task);
+                run_find_task(run, event->task, &stage, &task);
     uint32_t in_sched = run->runs[stage].in_sched;
     switch (event->kind) {
         case ENGINE_UP:
@@ -177,9 +156,8 @@ static shoal_status take_event(struct run *run, struct engine_event *event,
             break;
         case ENGINE_FAILED:
             memory_tier_settle(&run->memory, event->task, event->attempt, NULL, false);
-            if (ours)
-                sched_task_failed(run->sched, in_sched, task, event->attempt,
-                                  &event->error, now);
+            if (ours) take_failure(run, event, stage, task, now);
+            free(event->lost);
             break;
         case ENGINE_NOTHING:
             break;
@@ -193,16 +171,48 @@ static shoal_status start_task(struct run *run, const struct sched_action *actio
     struct engine *engine = run->session->engine;
     shoal_status status = run_make_task(run, action, &task, err);
     if (status != SHOAL_OK) return status;
+    run->runs[action->stage].begun = true;
     status = engine->ops->run(engine, action->worker, task, err);
     task_free(task);
     // A worker that went meanwhile is reported by poll, which frees its tasks.
     return status == SHOAL_LOST ? SHOAL_OK : status;
 }
 
+// The stages that read what only the driver has: before all others, as they wait for
+// none.
+static shoal_status run_driver_stages(struct run *run, struct shoal_error *err) {
+    struct session *session = run->session;
+    uint32_t threads = run->slots;
+    run->driver_again = false;
+    for (uint32_t s = 0; s + 1 < run->stages->count; s++) {
+        if (!run->stages->stages[s].in_driver) continue;
+        if (run->runs[s].progress[0] & TASK_IS_DONE) continue;
+        struct sched_action action = {
+            .stage = s, .worker = UINT32_MAX, .attempt = run->runs[s].driver_attempts++};
+        struct task *task = NULL;
+        struct task_output output = {0};
+        shoal_status status = run_make_task(run, &action, &task, err);
+        if (status == SHOAL_OK) {
+            status = duck_run_task(session->conn, threads, task, &output, err);
+        }
+        if (task != NULL)
+            memory_tier_settle(&run->memory, task->id, action.attempt, &output, true);
+        if (status == SHOAL_OK) status = accept(run, s, 0, &output, err);
+        task_output_free(&output);
+        task_free(task);
+        if (status != SHOAL_OK) return status;
+    }
+    return SHOAL_OK;
+}
+
 static shoal_status run_tasks(struct run *run, struct shoal_error *err) {
     struct session *session = run->session;
     for (;;) {
         double now = clock_seconds();
+        if (run->driver_again) {
+            shoal_status again = run_driver_stages(run, err);
+            if (again != SHOAL_OK) return again;
+        }
         if (session->options.cancelled != NULL && *session->options.cancelled) {
             sched_cancel(run->sched, now);
         }
@@ -216,9 +226,9 @@ static shoal_status run_tasks(struct run *run, struct shoal_error *err) {
                 status = start_task(run, &action, err);
                 break;
             case SCHED_CANCEL:
-                session->engine->ops->cancel(
-                    session->engine, action.worker,
-                    run->runs[action.stage].first_task + action.task, action.attempt);
+                session->engine->ops->cancel(session->engine, action.worker,
+                                             run_task_id(run, action.stage, action.task),
+                                             action.attempt);
                 break;
             case SCHED_SUCCEEDED:
                 return SHOAL_OK;
@@ -235,80 +245,6 @@ static shoal_status run_tasks(struct run *run, struct shoal_error *err) {
         }
         if (status != SHOAL_OK) return status;
     }
-}
-
-// The stages that read what only the driver has: before all others, as they wait for
-// none.
-static shoal_status run_driver_stages(struct run *run, struct shoal_error *err) {
-    struct session *session = run->session;
-    uint32_t threads = run->slots;
-    for (uint32_t s = 0; s + 1 < run->stages->count; s++) {
-        if (!run->stages->stages[s].in_driver) continue;
-        struct sched_action action = {.stage = s, .worker = UINT32_MAX};
-        struct task *task = NULL;
-        struct task_output output = {0};
-        shoal_status status = run_make_task(run, &action, &task, err);
-        if (status == SHOAL_OK) {
-            status = duck_run_task(session->conn, threads, task, &output, err);
-        }
-        if (task != NULL) memory_tier_settle(&run->memory, task->id, 0, &output, true);
-        if (status == SHOAL_OK) status = accept(run, s, 0, &output, err);
-        task_output_free(&output);
-        task_free(task);
-        if (status != SHOAL_OK) return status;
-    }
-    return SHOAL_OK;
-}
-
-// ---- the last stage
-
-// The last stage's SQL as the statement that takes its rows: a COPY into one file, which
-// DuckDB writes beside it and renames, or into a table.
-static char *wrap_select(const struct statement *statement, char *select) {
-    struct text sql = {0};
-    if (statement->copy.path != NULL) {
-        text_printf(&sql, "COPY (%s) TO ", select);
-        copy_append_target(&sql, &statement->copy);
-    } else if (statement->insert.head != NULL) {
-        text_printf(&sql, "%s %s", statement->insert.head, select);
-    } else {
-        return select;
-    }
-    free(select);
-    return text_take(&sql);
-}
-
-static shoal_status run_result(struct run *run, struct duck_result **result,
-                               struct shoal_error *err) {
-    struct session *session = run->session;
-    size_t last = run->stages->count - 1;
-    const struct stage *stage = &run->stages->stages[last];
-    struct task_input *inputs = calloc(stage->leaf_count + 1, sizeof *inputs);
-    size_t count = 0;
-    char key[32];
-    shoal_status status = SHOAL_OK;
-    (void)snprintf(key, sizeof key, "result.%u", session->next_query);
-    if (inputs == NULL) return shoal_no_memory(err);
-    char *sql = run_task_sql(run, last, 0, key, NULL, inputs, &count);
-    if (sql != NULL) sql = wrap_select(run->statement, sql);
-    if (sql == NULL) status = shoal_no_memory(err);
-    if (status == SHOAL_OK) status = task_bind_inputs(inputs, count, key, err);
-    for (size_t i = 0; i < count; i++) task_input_free(&inputs[i]);
-    double start = clock_seconds();
-    if (status == SHOAL_OK) {
-        status = duck_query_batches(session->conn, sql, result, err);
-        // The place is one in the stage's SQL, which the user has not seen.
-        char *place = status == SHOAL_OK ? NULL : strstr(err->message, "\n\nLINE ");
-        if (place != NULL) *place = '\0';
-    }
-    if (status == SHOAL_OK && run->stats != NULL) {
-        if (!stats_add_task(&run->stats[last], clock_seconds() - start))
-            status = shoal_no_memory(err);
-    }
-    block_release_inputs(key);
-    free(sql);
-    free(inputs);
-    return status;
 }
 
 shoal_status session_start_workers(struct session *session, struct shoal_error *err) {
@@ -392,6 +328,8 @@ static void release(struct run *run) {
         free(run->runs[s].splits);
         adapt_pieces_free(&run->runs[s].pieces);
         free(run->runs[s].file_tasks);
+        free(run->runs[s].progress);
+        free(run->runs[s].prints);
         bounds_free(&run->runs[s].bounds);
         run_parts_free(&run->runs[s]);
     }
@@ -430,14 +368,17 @@ shoal_status run_stages(struct session *session, struct stages *stages,
         status = sink_open(&sink, &statement->copy, has_order(stages, statement), err);
     if (status == SHOAL_OK) status = prepare(&run, err);
     if (status == SHOAL_OK) status = run_driver_stages(&run, err);
-    if (status == SHOAL_OK && stages->count > 1) status = run_tasks(&run, err);
-    // Before anything is final.
-    if (status == SHOAL_OK && session->rejects != NULL)
-        status = rejects_settle(session->rejects, session->conn, err);
-    progress_end(&run.progress);
-    if (status == SHOAL_OK)
-        status = run.sink != NULL ? run_write(&run, result, err)
-                                  : run_result(&run, result, err);
+    for (bool again = status == SHOAL_OK, first = true; again; first = false) {
+        again = false;
+        if (stages->count > 1) status = run_tasks(&run, err);
+        // Before anything is final.
+        if (status == SHOAL_OK && first && session->rejects != NULL)
+            status = rejects_settle(session->rejects, session->conn, err);
+        progress_end(&run.progress);
+        if (status == SHOAL_OK)
+            status = run.sink != NULL ? run_write(&run, result, &again, err)
+                                      : run_result(&run, result, &again, err);
+    }
     // Workers may still be at a failed query's tasks: the next query gets fresh ones.
     if (status != SHOAL_OK) session_stop_workers(session);
     release(&run);

@@ -14,15 +14,25 @@ struct run_part {
     struct bounds bounds;
 };
 
+// Of a task: its output is there; it was, now or before that was lost.
+#define TASK_IS_DONE 1
+#define TASK_WAS_DONE 2
+#define TASK_REJECTED 4  // what it rejected is kept, and is not kept twice
+
 struct stage_run {
     uint32_t in_sched;  // its number there; UINT32_MAX for a stage of the driver
     uint32_t tasks, done;
-    uint64_t first_task;         // id of task 0
     struct scan_split *splits;   // [tasks], of a scan
     struct adapt_pieces pieces;  // [tasks], what each reads; empty: task i partition i
     bool adapted;                // they are known
-    struct task_file *files;     // of accepted attempts, by task
-    uint32_t *file_tasks;        // which task wrote each
+    uint8_t *progress;           // [tasks], TASK_IS_DONE and so on
+    uint32_t progress_count;
+    uint64_t *prints;          // [tasks], of what was accepted last
+    bool begun;                // a task was sent to a worker
+    uint32_t driver_attempts;  // of a stage that runs here
+    bool dropped;              // its files are gone, as no task needed them
+    struct task_file *files;   // of accepted attempts, by task
+    uint32_t *file_tasks;      // which task wrote each
     size_t file_count;
     struct bounds bounds;  // of a RANGE exchange that it feeds, once known
     bool bounded;
@@ -60,6 +70,8 @@ struct run {
     struct sink *sink;          // of one whose rows go to a folder; else NULL
     const struct merge *merge;  // its only stage's tasks are these jobs; else NULL
     uint32_t wave;              // the number of the merge
+    bool driver_again;          // a stage of the driver has lost what it made
+    uint64_t lost;              // outputs of tasks that were made again
 };
 
 // tasks.c
@@ -75,7 +87,13 @@ char *run_task_sql(const struct run *run, size_t stage, uint32_t index, const ch
 uint32_t run_partitions(const struct run *run, const struct stage *stage);
 // The first stage that feeds the exchange; there is one.
 size_t run_feeder(const struct run *run, uint32_t exchange);
-// Before any task of the stage has begun: it has so many, with numbers of their own.
+// The number of a task that workers are told, which no other query of the session has.
+uint64_t run_task_id(const struct run *run, uint32_t stage, uint32_t task);
+// False: it is of another query.
+bool run_find_task(const struct run *run, uint64_t id, uint32_t *stage, uint32_t *task);
+// Room for what is known of each task. False when out of memory.
+bool run_count_tasks(struct stage_run *stage, uint32_t tasks);
+// Before any task of the stage has begun, or after it starts over: it has so many.
 shoal_status run_retask(struct run *run, uint32_t stage, uint32_t tasks,
                         struct shoal_error *err);
 
@@ -90,10 +108,36 @@ void run_learn_keys(struct run *run, uint32_t stage, struct task_output *output)
 shoal_status run_keep_files(struct stage_run *stage, uint32_t task,
                             struct task_output *output, struct shoal_error *err);
 
+// lineage.c
+// A stage is over: what it was the last to read goes, as space is short while a query
+// runs, not after it.
+void run_drop_inputs(struct run *run, uint32_t stage);
+// What a task made is gone: it runs again, and before it what it reads if that is gone
+// too. Nothing when it isn't done.
+void run_lose(struct run *run, uint32_t stage, uint32_t task);
+// The same of the task that wrote the file, which couldn't be read. False: no task's that
+// is done; it is being made again.
+bool run_lose_file(struct run *run, const char *path);
+// Did the task make something else before, so that readers of both are at odds? What it
+// made now is remembered.
+bool run_is_other(struct run *run, uint32_t stage, uint32_t task,
+                  const struct task_output *output);
+// Readers of the stage's exchange that have begun start over, and theirs.
+shoal_status run_differ(struct run *run, uint32_t stage, struct shoal_error *err);
+
+// result.c
+// The last stage, whose rows are the result, or go to where the statement says. *again:
+// what it reads was lost and is to be made again first.
+shoal_status run_result(struct run *run, struct duck_result **result, bool *again,
+                        struct shoal_error *err);
+// Is there, whole, what the driver itself reads next? What isn't is lost. Large files are
+// looked at only as far as a reader does that skips their rows.
+bool run_verify(struct run *run);
+
 // write.c
 // The files of the sink's tasks, or what this process writes where none has the rows
-// last, become the target's. The result is what COPY answers.
-shoal_status run_write(struct run *run, struct duck_result **result,
+// last, become the target's. The result is what COPY answers. *again: as above.
+shoal_status run_write(struct run *run, struct duck_result **result, bool *again,
                        struct shoal_error *err);
 
 // run.c

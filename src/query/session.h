@@ -41,7 +41,6 @@ struct session {
     struct spool memory;  // the same, of block files in memory; none if block_bytes is 0
     struct rejects *rejects;  // of the statement that runs, if it keeps them
     struct text worker_sql;   // what brings a new worker to this session's state
-    uint64_t next_task;
     uint32_t next_query;
 };
 

@@ -12,6 +12,38 @@ static const struct stage_leaf *driving_leaf(const struct stage *stage) {
     return NULL;
 }
 
+// A task's number: its query's, its stage's and its own. The query's comes round again
+// after so many that no attempt of the first is left.
+#define TASK_BITS 30
+#define STAGE_BITS 14
+#define QUERY_MASK ((UINT64_C(1) << 18) - 1)
+
+uint64_t run_task_id(const struct run *run, uint32_t stage, uint32_t task) {
+    uint64_t query = run->session->next_query & QUERY_MASK;
+    return (query << STAGE_BITS | stage) << TASK_BITS | task;
+}
+
+bool run_find_task(const struct run *run, uint64_t id, uint32_t *stage, uint32_t *task) {
+    *task = (uint32_t)(id & ((UINT64_C(1) << TASK_BITS) - 1));
+    *stage = (uint32_t)(id >> TASK_BITS & ((1u << STAGE_BITS) - 1));
+    bool ours = id >> TASK_BITS >> STAGE_BITS == (run->session->next_query & QUERY_MASK);
+    return ours && *stage + 1 < run->stages->count;
+}
+
+bool run_count_tasks(struct stage_run *stage, uint32_t tasks) {
+    uint8_t *progress = calloc((size_t)tasks + 1, sizeof *progress);
+    uint64_t *prints = calloc((size_t)tasks + 1, sizeof *prints);
+    uint32_t same = stage->progress_count < tasks ? stage->progress_count : tasks;
+    for (uint32_t t = 0; progress != NULL && t < same; t++)
+        progress[t] = stage->progress[t] & TASK_REJECTED;
+    free(stage->progress);
+    free(stage->prints);
+    stage->progress = progress;
+    stage->prints = prints;
+    stage->progress_count = progress == NULL ? 0 : tasks;
+    return progress != NULL && prints != NULL;
+}
+
 shoal_status run_plan_tasks(struct run *run, struct shoal_error *err) {
     for (size_t s = 0; s + 1 < run->stages->count; s++) {
         const struct stage *stage = &run->stages->stages[s];
@@ -33,8 +65,7 @@ shoal_status run_plan_tasks(struct run *run, struct shoal_error *err) {
                                                      : run->session->options.workers;
         }
         if (status != SHOAL_OK) return status;
-        to->first_task = run->session->next_task;
-        run->session->next_task += to->tasks;
+        if (!run_count_tasks(to, to->tasks)) return shoal_no_memory(err);
         to->in_sched = UINT32_MAX;
         if (stage->in_driver) continue;
         uint32_t *deps = calloc(s + 1, sizeof *deps);
@@ -238,11 +269,8 @@ shoal_status run_retask(struct run *run, uint32_t stage, uint32_t tasks,
         return shoal_fail(err, SHOAL_INTERNAL,
                           "stage %u is to have %u tasks, but has begun", stage, tasks);
     }
-    // Numbers behind all others: there may be more tasks than the plan had.
-    state->first_task = run->session->next_task;
-    run->session->next_task += tasks;
     state->tasks = tasks;
-    return SHOAL_OK;
+    return run_count_tasks(state, tasks) ? SHOAL_OK : shoal_no_memory(err);
 }
 
 uint32_t run_partitions(const struct run *run, const struct stage *stage) {
@@ -317,7 +345,7 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
     decide_filter(run, action->stage);
     if (run->stats != NULL)
         run->stats[action->stage].demoted = run->runs[action->stage].plain;
-    task->id = run->runs[action->stage].first_task + action->task;
+    task->id = run_task_id(run, action->stage, action->task);
     task->attempt = action->attempt;
     task->stage = action->stage;
     task->scatter = stage->scatter;

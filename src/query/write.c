@@ -129,7 +129,7 @@ static bool set_output(const struct sink *sink, struct task *task) {
 }
 
 // No stage over several tasks has the rows last: they are written here.
-static shoal_status write_here(struct run *run, struct task_output *output,
+static shoal_status write_here(struct run *run, struct task_output *output, bool *again,
                                struct shoal_error *err) {
     struct sched_action action = {.stage = (uint32_t)run->stages->count - 1,
                                   .worker = UINT32_MAX};
@@ -139,14 +139,18 @@ static shoal_status write_here(struct run *run, struct task_output *output,
     status = set_output(run->sink, task)
                  ? duck_run_task(run->session->conn, run->slots, task, output, err)
                  : shoal_no_memory(err);
+    // What it wrote by then is in a folder that the next try needs.
+    *again = output->lost != NULL && run_lose_file(run, output->lost);
+    if (*again) spool_remove_tree(task->output);
     task_free(task);
+    if (*again) return SHOAL_OK;
     if (status == SHOAL_OK && run->stats != NULL &&
         !stats_add_task(&run->stats[run->stages->count - 1], output->seconds))
         status = shoal_no_memory(err);
     return status;
 }
 
-shoal_status run_write(struct run *run, struct duck_result **result,
+shoal_status run_write(struct run *run, struct duck_result **result, bool *again,
                        struct shoal_error *err) {
     const struct stage *stage = stages_last(run->stages);
     struct task_output here = {0};
@@ -157,11 +161,13 @@ shoal_status run_write(struct run *run, struct duck_result **result,
                                         .count = state->file_count};
         status = commit(run->session, run->sink, &all, run, err);
     } else {
-        status = write_here(run, &here, err);
-        if (status == SHOAL_OK)
+        *again = !run_verify(run);
+        if (!*again) status = write_here(run, &here, again, err);
+        if (status == SHOAL_OK && !*again)
             status = commit(run->session, run->sink, &here, NULL, err);
     }
     task_output_free(&here);
+    if (*again) return SHOAL_OK;
     return status == SHOAL_OK ? answer(run->session, run->sink, result, err) : status;
 }
 

@@ -68,6 +68,8 @@ bool sched_task_restore(struct sched *sched, uint32_t stage, uint32_t task, doub
 // What a done task made is gone: it runs again, and stages that depend on its own start
 // no task until it is done; those that run go on. False when the task is not done.
 bool sched_output_lost(struct sched *sched, uint32_t stage, uint32_t task, double now);
+// The same of what the driver removed, as no task needed it any more: not counted.
+bool sched_output_removed(struct sched *sched, uint32_t stage, uint32_t task, double now);
 
 void sched_worker_up(struct sched *sched, uint32_t worker, uint32_t slots, double now);
 // The worker is gone: its running tasks are retried elsewhere; blame them for poison.

@@ -224,7 +224,7 @@ bool sched_task_restore(struct sched *sched, uint32_t id, uint32_t task, double 
     return true;
 }
 
-bool sched_output_lost(struct sched *sched, uint32_t id, uint32_t task, double now) {
+bool sched_output_removed(struct sched *sched, uint32_t id, uint32_t task, double now) {
     (void)now;
     if (sched->failed || id >= sched->stages_size || task >= sched->stages[id].tasks)
         return false;
@@ -234,6 +234,12 @@ bool sched_output_lost(struct sched *sched, uint32_t id, uint32_t task, double n
     sched->stages[id].done--;
     stage_unfinish(sched, id);
     stage_requeue(sched, id, task);
+    return true;
+}
+
+bool sched_output_lost(struct sched *sched, uint32_t id, uint32_t task, double now) {
+    if (!sched_output_removed(sched, id, task, now)) return false;
+    struct task *lost = stage_task(sched, id, task);
     if (lost->losses < UINT16_MAX) lost->losses++;
     if (lost->losses >= sched->options.max_losses) fail_losses(sched, id, task);
     return true;

@@ -48,15 +48,18 @@ void written_files_free(struct written_file *files, size_t count) {
     free(files);
 }
 
+void task_file_free(struct task_file *file) {
+    written_files_free(file->written, file->written_count);
+    free(file->path);
+    sizes_free(&file->rows);
+    sizes_free(&file->odd_bytes);
+    free(file->keys);
+    keys_free(&file->sample);
+    *file = (struct task_file){0};
+}
+
 void task_output_free(struct task_output *output) {
-    for (size_t i = 0; i < output->count; i++) {
-        written_files_free(output->files[i].written, output->files[i].written_count);
-        free(output->files[i].path);
-        sizes_free(&output->files[i].rows);
-        sizes_free(&output->files[i].odd_bytes);
-        free(output->files[i].keys);
-        keys_free(&output->files[i].sample);
-    }
+    for (size_t i = 0; i < output->count; i++) task_file_free(&output->files[i]);
     free(output->files);
     free(output->rejects);
     free(output->lost);

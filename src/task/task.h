@@ -114,6 +114,7 @@ void task_key(const struct task *task, char *key);
 
 void task_input_free(struct task_input *input);     // contents only
 void task_free(struct task *task);                  // contents and the struct
+void task_file_free(struct task_file *file);        // contents only
 void task_output_free(struct task_output *output);  // contents only
 
 // JSON on the wire. encode returns a malloc'd text. decode bounds every count and rejects

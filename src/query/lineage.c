@@ -1,0 +1,223 @@
+// What is lost is made again: by the tasks that made it, and nothing else.
+//
+// Problem. A block file may be gone, cut off or changed when a task comes to read it. The
+// driver knows which task wrote each file, so that task runs again; what it reads may
+// have been removed meanwhile, as no task needed it any more, and then that is made again
+// first, through any number of stages.
+//
+// The second attempt may legally give other rows than the first: LIMIT takes which it
+// likes, random() and sums of floating point numbers differ, hash tables give their rows
+// in another order. A reader that has read the first is then at odds with one that reads
+// the second. So a fingerprint of the rows is compared (base/fingerprint.h): where it
+// differs, all readers start over, from the decisions that were taken by what had come,
+// and so do their readers. They also do where tasks read slices of a file by position:
+// the same rows in another order are not the same slices.
+//
+// A stage that starts over has no rows in a target yet: what a query writes counts only
+// when all of its tasks are done.
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "query/run.h"
+
+static bool is_done(const struct stage_run *state, uint32_t task) {
+    return state->progress[task] & TASK_IS_DONE;
+}
+
+static void remove_file(struct run *run, bool sink, const struct task_file *file) {
+    if (sink) {
+        spool_remove_tree(file->path);
+        return;
+    }
+    if (unlink(file->path) != 0 && access(file->path, F_OK) == 0) return;
+    memory_tier_return(&run->memory, file);
+    if (file->memory == 0) run->disk_bytes -= file->bytes;
+}
+
+// ---- files that no task needs
+
+// Will a task still read the exchange? The result stage always will.
+static bool needed(const struct run *run, uint32_t exchange) {
+    for (size_t s = 0; s < run->stages->count; s++) {
+        bool over = s + 1 < run->stages->count && run->runs[s].done == run->runs[s].tasks;
+        if (!over && stage_reads(&run->stages->stages[s], exchange)) return true;
+    }
+    return false;
+}
+
+void run_drop_inputs(struct run *run, uint32_t stage) {
+    const struct stage *over = &run->stages->stages[stage];
+    for (size_t l = 0; l < over->leaf_count; l++) {
+        const struct stage_leaf *leaf = &over->leaves[l];
+        if (leaf->scan_call != NULL || needed(run, leaf->exchange)) continue;
+        for (size_t s = 0; s + 1 < run->stages->count; s++) {
+            struct stage_run *state = &run->runs[s];
+            if (run->stages->stages[s].exchange != leaf->exchange || state->dropped)
+                continue;
+            for (size_t f = 0; f < state->file_count; f++)
+                remove_file(run, false, &state->files[f]);
+            state->dropped = true;
+        }
+    }
+}
+
+// ---- what was lost
+
+// The files of the task are no longer the stage's.
+static void forget_files(struct run *run, uint32_t stage, uint32_t task, bool gone) {
+    struct stage_run *state = &run->runs[stage];
+    bool sink = run->stages->stages[stage].sink;
+    size_t first = 0, kept = 0;
+    while (first < state->file_count && state->file_tasks[first] != task) first++;
+    kept = first;
+    for (size_t f = first; f < state->file_count; f++) {
+        if (state->file_tasks[f] == task) {
+            if (!gone) remove_file(run, sink, &state->files[f]);
+            task_file_free(&state->files[f]);
+            continue;
+        }
+        state->files[kept] = state->files[f];
+        state->file_tasks[kept++] = state->file_tasks[f];
+    }
+    state->file_count = kept;
+}
+
+static void lose(struct run *run, uint32_t stage, uint32_t task, bool gone);
+
+// All that the stage's tasks read is there, or is being made. Samples are kept here.
+static void need_inputs(struct run *run, uint32_t stage) {
+    const struct stage *reader = &run->stages->stages[stage];
+    for (size_t l = 0; l < reader->leaf_count; l++) {
+        const struct stage_leaf *leaf = &reader->leaves[l];
+        if (leaf->scan_call != NULL || leaf->kind == LEAF_NUMBER ||
+            leaf->kind == LEAF_SAMPLED)
+            continue;
+        for (uint32_t s = 0; s < stage; s++) {
+            struct stage_run *state = &run->runs[s];
+            if (run->stages->stages[s].exchange != leaf->exchange || !state->dropped)
+                continue;
+            state->dropped = false;
+            for (uint32_t t = 0; t < state->tasks; t++) lose(run, s, t, true);
+        }
+    }
+}
+
+// gone: its files were removed before.
+static void lose(struct run *run, uint32_t stage, uint32_t task, bool gone) {
+    struct stage_run *state = &run->runs[stage];
+    if (!is_done(state, task)) return;
+    forget_files(run, stage, task, gone);
+    state->progress[task] &= (uint8_t)~TASK_IS_DONE;
+    state->done--;
+    if (run->stages->stages[stage].in_driver) {
+        run->driver_again = true;
+    } else if (gone) {
+        (void)sched_output_removed(run->sched, state->in_sched, task, clock_seconds());
+    } else {
+        (void)sched_output_lost(run->sched, state->in_sched, task, clock_seconds());
+    }
+    run->lost++;
+    need_inputs(run, stage);
+}
+
+void run_lose(struct run *run, uint32_t stage, uint32_t task) {
+    lose(run, stage, task, run->runs[stage].dropped);
+}
+
+bool run_lose_file(struct run *run, const char *path) {
+    for (uint32_t s = 0; s + 1 < run->stages->count; s++) {
+        const struct stage_run *state = &run->runs[s];
+        for (size_t f = 0; f < state->file_count; f++) {
+            if (strcmp(state->files[f].path, path) != 0) continue;
+            fprintf(stderr,
+                    "shoal: a block of stage %u is lost or damaged: task %u, which made "
+                    "it, runs again (%s)\n",
+                    s, state->file_tasks[f], path);
+            run_lose(run, s, state->file_tasks[f]);
+            return true;
+        }
+    }
+    return false;
+}
+
+// ---- readers that start over
+
+static bool has_begun(const struct stage_run *state) {
+    return state->begun || state->adapted || state->done > 0;
+}
+
+static shoal_status start_over(struct run *run, uint32_t stage, struct shoal_error *err) {
+    struct stage_run *state = &run->runs[stage];
+    uint32_t exchange = run->stages->stages[stage].exchange;
+    if (run->stages->stages[stage].in_driver || !has_begun(state)) return SHOAL_OK;
+    sched_reset_stage(run->sched, state->in_sched, clock_seconds());
+    shoal_status status = SHOAL_OK;
+    for (uint32_t t = 0; t < state->tasks; t++) {
+        if (is_done(state, t)) forget_files(run, stage, t, state->dropped);
+    }
+    if (exchange < run->stages->exchange_count) {
+        exchange_stats_free(&run->exchanges[exchange]);
+        run->exchanges[exchange] = (struct exchange_stats){0};
+    }
+    adapt_pieces_free(&state->pieces);
+    state->pieces = (struct adapt_pieces){0};
+    bounds_free(&state->bounds);
+    state->bounds = (struct bounds){0};
+    run_parts_free(state);
+    state->adapted = state->bounded = state->dropped = state->begun = false;
+    state->filter_off = state->plain = false;
+    state->rows_read = state->rows_made = 0;
+    state->done = 0;
+    if (run->stats != NULL) stats_reset(&run->stats[stage]);
+    // New numbers: what its old attempts report is not of these tasks. run_adapt says
+    // later how many there are.
+    if (status == SHOAL_OK) status = run_retask(run, stage, state->tasks, err);
+    if (status == SHOAL_OK) need_inputs(run, stage);
+    return status == SHOAL_OK ? run_differ(run, stage, err) : status;
+}
+
+shoal_status run_differ(struct run *run, uint32_t stage, struct shoal_error *err) {
+    uint32_t exchange = run->stages->stages[stage].exchange;
+    shoal_status status = SHOAL_OK;
+    if (exchange < run->stages->exchange_count) {
+        struct exchange_stats *stats = &run->exchanges[exchange];
+        free(stats->partition_rows);
+        free(stats->partition_bytes);
+        stats->partition_rows = stats->partition_bytes = NULL;
+        stats->rows = stats->bytes = 0;
+    }
+    for (uint32_t s = stage + 1; status == SHOAL_OK && s + 1 < run->stages->count; s++) {
+        if (stage_reads(&run->stages->stages[s], exchange))
+            status = start_over(run, s, err);
+    }
+    return status;
+}
+
+// Does some task read a slice of what the exchange brings?
+static bool sliced(const struct run *run, uint32_t exchange) {
+    for (size_t s = 0; s + 1 < run->stages->count; s++) {
+        const struct stage *stage = &run->stages->stages[s];
+        const struct adapt_pieces *pieces = &run->runs[s].pieces;
+        for (size_t i = 0; i < pieces->count; i++) {
+            const struct adapt_piece *piece = &pieces->list[i];
+            if (piece->cut < ADAPT_COMBINED && piece->slices > 1 &&
+                stage->leaves[stage->cuts[piece->cut].leaf].exchange == exchange)
+                return true;
+        }
+    }
+    return false;
+}
+
+bool run_is_other(struct run *run, uint32_t stage, uint32_t task,
+                  const struct task_output *output) {
+    struct stage_run *state = &run->runs[stage];
+    uint64_t print = 0;
+    for (size_t f = 0; f < output->count; f++) print += output->files[f].print;
+    bool again = state->progress[task] & TASK_WAS_DONE;
+    bool other = again && (print != state->prints[task] ||
+                           sliced(run, run->stages->stages[stage].exchange));
+    state->prints[task] = print;
+    return other;
+}
