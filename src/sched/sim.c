@@ -1,67 +1,46 @@
 // The virtual cluster: a heap of events in time order. An attempt's fate (done, failed,
-// kills its worker) and duration are drawn when it starts and happen when the clock gets
-// there. Events at one time happen in the order they were made, so a seed fixes the whole
-// run.
+// out of memory, kills its worker) and duration are drawn when it starts and happen when
+// the clock gets there. Events at one time happen in the order they were made, so a seed
+// fixes the whole run. What is true is in the books (books.c).
 //
-// The books are kept apart from the scheduler's: whether a task runs follows from the
-// worker it was sent to being up, never from what the scheduler says. Reports of attempts
-// that were lost with their worker are sometimes delivered late; they must be refused.
+// Reports of attempts that were lost with their worker or cancelled are sometimes
+// delivered late; they must be refused. What the driver does beside them is here too: it
+// reports each output that is lost and still needed, also one that was lost unnoticed
+// when nobody needed it and is needed again since what was made of it is lost.
 #include "sched/sim.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
-enum fate { FATE_DONE, FATE_FAIL, FATE_DEATH, FATE_WORKER_UP };
+#include "sched/books.h"
+
+enum fate {
+    FATE_DONE,
+    FATE_FAIL,
+    FATE_NOMEM,
+    FATE_DEATH,
+    FATE_ENDED,  // a cancelled attempt has stopped
+    FATE_WORKER_UP,
+    FATE_TICK
+};
 
 struct event {
     double time;
     uint64_t order;
     enum fate fate;
-    uint32_t worker, stage, task, attempt;
-};
-
-struct sim_task {
-    uint32_t attempts, worker;
-    bool running;  // as far as worker is up
-    bool done;
-};
-
-struct sim_worker {
-    uint32_t running;
-    bool up;
+    uint32_t attempt;
 };
 
 struct sim {
     const struct sim_options *options;
     struct sim_result *result;
     struct sched *sched;
+    struct books books;
     uint64_t random;
     double now;
     struct event *events;
     size_t events_size, events_capacity;
     uint64_t order;
-    struct sim_worker *workers;
-    size_t workers_size, workers_capacity;
-    struct sim_task **tasks;  // by stage
-    uint32_t *stage_done;
-    uint64_t *stage_fresh;  // never started
-    uint64_t slots_free;
-    uint64_t idle;  // workers up that run nothing
-    bool cancelled;
 };
-
-static void violated(struct sim *sim, const char *format, ...)
-    __attribute__((format(printf, 2, 3)));
-
-static void violated(struct sim *sim, const char *format, ...) {
-    if (sim->result->violation[0] != '\0') return;
-    va_list args;
-    va_start(args, format);
-    (void)vsnprintf(sim->result->violation, sizeof sim->result->violation, format, args);
-    va_end(args);
-}
 
 // splitmix64
 static uint64_t draw(struct sim *sim) {
@@ -131,219 +110,298 @@ static struct event event_pop(struct sim *sim) {
     return top;
 }
 
+static double clock_now(const struct sim *sim) {
+    return sim->options->clock == NULL ? 0 : sim->options->clock();
+}
+
+static void clock_add(struct sim *sim, double from) {
+    sim->result->sched_seconds += clock_now(sim) - from;
+}
+
 static bool worker_up(struct sim *sim) {
-    if (sim->workers_size == sim->workers_capacity) {
-        size_t to = sim->workers_capacity == 0 ? 64 : sim->workers_capacity * 2;
-        struct sim_worker *grown = realloc(sim->workers, to * sizeof *grown);
-        if (grown == NULL) return false;
-        sim->workers = grown;
-        sim->workers_capacity = to;
-    }
-    sim->workers[sim->workers_size] = (struct sim_worker){.up = true};
-    sched_worker_up(sim->sched, (uint32_t)sim->workers_size++, sim->options->slots,
-                    sim->now);
-    sim->slots_free += sim->options->slots;
-    sim->idle++;
+    uint32_t worker;
+    if (!books_worker_up(&sim->books, &worker)) return false;
+    double from = clock_now(sim);
+    sched_worker_up(sim->sched, worker, sim->options->slots, sim->now);
+    clock_add(sim, from);
     return true;
 }
 
-static bool stage_ready(const struct sim *sim, uint32_t stage) {
-    const struct sim_stage *is = &sim->options->stages[stage];
-    for (uint32_t i = 0; i < is->ndeps; i++) {
-        if (sim->stage_done[is->deps[i]] < sim->options->stages[is->deps[i]].tasks)
-            return false;
+// ---- decisions
+
+static double draw_seconds(struct sim *sim, const struct sched_action *action) {
+    const struct sim_options *options = sim->options;
+    double seconds = 0.5 + draw_unit(sim), straggles = draw_unit(sim);
+    if (options->straggler_rate > 0) {
+        if (straggles < options->straggler_rate) seconds *= options->straggler_factor;
+    } else if (straggles < 1.0 / 64) {
+        seconds *= 10;
     }
-    return true;
+    if (options->task_seconds != NULL)
+        seconds =
+            options->task_seconds(options->task_context, action->stage, action->task);
+    return seconds;
 }
 
-static bool task_runs(const struct sim *sim, const struct sim_task *task) {
-    return task->running && sim->workers[task->worker].up;
-}
-
-static uint32_t width(const struct sim *sim, uint32_t stage) {
-    return sim->options->stages[stage].wide ? sim->options->slots : 1;
-}
-
-static void take_slots(struct sim *sim, struct sim_worker *worker, uint32_t slots) {
-    if (worker->running == 0) sim->idle--;
-    worker->running += slots;
-    sim->slots_free -= slots;
-}
-
-static void give_slots(struct sim *sim, struct sim_worker *worker, uint32_t slots) {
-    worker->running -= slots;
-    sim->slots_free += slots;
-    if (worker->running == 0) sim->idle++;
+static enum fate draw_fate(struct sim *sim, bool alone) {
+    const struct sim_options *options = sim->options;
+    double p = draw_unit(sim);
+    if ((p -= options->death_rate) < 0) return FATE_DEATH;
+    if ((p -= options->failure_rate) < 0) return FATE_FAIL;
+    return (p -= options->nomem_rate) < 0 && !alone ? FATE_NOMEM : FATE_DONE;
 }
 
 // Checks a decision to run and draws what becomes of the attempt.
 static bool start(struct sim *sim, const struct sched_action *action) {
-    const struct sim_options *options = sim->options;
-    if (action->stage >= options->stages_size ||
-        action->task >= options->stages[action->stage].tasks ||
-        action->worker >= sim->workers_size) {
-        violated(sim, "no such task or worker: stage %u task %u worker %u", action->stage,
-                 action->task, action->worker);
-        return true;
-    }
-    struct sim_task *task = &sim->tasks[action->stage][action->task];
-    struct sim_worker *worker = &sim->workers[action->worker];
-    const char *wrong = sim->cancelled ? "started after the cancel"
-                        : !worker->up  ? "sent to a dead worker"
-                        : worker->running + width(sim, action->stage) > options->slots
-                            ? "over the worker's slots"
-                        : task->done           ? "was done already"
-                        : task_runs(sim, task) ? "runs already"
-                        : action->attempt != task->attempts
-                            ? "attempt number out of order"
-                        : !stage_ready(sim, action->stage) ? "started before its deps"
-                                                           : NULL;
-    if (wrong != NULL) {
-        violated(sim, "stage %u task %u attempt %u worker %u: %s", action->stage,
-                 action->task, action->attempt, action->worker, wrong);
-        return true;
-    }
-    if (task->attempts == 0) sim->stage_fresh[action->stage]--;
-    *task = (struct sim_task){task->attempts + 1, action->worker, true, false};
-    take_slots(sim, worker, width(sim, action->stage));
-    double p = draw_unit(sim);
-    double seconds = 0.5 + draw_unit(sim);
-    if (draw(sim) % 64 == 0) seconds *= 10;  // a straggler
-    if (options->task_seconds != NULL)
-        seconds =
-            options->task_seconds(options->task_context, action->stage, action->task);
-    if (options->driver != NULL &&
-        !options->driver->start(options->driver->context, action))
-        return false;
-    enum fate fate = p < options->death_rate                           ? FATE_DEATH
-                     : p < options->death_rate + options->failure_rate ? FATE_FAIL
-                                                                       : FATE_DONE;
-    return event_push(sim, (struct event){.time = sim->now + seconds,
-                                          .fate = fate,
-                                          .worker = action->worker,
-                                          .stage = action->stage,
-                                          .task = action->task,
-                                          .attempt = action->attempt});
+    const struct sim_driver *driver = sim->options->driver;
+    uint32_t at;
+    if (!books_start(&sim->books, action, sim->now, &at)) return false;
+    if (at == BOOKS_NIL) return true;
+    sim->result->twins += action->twin;
+    sim->result->alone += action->alone;
+    enum fate fate = draw_fate(sim, action->alone);
+    double seconds = draw_seconds(sim, action);
+    if (driver != NULL && !driver->start(driver->context, action)) return false;
+    return event_push(
+        sim, (struct event){.time = sim->now + seconds, .fate = fate, .attempt = at});
 }
 
-static void cancel(struct sim *sim, const struct sched_action *action) {
+// A cancelled attempt stops soon, unless the end of what it does is sooner.
+static bool cancel(struct sim *sim, const struct sched_action *action) {
+    bool over = sched_error(sim->sched)->status != SHOAL_OK;
+    uint32_t at = books_cancel(&sim->books, action, over);
     sim->result->cancels++;
-    struct sim_task *task = &sim->tasks[action->stage][action->task];
-    if (!task_runs(sim, task) || task->worker != action->worker ||
-        task->attempts - 1 != action->attempt) {
-        violated(sim,
-                 "stage %u task %u attempt %u: cancelled but not running on worker %u",
-                 action->stage, action->task, action->attempt, action->worker);
-        return;
-    }
-    task->running = false;
-    give_slots(sim, &sim->workers[action->worker], width(sim, action->stage));
+    if (at == BOOKS_NIL || over) return true;
+    sim->books.attempts[at].events++;
+    return event_push(sim, (struct event){.time = sim->now + 0.2 * draw_unit(sim),
+                                          .fate = FATE_ENDED,
+                                          .attempt = at});
 }
 
 // Takes decisions until there are none for now.
 static bool decide(struct sim *sim) {
     for (;;) {
+        double from = clock_now(sim);
         struct sched_action action = sched_next(sim->sched, sim->now);
+        clock_add(sim, from);
         sim->result->decisions++;
         trace_action(sim, &action);
         if (action.kind == SCHED_RUN) {
             if (!start(sim, &action)) return false;
         } else if (action.kind == SCHED_CANCEL) {
-            cancel(sim, &action);
+            if (!cancel(sim, &action)) return false;
         } else {
             sim->result->end = action.kind;
             break;
         }
         if (sim->result->violation[0] != '\0') return true;
     }
-    if (sim->result->end != SCHED_NONE || sim->slots_free == 0) return true;
-    for (uint32_t s = 0; s < sim->options->stages_size; s++) {
-        const struct sim_stage *stage = &sim->options->stages[s];
-        if (!stage_ready(sim, s) || sim->stage_done[s] == stage->tasks) continue;
-        bool could_start = !stage->wide || sim->idle > 0;
-        if (sim->stage_fresh[s] > 0 && could_start) {
-            violated(sim, "stage %u waits while %llu slots are free", s,
-                     (unsigned long long)sim->slots_free);
-        }
-        if (stage->wide) break;  // later stages may have to wait for it
-    }
+    if (sim->result->end == SCHED_NONE) books_check_none(&sim->books);
     return true;
 }
 
-// The attempt's worker died before: its report, if it comes at all, is too late.
-static void happen_late(struct sim *sim, const struct event *event) {
-    if (draw_unit(sim) >= sim->options->late_rate) return;
-    sim->result->refused++;
-    bool taken = event->fate == FATE_FAIL
-                     ? sched_task_failed(sim->sched, event->stage, event->task,
-                                         event->attempt, NULL, sim->now)
-                     : sched_task_done(sim->sched, event->stage, event->task,
-                                       event->attempt, sim->now);
-    if (taken) {
-        violated(sim, "stage %u task %u attempt %u: a stale report was taken",
-                 event->stage, event->task, event->attempt);
+// ---- what is lost
+
+static void lose(struct sim *sim, uint32_t at);
+
+// The outputs of what this stage reads are needed again, those that were lost too.
+static void need_inputs(struct sim *sim, uint32_t stage) {
+    const struct sim_stage *is = &sim->options->stages[stage];
+    for (uint32_t d = 0; d < is->ndeps; d++) {
+        const struct books_stage *dep = &sim->books.stages[is->deps[d]];
+        for (uint32_t i = 0; dep->gone > 0 && i < dep->tasks; i++) {
+            if (sim->books.tasks[dep->first + i].gone) lose(sim, dep->first + i);
+        }
     }
+}
+
+static void lose(struct sim *sim, uint32_t at) {
+    struct books_task *task = &sim->books.tasks[at];
+    struct books_stage *stage = &sim->books.stages[task->stage];
+    books_unhome(&sim->books, task);
+    if (!books_needed(&sim->books, task->stage)) {
+        stage->gone += !task->gone;
+        task->gone = true;
+        return;
+    }
+    double from = clock_now(sim);
+    bool taken = sched_output_lost(sim->sched, task->stage, task->index, sim->now);
+    clock_add(sim, from);
+    if (!taken && sched_error(sim->sched)->status == SHOAL_OK) {
+        books_violated(&sim->books, "stage %u task %u: its loss was refused", task->stage,
+                       task->index);
+    }
+    if (!taken) return;
+    sim->result->losses++;
+    books_undone(&sim->books, task);
+    if (stage->done + 1 == stage->tasks) need_inputs(sim, task->stage);
+}
+
+static void lose_some(struct sim *sim) {
+    const struct sim_options *options = sim->options;
+    for (int tries = 0; tries < 8; tries++) {
+        uint32_t s = (uint32_t)(draw(sim) % options->stages_size);
+        const struct books_stage *stage = &sim->books.stages[s];
+        uint32_t at = stage->first + (uint32_t)(draw(sim) % stage->tasks);
+        const struct books_task *task = &sim->books.tasks[at];
+        if (!task->done || task->gone || !books_needed(&sim->books, s)) continue;
+        lose(sim, at);
+        return;
+    }
+}
+
+static void reset(struct sim *sim, uint32_t s) {
+    struct books_stage *stage = &sim->books.stages[s];
+    uint32_t tasks = stage->tasks;
+    double from = clock_now(sim);
+    sched_reset_stage(sim->sched, s, sim->now);
+    clock_add(sim, from);
+    sim->result->resets++;
+    if (draw(sim) % 2 == 0) {
+        tasks = 1 + (uint32_t)(draw(sim) % stage->capacity);
+        if (!sched_resize_stage(sim->sched, s, tasks, stage->wide))
+            books_violated(&sim->books, "stage %u: a resize after a reset was refused",
+                           s);
+    }
+    books_reset(&sim->books, s, tasks);
+}
+
+// A stage, and what has begun of those that depend on it.
+static void reset_some(struct sim *sim) {
+    uint32_t count = sim->options->stages_size;
+    uint32_t s = (uint32_t)(draw(sim) % count);
+    uint64_t chosen = 0;
+    if (!books_begun(&sim->books, s) || sched_error(sim->sched)->status != SHOAL_OK)
+        return;
+    chosen |= UINT64_C(1) << s;
+    reset(sim, s);
+    for (uint32_t after = s + 1; after < count; after++) {
+        for (uint32_t on = s; on < after; on++) {
+            if ((chosen >> on & 1) == 0 || !books_depends(&sim->books, after, on))
+                continue;
+            if (books_begun(&sim->books, after)) reset(sim, after);
+            chosen |= UINT64_C(1) << after;
+            break;
+        }
+    }
+    for (; s < count; s++) {
+        if (chosen >> s & 1) need_inputs(sim, s);
+    }
+}
+
+// ---- events
+
+// True when the scheduler takes what the attempt says.
+static bool report(struct sim *sim, uint32_t at, enum fate fate) {
+    const struct books_attempt *attempt = &sim->books.attempts[at];
+    const struct books_task *task = &sim->books.tasks[attempt->task];
+    struct shoal_error why;
+    if (fate == FATE_FAIL) shoal_fail(&why, SHOAL_IO, "no space left on device");
+    if (fate == FATE_NOMEM) shoal_fail(&why, SHOAL_NOMEM, "out of memory");
+    if (fate == FATE_ENDED) shoal_fail(&why, SHOAL_CANCELLED, "cancelled");
+    double from = clock_now(sim);
+    bool taken = fate == FATE_DONE || fate == FATE_DEATH
+                     ? sched_task_done(sim->sched, task->stage, task->index,
+                                       attempt->number, sim->now)
+                     : sched_task_failed(sim->sched, task->stage, task->index,
+                                         attempt->number, &why, sim->now);
+    clock_add(sim, from);
+    return taken;
+}
+
+// Of an attempt that does not count any more.
+static void report_late(struct sim *sim, uint32_t at, enum fate fate) {
+    sim->result->refused++;
+    if (!report(sim, at, fate)) return;
+    const struct books_attempt *attempt = &sim->books.attempts[at];
+    books_violated(&sim->books, "task %u attempt %u: a stale report was taken",
+                   attempt->task, attempt->number);
+}
+
+static bool die(struct sim *sim, uint32_t worker) {
+    sim->result->deaths++;
+    books_worker_down(&sim->books, worker);
+    double from = clock_now(sim);
+    sched_worker_down(sim->sched, worker, sim->now);
+    clock_add(sim, from);
+    uint32_t *outputs = &sim->books.workers[worker].outputs;
+    while (sim->options->local_blocks && *outputs != BOOKS_NIL &&
+           sched_error(sim->sched)->status == SHOAL_OK) {
+        lose(sim, *outputs);
+    }
+    return event_push(sim, (struct event){.time = sim->now + 1 + draw_unit(sim),
+                                          .fate = FATE_WORKER_UP});
+}
+
+// What it reads is lost.
+static void block(struct sim *sim, uint32_t at) {
+    const struct books_attempt *attempt = &sim->books.attempts[at];
+    const struct books_task *task = &sim->books.tasks[attempt->task];
+    sim->result->blocked++;
+    if (!sched_task_blocked(sim->sched, task->stage, task->index, attempt->number,
+                            sim->now)) {
+        books_violated(&sim->books, "stage %u task %u: it was not blocked", task->stage,
+                       task->index);
+    }
+    books_ended(&sim->books, at, false);
+}
+
+static bool end_running(struct sim *sim, uint32_t at, enum fate fate) {
+    const struct sim_driver *driver = sim->options->driver;
+    const struct books_task *task = &sim->books.tasks[sim->books.attempts[at].task];
+    if (!books_ready(&sim->books, task->stage) && draw(sim) % 2 == 0) {
+        block(sim, at);
+        return true;
+    }
+    if (!report(sim, at, fate)) {
+        books_violated(&sim->books, "stage %u task %u: its report was refused",
+                       task->stage, task->index);
+    }
+    if (fate != FATE_DONE) {
+        sim->result->failures++;
+        books_ended(&sim->books, at, fate == FATE_NOMEM);
+        return true;
+    }
+    books_done(&sim->books, at, sim->now);
+    if (driver != NULL && !driver->done(driver->context, task->stage, task->index))
+        return false;
+    if (draw_unit(sim) < sim->options->loss_rate) lose_some(sim);
+    if (sim->options->reset_rate > 0 && draw_unit(sim) < sim->options->reset_rate)
+        reset_some(sim);
+    return true;
 }
 
 static bool happen(struct sim *sim, const struct event *event) {
     if (event->fate == FATE_WORKER_UP) return worker_up(sim);
-    struct sim_worker *worker = &sim->workers[event->worker];
-    struct sim_task *task = &sim->tasks[event->stage][event->task];
-    if (!worker->up) {
-        happen_late(sim, event);
-        return true;
+    if (event->fate == FATE_TICK) {
+        // When nothing else is to come the query is stuck.
+        return sim->events_size == 0 ||
+               event_push(sim, (struct event){.time = sim->now + 1, .fate = FATE_TICK});
     }
-    if (event->fate == FATE_DEATH) {
-        sim->result->deaths++;
-        worker->up = false;
-        sim->slots_free -= sim->options->slots - worker->running;
-        if (worker->running == 0) sim->idle--;
-        sched_worker_down(sim->sched, event->worker, sim->now);
-        return event_push(sim, (struct event){.time = sim->now + 1 + draw_unit(sim),
-                                              .fate = FATE_WORKER_UP});
+    uint32_t at = event->attempt;
+    const struct books_attempt *attempt = &sim->books.attempts[at];
+    bool ok = true;
+    if (attempt->state == BOOKS_OVER) {
+        if (draw_unit(sim) < sim->options->late_rate) report_late(sim, at, event->fate);
+    } else if (event->fate == FATE_DEATH) {
+        ok = die(sim, attempt->worker);
+    } else if (attempt->state == BOOKS_ENDING) {
+        report_late(sim, at, event->fate);
+        books_ended(&sim->books, at, false);
+    } else {
+        ok = end_running(sim, at, event->fate);
     }
-    task->running = false;
-    give_slots(sim, worker, width(sim, event->stage));
-    if (event->fate == FATE_FAIL) {
-        sim->result->failures++;
-        struct shoal_error why;
-        shoal_fail(&why, SHOAL_IO, "no space left on device");
-        if (!sched_task_failed(sim->sched, event->stage, event->task, event->attempt,
-                               &why, sim->now)) {
-            violated(sim, "stage %u task %u: its failure was refused", event->stage,
-                     event->task);
-        }
-        return true;
-    }
-    if (!sched_task_done(sim->sched, event->stage, event->task, event->attempt,
-                         sim->now)) {
-        violated(sim, "stage %u task %u: its result was refused", event->stage,
-                 event->task);
-    }
-    task->done = true;
-    sim->stage_done[event->stage]++;
-    sim->result->accepted++;
-    const struct sim_driver *driver = sim->options->driver;
-    return driver == NULL || driver->done(driver->context, event->stage, event->task);
+    books_forget(&sim->books, at);
+    return ok;
 }
 
 static bool prepare(struct sim *sim) {
     const struct sim_options *options = sim->options;
-    struct sched_options sched_options = options->sched;
-    sched_options.no_speculation = true;  // the books know one attempt of a task
-    sim->sched = sched_new(&sched_options);
-    sim->tasks = calloc(options->stages_size, sizeof *sim->tasks);
-    sim->stage_done = calloc(options->stages_size, sizeof *sim->stage_done);
-    sim->stage_fresh = calloc(options->stages_size, sizeof *sim->stage_fresh);
-    if (sim->sched == NULL || sim->tasks == NULL || sim->stage_done == NULL ||
-        sim->stage_fresh == NULL) {
-        return false;
-    }
+    if (!books_open(&sim->books, options, sim->result->violation)) return false;
+    sim->sched = sched_new(&options->sched);
+    if (sim->sched == NULL) return false;
     for (uint32_t s = 0; s < options->stages_size; s++) {
         const struct sim_stage *stage = &options->stages[s];
-        sim->tasks[s] = calloc(stage->tasks, sizeof *sim->tasks[s]);
-        if (sim->tasks[s] == NULL) return false;
-        sim->stage_fresh[s] = stage->tasks;
         if (sched_add_stage(sim->sched, stage->tasks, stage->wide, stage->deps,
                             stage->ndeps) != s) {
             return false;
@@ -352,30 +410,31 @@ static bool prepare(struct sim *sim) {
     for (uint32_t w = 0; w < options->workers; w++) {
         if (!worker_up(sim)) return false;
     }
-    return true;
+    return options->sched.no_speculation ||
+           event_push(sim, (struct event){.time = 1, .fate = FATE_TICK});
 }
 
 // After the end nothing may change any more, and the books must agree.
 static void check_end(struct sim *sim) {
     struct sim_result *result = sim->result;
+    struct books *books = &sim->books;
     struct sched_progress progress;
     sched_progress(sim->sched, &progress);
-    uint64_t running = 0;
-    for (size_t w = 0; w < sim->workers_size; w++) {
-        if (sim->workers[w].up) running += sim->workers[w].running;
+    books_check_end(books, &progress, result->end);
+    for (size_t i = 0; i < books->workers_size * sim->options->slots; i++) {
+        if (books->places[i] == BOOKS_NIL) continue;
+        report_late(sim, books->places[i], FATE_DONE);
+        books_ended(books, books->places[i], false);
     }
-    if (running != 0 || progress.tasks_running != 0)
-        violated(sim, "tasks still run at the end");
-    if (progress.tasks_done != result->accepted) violated(sim, "progress miscounts");
-    if (result->end == SCHED_SUCCEEDED && result->accepted != progress.tasks) {
-        violated(sim, "succeeded without all tasks");
-    }
-    if (result->end == SCHED_NONE)
-        violated(sim, "stuck: nothing runs and nothing is left to run");
+    sched_progress(sim->sched, &progress);
+    if (progress.attempts_ending > 0) books_violated(books, "attempts never end");
     if (sched_next(sim->sched, sim->now).kind != result->end)
-        violated(sim, "the end changed");
+        books_violated(books, "the end changed");
     result->error = *sched_error(sim->sched);
+    result->accepted = books->accepted;
+    result->undone = books->undone;
     result->seconds = sim->now;
+    result->sched_bytes = sched_bytes(sim->sched);
 }
 
 bool sim_run(const struct sim_options *options, struct sim_result *result) {
@@ -387,7 +446,7 @@ bool sim_run(const struct sim_options *options, struct sim_result *result) {
         struct event event = event_pop(&sim);
         sim.now = event.time;
         if (options->cancel_at > 0 && sim.now >= options->cancel_at) {
-            sim.cancelled = true;
+            sim.books.cancelled = true;
             sched_cancel(sim.sched, sim.now);
             ok = decide(&sim);
             break;
@@ -395,12 +454,7 @@ bool sim_run(const struct sim_options *options, struct sim_result *result) {
         ok = happen(&sim, &event) && decide(&sim);
     }
     if (ok) check_end(&sim);
-    for (uint32_t s = 0; sim.tasks != NULL && s < options->stages_size; s++)
-        free(sim.tasks[s]);
-    free(sim.tasks);
-    free(sim.stage_done);
-    free(sim.stage_fresh);
-    free(sim.workers);
+    books_close(&sim.books);
     free(sim.events);
     sched_free(sim.sched);
     return ok;

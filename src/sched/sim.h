@@ -26,16 +26,23 @@ struct sim_options {
     uint32_t workers, slots;
     const struct sim_stage *stages;
     uint32_t stages_size;
-    // How long an attempt of a task takes; NULL: half a second to one and a half, or, one
-    // of 64, ten times that.
+    // How long an attempt of a task takes; NULL: half a second to one and a half, and
+    // stragglers that times straggler_factor (0: one of 64, ten times).
     double (*task_seconds)(const void *context, uint32_t stage, uint32_t task);
     const void *task_context;
     double death_rate;    // of the attempts: how many kill their worker (a new one comes)
     double failure_rate;  // of the attempts: how many fail in a retriable way
+    double nomem_rate;    // of the attempts that are not alone: fail for memory
     double late_rate;     // of the attempts lost with a worker: how many still report
-    double cancel_at;     // the time to cancel the query at; 0: never
+    double straggler_rate, straggler_factor;
+    // After a task is done, how often: what a random done task made is lost, if it is
+    // still needed; a stage that has begun is reset, and those after it that have too.
+    double loss_rate, reset_rate;
+    bool local_blocks;  // what a worker's tasks made goes with it
+    double cancel_at;   // the time to cancel the query at; 0: never
     struct sched_options sched;
     const struct sim_driver *driver;  // NULL: nothing else
+    double (*clock)(void);            // NULL: don't measure the time in the scheduler
 };
 
 struct sim_result {
@@ -44,6 +51,10 @@ struct sim_result {
     char violation[256];         // the first broken promise of the scheduler; "" if none
     double seconds;              // virtual
     uint64_t decisions, accepted, deaths, failures, refused, cancels;
+    uint64_t twins, alone, losses, blocked, resets;
+    uint64_t undone;       // tasks that were done and had to be done again
+    double sched_seconds;  // in the scheduler, by options->clock
+    size_t sched_bytes;    // its memory at the end
     uint64_t trace;  // a hash of all decisions with their times: equal for equal runs
 };
 

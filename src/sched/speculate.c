@@ -64,7 +64,7 @@ static uint32_t look_at(const struct sched *sched, const struct stage *stage, do
         const struct task *task = stage_task(sched, attempt->stage, attempt->task);
         (*looked)++;
         if (!(now - attempt->since > least)) return NIL;
-        if (attempt->alone || task->failures >= sched->options.max_attempts) continue;
+        if (task->alone || task->failures >= sched->options.max_attempts) continue;
         *worker =
             worker_least(sched, sched->workers[attempt->worker].number, task->avoid);
         if (*worker == NIL) continue;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "sched/sched.h"
+#include "sched/sim.h"
 #include "support/harness.h"
 
 static struct sched_action run_at(struct sched *sched, double now, uint32_t stage,
@@ -621,6 +622,138 @@ static void long_causes_are_cut_but_the_last(void **state) {
     }
 }
 
+// ---- the simulated cluster
+
+// A join of two inputs, one read twice, a wide stage, and a result.
+static const struct sim_stage five_stages[] = {
+    {.tasks = 1500},
+    {.tasks = 1000},
+    {.tasks = 1500, .deps = {0, 1}, .ndeps = 2},
+    {.tasks = 500, .deps = {0, 2}, .ndeps = 2, .wide = true},
+    {.tasks = 500, .deps = {3}, .ndeps = 1},
+};
+
+static struct sim_options all_faults(uint64_t seed) {
+    return (struct sim_options){
+        .seed = seed,
+        .workers = 200,
+        .slots = 2 + (uint32_t)(seed % 3),
+        .stages = five_stages,
+        .stages_size = 5,
+        .death_rate = 0.003,
+        .failure_rate = 0.01,
+        .nomem_rate = 0.0003,
+        .late_rate = 0.5,
+        .straggler_rate = 0.02,
+        .straggler_factor = 10,
+        .loss_rate = 0.005,
+        .reset_rate = 0.0002,
+        .local_blocks = seed % 2 == 0,
+        .sched = {.max_attempts = 20, .poison_worker_deaths = 100, .max_losses = 100}};
+}
+
+static void sim_ok(const struct sim_options *options, struct sim_result *result) {
+    assert_true(sim_run(options, result));
+    if (result->violation[0] != '\0')
+        fail_msg("seed %llu: %s", (unsigned long long)options->seed, result->violation);
+}
+
+static void every_fault_at_once_under_many_seeds(void **state) {
+    (void)state;
+    struct sim_result all = {0};
+    for (uint64_t seed = 0; seed < 200; seed++) {
+        struct sim_options options = all_faults(seed);
+        struct sim_result result;
+        sim_ok(&options, &result);
+        assert_int_equal(result.end, SCHED_SUCCEEDED);
+        all.deaths += result.deaths;
+        all.failures += result.failures;
+        all.refused += result.refused;
+        all.cancels += result.cancels;
+        all.twins += result.twins;
+        all.alone += result.alone;
+        all.losses += result.losses;
+        all.blocked += result.blocked;
+        all.resets += result.resets;
+    }
+    print_message(
+        "%llu deaths, %llu failures, %llu refused, %llu cancels, %llu twins, "
+        "%llu alone, %llu losses, %llu blocked, %llu resets\n",
+        (unsigned long long)all.deaths, (unsigned long long)all.failures,
+        (unsigned long long)all.refused, (unsigned long long)all.cancels,
+        (unsigned long long)all.twins, (unsigned long long)all.alone,
+        (unsigned long long)all.losses, (unsigned long long)all.blocked,
+        (unsigned long long)all.resets);
+    assert_true(all.deaths > 1000 && all.failures > 1000 && all.refused > 1000);
+    assert_true(all.cancels > 1000 && all.twins > 1000 && all.alone > 100);
+    assert_true(all.losses > 1000 && all.blocked > 100 && all.resets > 100);
+    struct sim_options options = all_faults(7);
+    struct sim_result once, again;
+    sim_ok(&options, &once);
+    sim_ok(&options, &again);
+    assert_true(once.trace == again.trace);
+}
+
+// One worker, one slot, limits that are met: corners that a large cluster doesn't reach.
+static void small_clusters_end_whatever_is_lost(void **state) {
+    (void)state;
+    static const struct sim_stage stages[] = {
+        {.tasks = 5},
+        {.tasks = 3, .deps = {0}, .ndeps = 1, .wide = true},
+        {.tasks = 8, .deps = {0, 1}, .ndeps = 2},
+        {.tasks = 1, .deps = {2}, .ndeps = 1}};
+    uint32_t ends[SHOAL_INTERNAL + 1] = {0};
+    for (uint64_t seed = 0; seed < 4000; seed++) {
+        struct sim_options options = {.seed = seed,
+                                      .workers = 1 + (uint32_t)(seed % 4),
+                                      .slots = 1 + (uint32_t)(seed / 4 % 3),
+                                      .stages = stages,
+                                      .stages_size = 4,
+                                      .death_rate = 0.06,
+                                      .failure_rate = 0.1,
+                                      .nomem_rate = 0.02,
+                                      .late_rate = 0.5,
+                                      .straggler_rate = 0.1,
+                                      .straggler_factor = 20,
+                                      .loss_rate = 0.2,
+                                      .reset_rate = 0.02,
+                                      .local_blocks = seed % 2 == 0,
+                                      .cancel_at = seed % 10 == 0 ? 5 : 0};
+        struct sim_result result;
+        sim_ok(&options, &result);
+        assert_int_not_equal(result.end, SCHED_NONE);
+        ends[result.error.status]++;
+    }
+    assert_true(ends[SHOAL_OK] > 100 && ends[SHOAL_IO] > 10 && ends[SHOAL_LOST] > 10);
+    assert_true(ends[SHOAL_CORRUPT] > 10 && ends[SHOAL_CANCELLED] > 10);
+}
+
+// What twins are for.
+static void twins_shorten_a_run_with_stragglers(void **state) {
+    (void)state;
+    static const struct sim_stage stages[] = {{.tasks = 1000}};
+    double with = 0, without = 0;
+    for (uint64_t seed = 0; seed < 20; seed++) {
+        struct sim_options options = {.seed = seed,
+                                      .workers = 200,
+                                      .slots = 2,
+                                      .stages = stages,
+                                      .stages_size = 1,
+                                      .straggler_rate = 0.01,
+                                      .straggler_factor = 50};
+        struct sim_result result;
+        sim_ok(&options, &result);
+        with += result.seconds;
+        // Few twins but of stragglers.
+        assert_true(result.twins > 0 && result.twins < 30);
+        options.sched.no_speculation = true;
+        sim_ok(&options, &result);
+        without += result.seconds;
+    }
+    print_message("%.1f s with twins, %.1f s without\n", with, without);
+    assert_true(with * 4 < without);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_lost_runs_again_before_what_reads_it),
@@ -645,6 +778,9 @@ int main(void) {
         cmocka_unit_test(what_the_status_decides),
         cmocka_unit_test(what_a_worker_cancels_is_not_counted),
         cmocka_unit_test(long_causes_are_cut_but_the_last),
+        cmocka_unit_test(every_fault_at_once_under_many_seeds),
+        cmocka_unit_test(small_clusters_end_whatever_is_lost),
+        cmocka_unit_test(twins_shorten_a_run_with_stragglers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
