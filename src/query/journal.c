@@ -82,6 +82,36 @@ shoal_status journal_end(const char *staging, struct shoal_error *err) {
 // Each step may be the last before this process dies too: done again from the start, all
 // come to the same.
 
+// A journal is a file, which may say anything: what it names is only touched in its own
+// staging folder and in the target, a neighbour of that.
+
+// None of the path's parts leads up, or nowhere.
+static bool leads_down(const char *path) {
+    for (const char *at = path; *path != '\0';) {
+        size_t size = strcspn(at, "/");
+        if (size == 0 || (size <= 2 && strncmp(at, "..", size) == 0)) return false;
+        at += size;
+        if (*at++ == '\0') break;
+    }
+    return true;
+}
+
+// The length of "/a/b" in "/a/b/c", and in "/a/b//c".
+static size_t parent_length(const char *path) {
+    const char *end = strrchr(path, '/');
+    size_t length = end == NULL ? 0 : (size_t)(end - path);
+    while (length > 0 && path[length - 1] == '/') length--;
+    return length;
+}
+
+static bool are_neighbours(const char *staging, const char *target) {
+    size_t length = parent_length(target);
+    const char *name = target + length + strspn(target + length, "/");
+    return (*staging == '/') == (*target == '/') && parent_length(staging) == length &&
+           strncmp(staging, target, length) == 0 && *name != '\0' && leads_down(name) &&
+           strcmp(staging, target) != 0;
+}
+
 struct undo {
     const char *staging, *target, *prefix;
     char *ready, *in_target, *replaced;  // paths of one entry
@@ -159,7 +189,7 @@ static bool undo_folder(const struct undo *undo) {
 static bool undo_entry(struct undo *undo, const json_t *entry, size_t number) {
     const char *path = json_string_value(json_object_get(entry, "path"));
     char name[48];
-    if (path == NULL) return false;
+    if (path == NULL || !leads_down(path)) return false;
     (void)snprintf(name, sizeof name, JOURNAL_REPLACED "/%zu", number);
     char *ready = sink_join(undo->staging, JOURNAL_READY);
     undo->ready = ready == NULL ? NULL : sink_join(ready, path);
@@ -188,7 +218,8 @@ bool journal_undo(const char *staging) {
     struct undo undo = {.staging = staging,
                         .target = json_string_value(json_object_get(root, "target")),
                         .prefix = json_string_value(json_object_get(root, "prefix"))};
-    bool ok = undo.target != NULL && json_is_array(entries);
+    bool ok = undo.target != NULL && are_neighbours(staging, undo.target) &&
+              json_is_array(entries);
     for (size_t i = 0; ok && i < json_array_size(entries); i++)
         ok = undo_entry(&undo, json_array_get(entries, i), i);
     ok = ok && unlink(path) == 0;

@@ -271,11 +271,60 @@ static void test_a_torn_journal_is_kept(void **state) {
     spool_remove_tree(folder);
 }
 
+// Whoever wrote it: a journal reaches its staging folder and the target beside it.
+static void test_a_journal_reaches_nothing_else(void **state) {
+    static const struct {
+        const char *target, *path;  // the target: behind the folder, or whole behind =
+        bool folder;
+    } hostile[] = {{"/target", "../other/a", false},
+                   {"/target", "k=1/../../other/a", false},
+                   {"/target", "./../other/a", false},
+                   {"/target", "/a", false},
+                   {"/target/", "a", false},
+                   {"/other/../target", "a", false},
+                   {"/other/inside", "a", false},
+                   {"", "other/a", false},
+                   {"/..", "a", false},
+                   {"/staging", "a", false},
+                   {"=/", "tmp/a", false},
+                   {"/target", "../other", true},
+                   {"/target", "../../staging/ready/k=1", true}};
+    (void)state;
+    for (size_t i = 0; i < sizeof hostile / sizeof *hostile; i++) {
+        char target[256], path[256], text[1000];
+        struct stat at;
+        lay_out();
+        make_folder("other");
+        make_folder("other/inside");
+        write_text("other/a", "theirs");
+        (void)snprintf(path, sizeof path, "%s/other%s", folder,
+                       hostile[i].folder ? "" : "/a");
+        assert_int_equal(stat(path, &at), 0);
+        bool whole = *hostile[i].target == '=';
+        (void)snprintf(target, sizeof target, "%s%s", whole ? "" : folder,
+                       hostile[i].target + whole);
+        (void)snprintf(text, sizeof text,
+                       "{\"target\": \"%s\", \"prefix\": \"\", \"entries\": [{\"path\": "
+                       "\"%s\", \"folder\": %s, \"inode\": %llu}]}",
+                       target, hostile[i].path, hostile[i].folder ? "true" : "false",
+                       (unsigned long long)at.st_ino);
+        write_text("staging/journal.json", text);
+        undo(false);
+        (void)snprintf(path, sizeof path, "%s/other/a", folder);
+        assert_int_equal(access(path, F_OK), 0);
+        (void)snprintf(path, sizeof path, "%s/other/inside", folder);
+        assert_int_equal(access(path, F_OK), 0);
+        spool_remove_tree(folder);
+    }
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_undoes_each_step),
-                                       cmocka_unit_test(test_undo_goes_on),
-                                       cmocka_unit_test(test_an_ended_run_stays),
-                                       cmocka_unit_test(test_keeps_what_is_not_its_own),
-                                       cmocka_unit_test(test_a_torn_journal_is_kept)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_undoes_each_step),
+        cmocka_unit_test(test_undo_goes_on),
+        cmocka_unit_test(test_an_ended_run_stays),
+        cmocka_unit_test(test_keeps_what_is_not_its_own),
+        cmocka_unit_test(test_a_torn_journal_is_kept),
+        cmocka_unit_test(test_a_journal_reaches_nothing_else)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
