@@ -240,9 +240,10 @@ static bool take_packing(struct parse *parse, struct column *column) {
                           width < column->width);
 }
 
+// No column has more rows than offsets can tell apart: sizes that follow from them fit.
 static bool take_column(struct parse *parse, struct column *column, uint64_t rows) {
     bool fixed = column->layout == COLUMN_FIXED;
-    if (!take_buffer(parse, &column->validity) ||
+    if (rows > UINT32_MAX || !take_buffer(parse, &column->validity) ||
         !(fixed ? take_packing(parse, column) : take_buffer(parse, &column->offsets)) ||
         !take_buffer(parse, &column->data)) {
         return false;
@@ -264,8 +265,7 @@ static bool take_column(struct parse *parse, struct column *column, uint64_t row
             below = rows ? column_offsets(column)[rows] : 0;
             break;
         case COLUMN_ARRAY:
-            if (rows > UINT64_MAX / (column->width + 1)) return false;
-            below = rows * column->width;
+            below = rows * column->width;  // of 32 bits each
             break;
         case COLUMN_STRUCT:
             break;
