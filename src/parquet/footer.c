@@ -83,11 +83,9 @@ static bool next_field(struct wire *wire, struct field *field) {
     uint8_t head = read_byte(wire);
     field->type = head & 0x0f;
     if (wire->bad || field->type == WIRE_STOP) return false;
-    if (head >> 4 != 0) {
-        field->id += head >> 4;
-    } else {
-        field->id = (int)read_integer(wire);
-    }
+    int64_t id = head >> 4 != 0 ? field->id + (head >> 4) : read_integer(wire);
+    if (id < 0 || id > INT16_MAX) wire->bad = true;
+    field->id = (int)id;
     return !wire->bad;
 }
 
@@ -390,8 +388,10 @@ static void read_groups(struct parser *parser) {
     unsigned type;
     size_t count = read_list(&parser->wire, &type);
     size_t columns = footer->column_count;
+    // A group has a byte at least for each column: its chunk.
+    size_t left = (size_t)(parser->wire.end - parser->wire.at);
     if (type != WIRE_STRUCT || footer->rows != NULL ||
-        (columns > 0 && count > SIZE_MAX / sizeof *footer->ranges / columns)) {
+        (columns > 0 && count > left / columns)) {
         parser->wire.bad = true;
         return;
     }
