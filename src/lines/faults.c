@@ -200,10 +200,11 @@ static void append_map_fault(struct text *out, const struct value *value,
 
 // A condition, never NULL.
 static void append_fault(struct text *out, const struct value *value, const char *type) {
-    size_t length = strlen(type);
+    const char *bracket = strrchr(type, '[');
+    bool list = bracket != NULL && bracket > type && type[strlen(type) - 1] == ']';
     if (is_open(type)) {
         text_append(out, "false");
-    } else if (length > 2 && type[length - 1] == ']') {
+    } else if (list) {
         append_list_fault(out, value, type);
     } else if (begins(type, "STRUCT(")) {
         append_struct_fault(out, value, type);
