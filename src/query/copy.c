@@ -27,7 +27,10 @@ static const char *parse_source(const char *at, struct copy *copy) {
     text_append(&query, "SELECT ");
     if (*at == '(') {
         const char *end = duck_token_past(at);
-        if (end == NULL) return NULL;
+        if (end == NULL) {
+            text_free(&query);
+            return NULL;
+        }
         text_append_bytes(&query, at + 1, (size_t)(end - at) - 2);
         at = duck_token_start(end);
     } else {
