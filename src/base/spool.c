@@ -13,6 +13,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "base/text.h"
 
 #define PREFIX "shoal-"
@@ -135,7 +136,7 @@ static shoal_status make_folder(struct spool *spool, const char *parent,
     text_printf(&path, "%s/%sXXXXXX", parent, prefix);
     spool->path = text_take(&path);
     if (spool->path == NULL) return shoal_no_memory(err);
-    if (mkdtemp(spool->path) == NULL) {
+    if (fault_fails(FAULT_SPOOL_CREATE, parent) || mkdtemp(spool->path) == NULL) {
         shoal_status status = shoal_fail(
             err, SHOAL_IO, "cannot make a folder for temporary files in %s: %s", parent,
             strerror(errno));

@@ -62,8 +62,8 @@ static shoal_status check_index(struct block_file *file,
         free(expected);
         return shoal_no_memory(err);
     }
-    status = io_read_at(file->fd, file->path, tail, index_size + footer->shape_size,
-                        footer->index_offset, err);
+    status = io_read_at(FAULT_BLOCK_READ, file->fd, file->path, tail,
+                        index_size + footer->shape_size, footer->index_offset, err);
     if (status == SHOAL_OK &&
         XXH3_64bits(tail, index_size + footer->shape_size) != footer->checksum) {
         status = corrupt(file->path, footer->index_offset, "the index's checksum differs",
@@ -118,9 +118,11 @@ static shoal_status read_at(const struct block_file *file,
                             const struct block_index_entry *entry, void *data,
                             struct shoal_error *err) {
     int fd = file->fd;
-    shoal_status status = fd < 0 ? io_open(file->path, &fd, err) : SHOAL_OK;
+    shoal_status status =
+        fd < 0 ? io_open(FAULT_BLOCK_OPEN, file->path, &fd, err) : SHOAL_OK;
     if (status == SHOAL_OK)
-        status = io_read_at(fd, file->path, data, entry->size, entry->offset, err);
+        status = io_read_at(FAULT_BLOCK_READ, fd, file->path, data, entry->size,
+                            entry->offset, err);
     if (file->fd < 0 && fd >= 0) close(fd);
     return status;
 }
@@ -131,13 +133,13 @@ shoal_status block_file_open(struct block_file *file, const char *path,
     struct block_footer footer;
     *file = (struct block_file){.fd = -1, .path = strdup(path)};
     if (file->path == NULL) return shoal_no_memory(err);
-    shoal_status status = io_open(path, &file->fd, err);
+    shoal_status status = io_open(FAULT_BLOCK_OPEN, path, &file->fd, err);
     if (status == SHOAL_OK) status = io_size(file->fd, path, &file->size, err);
     if (status == SHOAL_OK && file->size < sizeof footer) {
         status = corrupt(path, file->size, "too short to be a block file", err);
     }
     if (status == SHOAL_OK) {
-        status = io_read_at(file->fd, path, &footer, sizeof footer,
+        status = io_read_at(FAULT_BLOCK_READ, file->fd, path, &footer, sizeof footer,
                             file->size - sizeof footer, err);
     }
     if (status == SHOAL_OK) {

@@ -62,7 +62,7 @@ static shoal_status open_file(struct target *target, const char *path, bool in_m
     target->in_memory = in_memory;
     target->position = 0;
     target->chunks = 0;
-    return io_create(path, &target->fd, err);
+    return io_create(FAULT_BLOCK_CREATE, path, &target->fd, err);
 }
 
 static shoal_status write_tail(struct target *target, struct shoal_error *err) {
@@ -81,7 +81,8 @@ static shoal_status write_tail(struct target *target, struct shoal_error *err) {
     struct iovec pieces[] = {{target->index, index_size},
                              {target->shapes, target->shape_size},
                              {&footer, sizeof footer}};
-    shoal_status status = io_write_pieces(target->fd, target->file.path, pieces, 3, err);
+    shoal_status status =
+        io_write_pieces(FAULT_BLOCK_WRITE, target->fd, target->file.path, pieces, 3, err);
     if (status == SHOAL_OK && target->in_memory) {
         uint64_t size =
             target->position + index_size + target->shape_size + sizeof footer;
@@ -97,8 +98,10 @@ static shoal_status copy_chunks(const struct target *target, int from, int to,
     for (uint64_t at = 0; status == SHOAL_OK && at < target->position;) {
         uint64_t left = target->position - at;
         size_t size = left < COPY_BYTES ? (size_t)left : COPY_BYTES;
-        status = io_read_at(from, target->file.path, bytes, size, at, err);
-        if (status == SHOAL_OK) status = io_write(to, target->path, bytes, size, err);
+        status =
+            io_read_at(FAULT_BLOCK_READ, from, target->file.path, bytes, size, at, err);
+        if (status == SHOAL_OK)
+            status = io_write(FAULT_BLOCK_WRITE, to, target->path, bytes, size, err);
         at += size;
     }
     free(bytes);
@@ -110,10 +113,10 @@ static shoal_status move_to_disk(struct target *target, struct shoal_error *err)
     int from = -1, to = -1;
     char *path = strdup(target->path);
     if (path == NULL) return shoal_no_memory(err);
-    shoal_status status = io_create(path, &to, err);
+    shoal_status status = io_create(FAULT_BLOCK_CREATE, path, &to, err);
     bool created = status == SHOAL_OK;
     if (status == SHOAL_OK && target->position > 0)
-        status = io_open(target->file.path, &from, err);
+        status = io_open(FAULT_BLOCK_OPEN, target->file.path, &from, err);
     if (status == SHOAL_OK) status = copy_chunks(target, from, to, err);
     if (from >= 0) close(from);
     if (status != SHOAL_OK) {
@@ -214,7 +217,8 @@ static shoal_status write_chunk(struct target *target, struct block_chunk_header
         header->size = header->unpacked;
     }
     seal(header, pieces, count);
-    return io_write_pieces(target->fd, target->file.path, pieces, count, err);
+    return io_write_pieces(FAULT_BLOCK_WRITE, target->fd, target->file.path, pieces,
+                           count, err);
 }
 
 shoal_status target_append(struct target *target, struct block_chunk_header header,

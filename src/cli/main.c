@@ -252,7 +252,7 @@ int main(int argc, char **argv) {
     const char *command = argc > 1 ? argv[1] : "";
     struct cli_options options;
     struct shoal_error err = {0};
-    if (fault_from_environment(&err) != SHOAL_OK) {
+    if (fault_from_environment(strcmp(command, "worker") == 0, &err) != SHOAL_OK) {
         fprintf(stderr, "shoal: %s\n", err.message);
         return exit_code(err.status);
     }

@@ -104,7 +104,7 @@ static shoal_status write_file(const char *path, const struct text *text,
     int fd = -1;
     shoal_status status = delta_create(path, &fd, err);
     if (status != SHOAL_OK) return status;
-    status = io_write(fd, path, text->data, text->size, err);
+    status = io_write(FAULT_COMMIT_CHECKPOINT, fd, path, text->data, text->size, err);
     close(fd);
     return status;
 }
@@ -133,7 +133,7 @@ static shoal_status point_to(const char *dir, int64_t version, size_t count,
     shoal_status status = hint.failed || from.failed || to.failed
                               ? shoal_no_memory(err)
                               : write_file(from.data, &hint, err);
-    if (status == SHOAL_OK && io_rename(from.data, to.data) != 0)
+    if (status == SHOAL_OK && io_rename(FAULT_COMMIT_HINT, from.data, to.data) != 0)
         status =
             shoal_fail(err, SHOAL_IO, "cannot write %s: %s", to.data, strerror(errno));
     text_free(&hint);

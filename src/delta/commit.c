@@ -322,7 +322,7 @@ shoal_status delta_put_if_absent(const char *from, const char *to, bool *lost,
                                  struct shoal_error *err) {
     struct stat at;
     *lost = false;
-    if (io_link(from, to) == 0) return SHOAL_OK;
+    if (io_link(FAULT_COMMIT_LINK, from, to) == 0) return SHOAL_OK;
     bool no_links = errno == EPERM || errno == EOPNOTSUPP || errno == EINVAL;
     if (no_links && renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
         return SHOAL_OK;
@@ -353,10 +353,12 @@ static shoal_status write_whole(const struct commit *commit, const char *path,
                                    commit->write->job_id, "version", (json_int_t)version,
                                    "lastUpdated", (json_int_t)commit->now);
         status = append_action(&transaction, action)
-                     ? io_write(fd, path, transaction.data, transaction.size, commit->err)
+                     ? io_write(FAULT_COMMIT_LOG, fd, path, transaction.data,
+                                transaction.size, commit->err)
                      : shoal_no_memory(commit->err);
     }
-    if (status == SHOAL_OK) status = io_write(fd, path, text, strlen(text), commit->err);
+    if (status == SHOAL_OK)
+        status = io_write(FAULT_COMMIT_LOG, fd, path, text, strlen(text), commit->err);
     if (status == SHOAL_OK && fsync(fd) != 0) status = io_failed(commit, "write", path);
     if (close(fd) != 0 && status == SHOAL_OK) status = io_failed(commit, "write", path);
     text_free(&transaction);

@@ -67,18 +67,21 @@ static shoal_status publish(const char *staging, const char *folder, bool overwr
     text_printf(&ready, "%s/ready", staging);
     text_printf(&old, "%s/old", staging);
     shoal_status status = ready.failed || old.failed ? shoal_no_memory(err) : SHOAL_OK;
-    if (status != SHOAL_OK || io_rename(ready.data, folder) == 0) goto out;
+    if (status != SHOAL_OK || io_rename(FAULT_COMMIT_RENAME, ready.data, folder) == 0)
+        goto out;
     if (errno != EEXIST && errno != ENOTEMPTY) {
         status = folder_failed(folder, err);
         goto out;
     }
     status = check_folder(folder, overwrite, err);  // it may have come meanwhile
-    if (status != SHOAL_OK || io_swap(ready.data, folder) == 0) goto out;
-    if ((errno != EINVAL && errno != ENOSYS) || io_rename(folder, old.data) != 0) {
+    if (status != SHOAL_OK || io_swap(FAULT_COMMIT_SWAP, ready.data, folder) == 0)
+        goto out;
+    if ((errno != EINVAL && errno != ENOSYS) ||
+        io_rename(FAULT_COMMIT_RENAME, folder, old.data) != 0) {
         status = folder_failed(folder, err);
-    } else if (io_rename(ready.data, folder) != 0) {
+    } else if (io_rename(FAULT_COMMIT_RENAME, ready.data, folder) != 0) {
         status = folder_failed(folder, err);
-        (void)io_rename(old.data, folder);
+        (void)io_rename(FAULT_UNDO_MOVE, old.data, folder);
     }
 out:
     text_free(&ready);

@@ -436,7 +436,8 @@ static shoal_status read_tail(int fd, const char *path, uint8_t **data, size_t *
     shoal_status status = io_size(fd, path, &length, err);
     if (status == SHOAL_OK && length < TAIL)
         status = shoal_fail(err, SHOAL_UNSUPPORTED, "%s is too short", path);
-    if (status == SHOAL_OK) status = io_read_at(fd, path, tail, TAIL, length - TAIL, err);
+    if (status == SHOAL_OK)
+        status = io_read_at(FAULT_INPUT_READ, fd, path, tail, TAIL, length - TAIL, err);
     if (status != SHOAL_OK) return status;
     memcpy(&footer, tail, sizeof footer);
     if (memcmp(tail + 4, "PAR1", 4) != 0 || footer > length - TAIL ||
@@ -446,7 +447,8 @@ static shoal_status read_tail(int fd, const char *path, uint8_t **data, size_t *
     *size = footer;
     *data = malloc(*size + 1);
     if (*data == NULL) return shoal_no_memory(err);
-    return io_read_at(fd, path, *data, *size, length - TAIL - footer, err);
+    return io_read_at(FAULT_INPUT_READ, fd, path, *data, *size, length - TAIL - footer,
+                      err);
 }
 
 shoal_status parquet_footer_read(const char *path, struct parquet_footer *footer,
@@ -455,7 +457,7 @@ shoal_status parquet_footer_read(const char *path, struct parquet_footer *footer
     uint8_t *data = NULL;
     size_t size = 0;
     *footer = (struct parquet_footer){0};
-    shoal_status status = io_open(path, &fd, err);
+    shoal_status status = io_open(FAULT_INPUT_OPEN, path, &fd, err);
     if (status != SHOAL_OK) return status;
     status = read_tail(fd, path, &data, &size, err);
     close(fd);

@@ -134,7 +134,7 @@ static shoal_status move_file(const struct sink *sink, const char *ready, size_t
     if (status == SHOAL_OK && sink->file_count <= SYNC_FILES)
         status = sync_path(from, err);
     if (status == SHOAL_OK) status = sink_make_parents(to, err);
-    if (status == SHOAL_OK && io_rename(from, to) != 0)
+    if (status == SHOAL_OK && io_rename(FAULT_COMMIT_RENAME, from, to) != 0)
         status = sink_io_failed("move a file to", to, err);
     free(from);
     free(to);

@@ -46,17 +46,18 @@ static shoal_status folder_check(const struct sink *sink, struct shoal_error *er
 static shoal_status replace_folder(struct sink *sink, const char *from, const char *to,
                                    size_t number, struct shoal_error *err) {
     struct text old = {0};
-    if (io_rename(from, to) == 0) return SHOAL_OK;  // new, or empty
+    if (io_rename(FAULT_COMMIT_RENAME, from, to) == 0) return SHOAL_OK;  // new, or empty
     if (errno != EEXIST && errno != ENOTEMPTY)
         return sink_io_failed("write the folder", to, err);
-    if (io_swap(from, to) == 0) return SHOAL_OK;
+    if (io_swap(FAULT_COMMIT_SWAP, from, to) == 0) return SHOAL_OK;
     if (errno != EINVAL && errno != ENOSYS)
         return sink_io_failed("replace the folder", to, err);
     sink->atomic = false;
     text_printf(&old, "%s/" JOURNAL_REPLACED "/%zu", sink->staging.path, number);
     shoal_status status =
         old.failed ? shoal_no_memory(err) : sink_make_parents(old.data, err);
-    if (status == SHOAL_OK && (io_rename(to, old.data) != 0 || io_rename(from, to) != 0))
+    if (status == SHOAL_OK && (io_rename(FAULT_COMMIT_RENAME, to, old.data) != 0 ||
+                               io_rename(FAULT_COMMIT_RENAME, from, to) != 0))
         status = sink_io_failed("replace the folder", to, err);
     text_free(&old);
     return status;
@@ -73,7 +74,7 @@ static shoal_status move_entry(struct sink *sink, const char *ready,
     if (status == SHOAL_OK && *entry->path) status = sink_make_parents(to, err);
     if (status == SHOAL_OK && entry->folder) {
         status = replace_folder(sink, from, to, number, err);
-    } else if (status == SHOAL_OK && io_rename(from, to) != 0) {
+    } else if (status == SHOAL_OK && io_rename(FAULT_COMMIT_RENAME, from, to) != 0) {
         status = sink_io_failed("move a file to", to, err);
     }
     free(from);
@@ -148,7 +149,7 @@ static shoal_status add_to_folder(struct sink *sink, const char *ready,
 // All of it by one exchange; where the file system has none, with a journal.
 static shoal_status replace_all(struct sink *sink, const char *ready,
                                 struct shoal_error *err) {
-    if (io_swap(ready, sink->target) == 0) return SHOAL_OK;
+    if (io_swap(FAULT_COMMIT_SWAP, ready, sink->target) == 0) return SHOAL_OK;
     if (errno != EINVAL && errno != ENOSYS)
         return sink_io_failed("replace the folder", sink->target, err);
     struct journal_entry whole = {.path = "", .folder = true};
@@ -157,7 +158,8 @@ static shoal_status replace_all(struct sink *sink, const char *ready,
 
 static shoal_status folder_publish(struct sink *sink, const char *ready,
                                    struct shoal_error *err) {
-    if (io_rename(ready, sink->target) == 0) return SHOAL_OK;  // new, or empty
+    if (io_rename(FAULT_COMMIT_RENAME, ready, sink->target) == 0)
+        return SHOAL_OK;  // new, or empty
     if (errno != EEXIST && errno != ENOTEMPTY)
         return sink_io_failed("write the folder", sink->copy->path, err);
     switch (sink->copy->mode) {

@@ -35,9 +35,10 @@ static shoal_status write_whole(const char *staging, const char *text,
     char *path = sink_join(staging, NAME);
     char *part = sink_join(staging, NAME ".part");
     int fd = -1;
-    shoal_status status = path && part ? io_create(part, &fd, err) : shoal_no_memory(err);
+    shoal_status status = path && part ? io_create(FAULT_SINK_CREATE, part, &fd, err)
+                                       : shoal_no_memory(err);
     if (status == SHOAL_OK) {
-        status = io_write(fd, part, text, strlen(text), err);
+        status = io_write(FAULT_SINK_JOURNAL, fd, part, text, strlen(text), err);
         if (close(fd) != 0 && status == SHOAL_OK)
             status = sink_io_failed("write", part, err);
         if (status == SHOAL_OK && rename(part, path) != 0)
@@ -153,7 +154,8 @@ static bool keep_file(const struct undo *undo, const char *name) {
     char *from = sink_join(undo->ready, name);
     char *to = sink_join(undo->in_target, name);
     bool ok = from != NULL && to != NULL && !is_there(to) &&
-              sink_make_parents(to, &ignored) == SHOAL_OK && io_rename(from, to) == 0;
+              sink_make_parents(to, &ignored) == SHOAL_OK &&
+              io_rename(FAULT_UNDO_MOVE, from, to) == 0;
     free(from);
     free(to);
     return ok;
@@ -176,11 +178,12 @@ static bool keep_foreign(const struct undo *undo) {
 static bool undo_folder(const struct undo *undo) {
     bool ok = true;
     if (is_new(undo, undo->in_target)) {
-        ok = is_there(undo->ready) ? io_swap(undo->in_target, undo->ready) == 0
-                                   : io_rename(undo->in_target, undo->ready) == 0;
+        ok = is_there(undo->ready)
+                 ? io_swap(FAULT_UNDO_MOVE, undo->in_target, undo->ready) == 0
+                 : io_rename(FAULT_UNDO_MOVE, undo->in_target, undo->ready) == 0;
     }
     if (ok && is_there(undo->replaced) && !is_there(undo->in_target))
-        ok = io_rename(undo->replaced, undo->in_target) == 0;
+        ok = io_rename(FAULT_UNDO_MOVE, undo->replaced, undo->in_target) == 0;
     if (ok && undo->prefix != NULL && is_new(undo, undo->ready)) ok = keep_foreign(undo);
     if (ok && !is_there(undo->in_target)) remove_empty_parents(undo);
     return ok;

@@ -268,7 +268,7 @@ static shoal_status move_file(struct sink *sink, struct staged_file *staged,
     char *to = kept->path == NULL ? NULL : sink_join(ready, kept->path);
     shoal_status status = to == NULL ? shoal_no_memory(err) : SHOAL_OK;
     if (status == SHOAL_OK && *folder) status = sink_make_parents(to, err);
-    if (status == SHOAL_OK && io_rename(staged->source, to) != 0)
+    if (status == SHOAL_OK && io_rename(FAULT_SINK_MOVE, staged->source, to) != 0)
         status = sink_io_failed("move a file to", to, err);
     free(to);
     return status;

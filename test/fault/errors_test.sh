@@ -59,13 +59,13 @@ faulty() {
             --workers 2 "${spools[@]}" --memory-dir "$tier" && nothing_left || return 1
     done
 }
-check "a full spool" faulty write:ENOSPC:1+ 3 'No space left on device; free space there'
-check "a corrupt block" faulty write:FLIP:2 3 "a chunk's checksum differs"
-check "an unreadable block" faulty read:EIO:1+ 3 'Input/output error'
-check "a task that kills workers" faulty write:KILL:1 4 'killed 3 workers'
+check "a full spool" faulty block.write:1+:ENOSPC 3 'No space left on device; free space there'
+check "a corrupt block" faulty block.write:2:flip 3 "a chunk's checksum differs"
+check "an unreadable block" faulty block.read:1+:EIO 3 'Input/output error'
+check "a task that kills workers" faulty block.write:1:kill 4 'killed 3 workers'
 check "a malformed fault" faulty nonsense 2 'SHOAL_FAULT=nonsense'
 survives() {
-    SHOAL_FAULT=write:ENOSPC:2 "$SHOAL" sql "SELECT k % 7 AS k, count(*) FROM '$work/t.parquet'
+    SHOAL_FAULT=block.write:2:ENOSPC "$SHOAL" sql "SELECT k % 7 AS k, count(*) FROM '$work/t.parquet'
         GROUP BY 1 ORDER BY 1" --format csv --workers 2 "${spools[@]}" --memory-dir "$1" >"$work/survived"
     "$SHOAL" sql "SELECT k % 7 AS k, count(*) FROM '$work/t.parquet' GROUP BY 1 ORDER BY 1" \
         --format csv | cmp - "$work/survived" && nothing_left

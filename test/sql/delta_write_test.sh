@@ -151,7 +151,7 @@ checkpoint() { # of version 10, which others can read without the commits before
     rm -rf "$out"
     copy "SELECT i, g, small FROM t WHERE i < 10" "PARTITION_BY g" || return 1
     for i in 1 2 3 4 5 6 7 8 9; do copy "SELECT i, g FROM t WHERE i < 10" "APPEND, JOB_ID 'job $i'" || return 1; done
-    SHOAL_FAULT=rename:EIO:1:_last_checkpoint copy "SELECT i, g, small FROM t WHERE i < 30" OVERWRITE 2>"$work/err" &&
+    SHOAL_FAULT=commit.hint:1:EIO copy "SELECT i, g, small FROM t WHERE i < 30" OVERWRITE 2>"$work/err" &&
         grep -qF "version 10 is committed, but: its checkpoint was not written" "$work/err" && answer 30 &&
         [ -e "$log/00000000000000000010.checkpoint.parquet" ] && rm "$log"/0000000000000000000?.json &&
         copy "SELECT i, g, small FROM t WHERE i = 30" APPEND && no_polars=1 as_others "SELECT i, g, small FROM t WHERE i < 31" &&
@@ -289,15 +289,15 @@ done
 # A call that fails, or where the process dies: before the commit nothing has happened,
 # after it all has.
 fault() { SHOAL_FAULT=$1 "$SHOAL" sql --init "$work/init.sql" "${how[@]}" "COPY (SELECT i, k FROM t WHERE i < 100) TO '$out' (FORMAT delta, OVERWRITE)" >/dev/null 2>&1; }
-failed_rename() { start_table && ! fault "rename:EIO:2:$out" && holds 4 6 && no_strays; }
-failed_link() { start_table && ! fault "link:EIO:1" && holds 4 6 && no_strays; }
-no_links() { start_table && fault "link:EINVAL:1+" && holds 100 4950 && copy "SELECT i, k FROM t WHERE i < 1" APPEND && holds 101 4950; }
-died() { start_table && ! fault "$1:KILL:1:$2" && holds 4 6 && copy "SELECT i, k FROM t WHERE i < 100" OVERWRITE && holds 100 4950 && nothing_beside; }
+failed_rename() { start_table && ! fault commit.rename:2:EIO && holds 4 6 && no_strays; }
+failed_link() { start_table && ! fault commit.link:1:EIO && holds 4 6 && no_strays; }
+no_links() { start_table && fault commit.link:1+:EINVAL && holds 100 4950 && copy "SELECT i, k FROM t WHERE i < 1" APPEND && holds 101 4950; }
+died() { start_table && ! fault "commit.$1:1:kill" && holds 4 6 && copy "SELECT i, k FROM t WHERE i < 100" OVERWRITE && holds 100 4950 && nothing_beside; }
 check "a file can't be moved" failed_rename
 check "a commit can't be written" failed_link
 check "no hard links" no_links
-check "killed at a move" died rename "$out"
-check "killed at the commit" died link "$log"
+check "killed at a move" died rename
+check "killed at the commit" died link
 
 # Appends of 1,000 rows, killed at any time, beside a reader.
 reading() {

@@ -179,8 +179,8 @@ faulty() {
     SHOAL_FAULT=$1 "$SHOAL" gen skew "$work/there" --rows 20 --keys 10 --overwrite >/dev/null 2>"$work/err" || got=$?
     [ "$got" = "$2" ] && grep -qF "$3" "$work/err" && nothing_hidden && is "$4" "SELECT count(*) FROM '$work/there/fact/*.parquet'"
 }
-check "a rename that fails" faulty rename:EACCES:1 3 "cannot write the folder $work/there: Permission denied" 10
-without_exchange() { SHOAL_FAULT=swap:EINVAL:1 "$SHOAL" gen skew "$work/there" --rows 30 --keys 10 --overwrite >/dev/null && nothing_hidden && is 30 "SELECT count(*) FROM '$work/there/fact/*.parquet'"; }
+check "a rename that fails" faulty commit.rename:1:EACCES 3 "cannot write the folder $work/there: Permission denied" 10
+without_exchange() { SHOAL_FAULT=commit.swap:1:EINVAL "$SHOAL" gen skew "$work/there" --rows 30 --keys 10 --overwrite >/dev/null && nothing_hidden && is 30 "SELECT count(*) FROM '$work/there/fact/*.parquet'"; }
 check "a file system without exchange" without_exchange
 full_disk() { # the files of a run may take 64 KiB each
     (ulimit -f 64 && trap '' XFSZ && exec timeout -s KILL 60 "$SHOAL" gen skew "$work/full" --rows 1M) >/dev/null 2>"$work/err"

@@ -53,7 +53,7 @@ for workers in "--workers 2" "--workers 2 --split-rows 100" "--workers 1 --threa
 done
 # Every first attempt of a task fails as it writes.
 retried() {
-    SHOAL_FAULT=write:EIO:1+:.a0. keeps 40 --workers 2 --split-rows 100 "${spools[@]}" && cmp expected faults
+    SHOAL_FAULT=block.write:1+:EIO:.a0. keeps 40 --workers 2 --split-rows 100 "${spools[@]}" && cmp expected faults
 }
 check "tasks that run again" retried
 

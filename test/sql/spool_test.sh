@@ -53,7 +53,7 @@ read -r plain _ < <(bytes --memory-dir none --spool-compression auto)
 check "compressed on disk" placed "disk == all && all < $plain * 0.8" --memory-dir none --spool-compression on
 check "not in memory" placed "disk == 0 && all == $plain" --spool-compression on
 flipped() {
-    SHOAL_FAULT=write:FLIP:3 fails 3 "a chunk's checksum differs" sql "$shuffle" --init "$work/init.sql" \
+    SHOAL_FAULT=block.write:3:flip fails 3 "a chunk's checksum differs" sql "$shuffle" --init "$work/init.sql" \
         --workers 2 "${spools[@]}" --memory-dir none --spool-compression on
 }
 check "a flipped bit in what is compressed" flipped
@@ -67,13 +67,13 @@ full() {
     local n
     printf '%s ORDER BY ALL' "$shuffle" >"$work/shuffle.sql"
     for n in 1 2 9; do
-        SHOAL_FAULT=write:ENOSPC:$n+:$memory same "$work/shuffle.sql" "$work/init.sql" ordered \
+        SHOAL_FAULT=block.write:$n+:ENOSPC:$memory same "$work/shuffle.sql" "$work/init.sql" ordered \
             --workers 2 && nothing_left || return 1
     done
-    SHOAL_FAULT=write:ENOSPC:1+:$memory placed "disk == all"
+    SHOAL_FAULT=block.write:1+:ENOSPC:$memory placed "disk == all"
 }
 check "a full memory" full
-check "a full memory and a full disk" env SHOAL_FAULT=write:ENOSPC:1+ bash -c "
+check "a full memory and a full disk" env SHOAL_FAULT=block.write:1+:ENOSPC bash -c "
     ! '$SHOAL' sql \"FROM '$work/facts.parquet' ORDER BY v\" --workers 2 ${spools[*]} >'$work/out' 2>&1 &&
     grep -q 'free space there' '$work/out'"
 check "no such folder" fails 3 "choose another with --memory-dir" sql "$shuffle" --init "$work/init.sql" \

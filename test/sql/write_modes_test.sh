@@ -162,11 +162,11 @@ killed() {
     sweep && listing | cmp - "$work/before" && nothing_staged
 }
 new="SELECT i, i % 6 AS k, v FROM t WHERE i < 5000"
-check "APPEND killed before the first file" killed "rename:KILL:1:$out/k" APPEND "$new" not
-check "APPEND killed between two" killed "rename:KILL:4:$out/k" APPEND "$new"
-check "OVERWRITE_PARTITIONS killed before the first" killed "rename:KILL:1:$out/k" OVERWRITE_PARTITIONS "$new" not
-check "OVERWRITE_PARTITIONS killed between two" killed "swap:KILL:3:$out/k" OVERWRITE_PARTITIONS "$new"
-check "OVERWRITE_PARTITIONS killed at a new one" killed "rename:KILL:6:$out/k" OVERWRITE_PARTITIONS "$new"
+check "APPEND killed before the first file" killed "commit.rename:1:kill:$out/k" APPEND "$new" not
+check "APPEND killed between two" killed "commit.rename:4:kill:$out/k" APPEND "$new"
+check "OVERWRITE_PARTITIONS killed before the first" killed "commit.rename:1:kill:$out/k" OVERWRITE_PARTITIONS "$new" not
+check "OVERWRITE_PARTITIONS killed between two" killed "commit.swap:3:kill:$out/k" OVERWRITE_PARTITIONS "$new"
+check "OVERWRITE_PARTITIONS killed at a new one" killed "commit.rename:6:kill:$out/k" OVERWRITE_PARTITIONS "$new"
 spools_clean() { rm -rf "${spool:?}"/* "${memory:?}"/*; }
 spools_clean
 
@@ -178,14 +178,14 @@ failing() {
     SHOAL_FAULT=$1 fails 3 "Input/output error" sql --init "$work/init.sql" "${how[@]}" \
         "COPY ($new) TO '$out' (FORMAT parquet, PARTITION_BY (k), $2)" && listing | cmp - "$work/before" && nothing_beside
 }
-check "APPEND that fails" failing "rename:EIO:3:$out/k" APPEND
-check "OVERWRITE_PARTITIONS that fails" failing "swap:EIO:3:$out/k" OVERWRITE_PARTITIONS
+check "APPEND that fails" failing "commit.rename:3:EIO:$out/k" APPEND
+check "OVERWRITE_PARTITIONS that fails" failing "commit.swap:3:EIO:$out/k" OVERWRITE_PARTITIONS
 
 # A file that others add to a new partition before it is undone is theirs.
 foreign() {
     rm -rf "$out"
     copy "FROM t WHERE i < 1000" "PARTITION_BY (k)" || return 1
-    SHOAL_FAULT="swap:KILL:3:$out/k" copy "$new" "PARTITION_BY (k), OVERWRITE_PARTITIONS" 2>/dev/null && return 1
+    SHOAL_FAULT="commit.swap:3:kill:$out/k" copy "$new" "PARTITION_BY (k), OVERWRITE_PARTITIONS" 2>/dev/null && return 1
     echo theirs >"$out/k=0/foreign" && sweep && [ "$(cat "$out/k=0/foreign")" = theirs ] && holds 1000 499500 && nothing_staged
 }
 check "a file of another program" foreign
@@ -195,7 +195,7 @@ spools_clean
 no_exchange() {
     rm -rf "$out"
     copy "FROM t WHERE i < 1000" "PARTITION_BY (k)" &&
-        SHOAL_FAULT=swap:EINVAL:1+ copy "FROM t WHERE i < 10 AND k = 1" "PARTITION_BY (k), $1, RETURN_FILES" &&
+        SHOAL_FAULT=commit.swap:1+:EINVAL copy "FROM t WHERE i < 10 AND k = 1" "PARTITION_BY (k), $1, RETURN_FILES" &&
         holds "$2" "$3" && grep -q "not atomic for readers" "$work/answer" && nothing_beside
 }
 check "OVERWRITE_PARTITIONS without the exchange" no_exchange OVERWRITE_PARTITIONS 753 $((499500 - 124750 + 15))

@@ -621,9 +621,9 @@ static void damage_of_compressed_blocks_is_found(void **state) {
 
 static int calls_before_fault;
 
-static int fail_write(const char *call, const char *path) {
+static int fail_write(enum fault_point point, const char *path) {
     (void)path;
-    if (strcmp(call, "write") != 0) return 0;
+    if (point != FAULT_BLOCK_WRITE) return 0;
     return calls_before_fault-- == 0 ? ENOSPC : 0;
 }
 
@@ -633,10 +633,10 @@ static void a_full_disk_names_the_file(void **state) {
     struct block_output output;
     for (int calls = 0; calls < 3; calls++) {
         calls_before_fault = calls;
-        io_fault = fail_write;
+        fault_hook = fail_write;
         shoal_status status = write_blocks("SELECT i AS a FROM range(300000) r(i)", 1,
                                            BLOCK_WHOLE, false, &output, &err);
-        io_fault = NULL;
+        fault_hook = NULL;
         assert_int_not_equal(status, SHOAL_OK);
         assert_non_null(strstr(err.message, "No space left"));
         assert_non_null(strstr(err.message, folder));
@@ -645,9 +645,8 @@ static void a_full_disk_names_the_file(void **state) {
     }
 }
 
-static int fail_in_memory(const char *call, const char *path) {
-    bool reads = strcmp(call, "read") == 0 ||
-                 (strcmp(call, "open") == 0 && access(path, F_OK) == 0);
+static int fail_in_memory(enum fault_point point, const char *path) {
+    bool reads = point == FAULT_BLOCK_READ || point == FAULT_BLOCK_OPEN;
     if (reads || strncmp(path, memory, sizeof memory - 1) != 0) return 0;
     return calls_before_fault-- <= 0 ? ENOSPC : 0;
 }
@@ -661,11 +660,11 @@ static void full_memory_moves_to_disk(void **state) {
         for (bool full = true; full; calls++) {
             grant = some ? 200000 : 1u << 30;
             calls_before_fault = calls;
-            io_fault = fail_in_memory;
+            fault_hook = fail_in_memory;
             round_trip(
                 "CREATE TABLE v AS SELECT i, 'row ' || i AS s FROM range(30000) r(i)", 5,
                 false);
-            io_fault = NULL;
+            fault_hook = NULL;
             full = calls_before_fault < 0;
         }
         assert_true(calls > 10);

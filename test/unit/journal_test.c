@@ -35,7 +35,9 @@ static void move(const char *from, const char *to, bool swap) {
     char one[256], other[256];
     (void)snprintf(one, sizeof one, "%s/%s", folder, from);
     (void)snprintf(other, sizeof other, "%s/%s", folder, to);
-    assert_int_equal(swap ? io_swap(one, other) : io_rename(one, other), 0);
+    assert_int_equal(swap ? io_swap(FAULT_COMMIT_SWAP, one, other)
+                          : io_rename(FAULT_COMMIT_RENAME, one, other),
+                     0);
 }
 
 // Names and contents of all files and folders in the target, sorted.
@@ -176,9 +178,9 @@ static void test_undoes_each_step(void **state) {
 }
 
 static int calls_left;
-static int fail_one(const char *call, const char *path) {
+static int fail_one(enum fault_point point, const char *path) {
     (void)path;
-    bool counts = strcmp(call, "rename") == 0 || strcmp(call, "swap") == 0;
+    bool counts = point == FAULT_UNDO_MOVE;
     return counts && --calls_left == 0 ? EIO : 0;
 }
 
@@ -195,9 +197,9 @@ static void test_undo_goes_on(void **state) {
             if (way == 1) replace_by_moves(6);
             (void)snprintf(staging, sizeof staging, "%s/staging", folder);
             calls_left = stop;
-            io_fault = fail_one;
+            fault_hook = fail_one;
             bool done = journal_undo(staging);
-            io_fault = NULL;
+            fault_hook = NULL;
             assert_int_equal(done, calls_left > 0);
             undo(true);
             list_target(after, sizeof after);
