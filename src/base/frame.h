@@ -1,5 +1,8 @@
-// Frames on a stream socket: a 4-byte little-endian length, a type byte, the payload.
-// Both ends bound the length before they allocate.
+// Frames on a stream socket: length and number, 4 bytes each, little-endian, a type byte,
+// the payload. Both ends bound the length before they allocate. The numbers of each
+// direction count from 0, so that a frame that was lost, repeated or overtaken shows with
+// the next one; there is always a next one, as worker and driver answer each other's
+// heartbeats.
 #ifndef SHOAL_BASE_FRAME_H
 #define SHOAL_BASE_FRAME_H
 
@@ -7,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "base/fault.h"
 #include "base/status.h"
 
 #define FRAME_LIMIT (256u << 20)
@@ -19,10 +23,20 @@ enum frame_type {
     FRAME_BYE,     // driver: finish what runs by interrupting it, and exit
     FRAME_DONE,    // worker: {task, attempt, output}
     FRAME_FAILED,  // worker: {task, attempt, status, message}
-    FRAME_HEARTBEAT,  // worker: from its I/O thread, once a second
+    FRAME_HEARTBEAT,  // worker: from its I/O thread, once a second; the driver answers it
+};
+
+// One direction's sender. Zero but for these two.
+struct frame_writer {
+    int fd;
+    enum fault_point point;
+    uint32_t number;  // of the next frame
+    uint8_t *held;    // a frame that a fault holds back
+    size_t held_size;
 };
 
 struct frame_reader {
+    uint32_t number;  // that the next frame must have
     uint8_t *data;
     size_t size;
     size_t capacity;
@@ -31,13 +45,15 @@ struct frame_reader {
 
 // Sends one whole frame. SHOAL_LOST when the peer is gone or takes nothing for the
 // socket's send timeout. One sender at a time.
-shoal_status frame_send(int fd, enum frame_type type, const char *payload, size_t size,
-                        struct shoal_error *err);
+shoal_status frame_send(struct frame_writer *writer, enum frame_type type,
+                        const char *payload, size_t size, struct shoal_error *err);
+void frame_writer_free(struct frame_writer *writer);
 // Reads what there is, without waiting. *closed: the peer has gone.
 shoal_status frame_receive(struct frame_reader *reader, int fd, bool *closed,
                            struct shoal_error *err);
 // The next whole frame, if there is one: payload is valid until the next call of either.
-// SHOAL_CORRUPT when the length is past the limit.
+// SHOAL_CORRUPT when the length is past the limit, or the number is not the one that is
+// due.
 shoal_status frame_next(struct frame_reader *reader, bool *found, enum frame_type *type,
                         const char **payload, size_t *size, struct shoal_error *err);
 void frame_reader_free(struct frame_reader *reader);

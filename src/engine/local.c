@@ -23,7 +23,7 @@
 
 #define TAIL 2048          // of a worker's stderr, for the error that names its end
 #define SILENT_SECONDS 30  // without a heartbeat: the worker is taken for dead
-#define PROTOCOL 1
+#define PROTOCOL 2
 
 struct child {
     pid_t pid;
@@ -32,6 +32,7 @@ struct child {
     int log_fd;  // its stderr
     bool up;
     double heard;
+    struct frame_writer writer;
     struct frame_reader reader;
     char tail[TAIL + 1];
     size_t tail_size;
@@ -109,7 +110,9 @@ static shoal_status spawn(struct local *local, struct child *child,
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
     posix_spawnattr_setpgroup(&attributes, 0);
     posix_spawnattr_setsigmask(&attributes, &none);
-    int failed = posix_spawn(&child->pid, local->program, &actions, &attributes,
+    int failed = fault_at(FAULT_ENGINE_SPAWN, local->program);
+    if (failed == 0)
+        failed = posix_spawn(&child->pid, local->program, &actions, &attributes,
                              arguments, environ);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
@@ -127,9 +130,10 @@ static shoal_status spawn(struct local *local, struct child *child,
     child->log_fd = logs[0];
     child->number = local->next_number++;
     child->heard = clock_seconds();
+    child->writer = (struct frame_writer){.fd = child->fd, .point = FAULT_DRIVER_SEND};
     struct shoal_error
         ignored;  // a child that is gone already is found by its closed socket
-    frame_send(child->fd, FRAME_HELLO, local->hello, strlen(local->hello), &ignored);
+    frame_send(&child->writer, FRAME_HELLO, local->hello, strlen(local->hello), &ignored);
     return SHOAL_OK;
 }
 
@@ -180,6 +184,7 @@ reaped:
     close(child->fd);
     close(child->log_fd);
     child->fd = child->log_fd = -1;
+    frame_writer_free(&child->writer);
     frame_reader_free(&child->reader);
 }
 
@@ -280,12 +285,20 @@ static shoal_status take_result(struct local *local, struct child *child,
     return SHOAL_OK;
 }
 
+static shoal_status lose_to(struct local *local, struct child *child,
+                            const struct shoal_error *problem, struct shoal_error *err) {
+    char known[300];
+    (void)snprintf(known, sizeof known, "it broke the protocol: %.250s",
+                   problem->message);
+    return lose(local, child, known, err);
+}
+
 // Handles what the child sent. A child that breaks the protocol is lost; an error that
 // ends the session (another version, an init file that fails) is returned.
 static shoal_status serve(struct local *local, struct child *child,
                           struct shoal_error *err) {
     bool closed = false;
-    struct shoal_error problem = {0};
+    struct shoal_error problem = {0}, ignored;
     shoal_status status = frame_receive(&child->reader, child->fd, &closed, &problem);
     child->heard = clock_seconds();
     while (status == SHOAL_OK) {
@@ -302,12 +315,17 @@ static shoal_status serve(struct local *local, struct child *child,
             }
         } else if ((type == FRAME_DONE || type == FRAME_FAILED) && child->up) {
             status = take_result(local, child, type, payload, size, &problem);
-        } else if (type != FRAME_HEARTBEAT) {
-            status = SHOAL_CORRUPT;
+        } else if (type == FRAME_HEARTBEAT) {
+            // So that the worker hears soon that a frame to it was lost. Who takes none
+            // is found by its closed socket or its silence.
+            frame_send(&child->writer, FRAME_HEARTBEAT, "", 0, &ignored);
+        } else {
+            status =
+                shoal_fail(&problem, SHOAL_CORRUPT, "a frame of kind %d came", (int)type);
         }
     }
     if (status == SHOAL_NOMEM) return shoal_no_memory(err);
-    if (status != SHOAL_OK) return lose(local, child, "it broke the protocol", err);
+    if (status != SHOAL_OK) return lose_to(local, child, &problem, err);
     return closed ? lose(local, child, NULL, err) : SHOAL_OK;
 }
 
@@ -361,7 +379,7 @@ static shoal_status local_run(struct engine *engine, uint32_t worker,
     char *text = NULL;
     shoal_status status = task_encode(task, &text, err);
     if (status == SHOAL_OK)
-        status = frame_send(child->fd, FRAME_RUN, text, strlen(text), err);
+        status = frame_send(&child->writer, FRAME_RUN, text, strlen(text), err);
     free(text);
     // A half-sent frame can't be continued: the worker goes, and poll will find it so.
     if (status == SHOAL_LOST) shutdown(child->fd, SHUT_RDWR);
@@ -377,7 +395,7 @@ static void local_cancel(struct engine *engine, uint32_t worker, uint64_t task,
     if (child == NULL) return;
     (void)snprintf(text, sizeof text, "{\"task\":%llu,\"attempt\":%u}",
                    (unsigned long long)task, attempt);
-    frame_send(child->fd, FRAME_CANCEL, text, strlen(text), &ignored);
+    frame_send(&child->writer, FRAME_CANCEL, text, strlen(text), &ignored);
 }
 
 static void local_close(struct engine *engine) {
@@ -387,7 +405,7 @@ static void local_close(struct engine *engine) {
     for (size_t i = 0; i < local->count; i++) {
         struct child *child = &local->children[i];
         if (child->fd < 0) continue;
-        frame_send(child->fd, FRAME_BYE, "", 0, &ignored);
+        frame_send(&child->writer, FRAME_BYE, "", 0, &ignored);
         shutdown(child->fd, SHUT_WR);
     }
     for (size_t i = 0; i < local->count; i++) {

@@ -29,7 +29,7 @@ struct slot {
 };
 
 struct worker {
-    int fd;
+    struct frame_writer writer;  // under send_mutex
     const struct executor_ops *ops;
     struct executor *executor;
     struct slot *slots;
@@ -44,7 +44,7 @@ struct worker {
 static bool send_text(struct worker *worker, enum frame_type type, const char *text) {
     struct shoal_error err;
     pthread_mutex_lock(&worker->send_mutex);
-    shoal_status status = frame_send(worker->fd, type, text, strlen(text), &err);
+    shoal_status status = frame_send(&worker->writer, type, text, strlen(text), &err);
     pthread_mutex_unlock(&worker->send_mutex);
     return status == SHOAL_OK;
 }
@@ -70,9 +70,14 @@ static enum frame_type run_task(struct slot *slot, const struct task *task,
     struct worker *worker = slot->worker;
     struct task_output output = {0};
     struct shoal_error err = {0};
-    shoal_status status =
-        cancelled ? shoal_fail(&err, SHOAL_CANCELLED, "cancelled before it ran")
-                  : worker->ops->run(worker->executor, slot->number, task, &output, &err);
+    shoal_status status = SHOAL_OK;
+    if (cancelled) {
+        status = shoal_fail(&err, SHOAL_CANCELLED, "cancelled before it ran");
+    } else if (fault_fails(FAULT_WORKER_TASK, task->output)) {
+        status = shoal_fail(&err, SHOAL_IO, "cannot run the task: %s", strerror(errno));
+    } else {
+        status = worker->ops->run(worker->executor, slot->number, task, &output, &err);
+    }
     if (status == SHOAL_OK)
         status = task_output_encode(task->id, task->attempt, &output, text, &err);
     if (status != SHOAL_OK) *text = failure_text(task, output.lost, &err);
@@ -200,6 +205,7 @@ static bool greet(struct worker *worker, shoal_status status,
                   const struct shoal_error *why) {
     struct shoal_error err;
     char *text = NULL;
+    (void)fault_at(FAULT_WORKER_HELLO, "");
     json_t *hello =
         json_pack("{s:i, s:s, s:s, s:i}", "protocol", WORKER_PROTOCOL, "shoal",
                   SHOAL_VERSION, "engine", worker->ops->version(), "pid", (int)getpid());
@@ -229,6 +235,8 @@ static bool take_frame(struct worker *worker, enum frame_type type, const char *
             status = worker->executor == NULL ? SHOAL_CORRUPT
                                               : cancel_task(worker, payload, size, &err);
             break;
+        case FRAME_HEARTBEAT:  // its number was what counts
+            break;
         default:  // bye, or what a driver never sends
             return false;
     }
@@ -237,7 +245,7 @@ static bool take_frame(struct worker *worker, enum frame_type type, const char *
 }
 
 int worker_serve(int fd, const struct executor_ops *ops) {
-    struct worker worker = {.fd = fd, .ops = ops};
+    struct worker worker = {.writer = {.fd = fd, .point = FAULT_WORKER_SEND}, .ops = ops};
     struct frame_reader reader = {0};
     struct shoal_error err;
     pthread_mutex_init(&worker.mutex, NULL);
@@ -260,6 +268,7 @@ int worker_serve(int fd, const struct executor_ops *ops) {
             const char *payload = NULL;
             size_t size = 0;
             if (frame_next(&reader, &found, &type, &payload, &size, &err) != SHOAL_OK) {
+                fprintf(stderr, "shoal worker: %s\n", err.message);
                 stay = false;
             }
             if (!found || !stay) break;
@@ -273,6 +282,7 @@ int worker_serve(int fd, const struct executor_ops *ops) {
     }
     if (worker.executor != NULL) worker.ops->close(worker.executor);
     free(worker.slots);
+    frame_writer_free(&worker.writer);
     frame_reader_free(&reader);
     pthread_cond_destroy(&worker.wake);
     pthread_mutex_destroy(&worker.mutex);

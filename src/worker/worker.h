@@ -5,7 +5,7 @@
 
 #include "task/executor.h"
 
-#define WORKER_PROTOCOL 1
+#define WORKER_PROTOCOL 2
 
 // Serves the driver on fd until it says bye or goes away. Returns the process's exit
 // code.

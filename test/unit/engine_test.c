@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/fault.h"
 #include "support/harness.h"
 #include "worker/worker.h"
 
@@ -254,8 +255,63 @@ static void another_version_is_refused(void **state) {
     expect_refusal("bad", "the init file is bad");
 }
 
+// Runs a task whose frame, or whose answer, is lost or repeated: with the frame that
+// comes next, a heartbeat if no other, it shows, and the worker is replaced.
+static void a_bad_frame_loses_the_worker(const char *fault, const char *part) {
+    struct shoal_error err;
+    setenv("SHOAL_FAULT", fault, 1);
+    if (fault_from_environment(false, &err) != SHOAL_OK) fail_msg("%s", err.message);
+    struct engine *engine = open_engine(1, 1, NULL);
+    uint32_t worker = wait_for(engine, ENGINE_UP).worker;
+    unsetenv("SHOAL_FAULT");
+    run_task(engine, worker, 1, "ok");
+    struct engine_event event = {0};
+    for (int i = 0; i < 1000 && event.kind != ENGINE_DOWN; i++) {
+        task_output_free(&event.output);
+        if (engine->ops->poll(engine, 20, &event, &err) != SHOAL_OK)
+            fail_msg("%s", err.message);
+    }
+    assert_int_equal(event.kind, ENGINE_DOWN);
+    assert_int_equal(event.worker, worker);
+    if (strstr(event.error.message, part) == NULL) fail_msg("%s", event.error.message);
+    fault_hook = NULL;
+    run_task(engine, wait_for(engine, ENGINE_UP).worker, 2, "ok");
+    event = wait_for(engine, ENGINE_DONE);
+    assert_int_equal(event.task, 2);
+    task_output_free(&event.output);
+    engine->ops->close(engine);
+}
+
+static void a_frame_to_a_worker_is_lost(void **state) {
+    (void)state;
+    a_bad_frame_loses_the_worker("driver.send:2:drop", "frame 2 came where frame 1");
+}
+
+static void a_frame_to_a_worker_comes_twice(void **state) {
+    (void)state;
+    a_bad_frame_loses_the_worker("driver.send:2:duplicate", "frame 1 came where frame 2");
+}
+
+static void a_frame_of_a_worker_is_lost(void **state) {
+    (void)state;
+    a_bad_frame_loses_the_worker("worker.send:2:drop", "frame 2 came where frame 1");
+}
+
+static void a_frame_of_a_worker_is_overtaken(void **state) {
+    (void)state;
+    a_bad_frame_loses_the_worker("worker.send:2:reorder", "frame 2 came where frame 1");
+}
+
+static void a_frame_of_a_worker_breaks_off(void **state) {
+    (void)state;
+    a_bad_frame_loses_the_worker("worker.send:2:short", "was lost");
+}
+
 int main(int argc, char **argv) {
-    if (argc > 1 && strcmp(argv[1], "worker") == 0) return worker_serve(3, &fake);
+    if (argc > 1 && strcmp(argv[1], "worker") == 0) {
+        return fault_from_environment(true, NULL) == SHOAL_OK ? worker_serve(3, &fake)
+                                                              : 2;
+    }
     ssize_t size = readlink("/proc/self/exe", program, sizeof program - 1);
     program[size > 0 ? size : 0] = '\0';
     const struct CMUnitTest tests[] = {
@@ -265,6 +321,11 @@ int main(int argc, char **argv) {
         cmocka_unit_test(replacements_end),
         cmocka_unit_test(cancel_stops_a_task_within_a_second),
         cmocka_unit_test(another_version_is_refused),
+        cmocka_unit_test(a_frame_to_a_worker_is_lost),
+        cmocka_unit_test(a_frame_to_a_worker_comes_twice),
+        cmocka_unit_test(a_frame_of_a_worker_is_lost),
+        cmocka_unit_test(a_frame_of_a_worker_is_overtaken),
+        cmocka_unit_test(a_frame_of_a_worker_breaks_off),
     };
     return cmocka_run_group_tests_name("engine", tests, NULL, NULL);
 }
