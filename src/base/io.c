@@ -45,15 +45,16 @@ static ssize_t read_some(enum fault_point point, int fd, const char *path, char 
 // errno stays what it is.
 static shoal_status fail(const char *what, const char *path, struct shoal_error *err) {
     int why = errno;
+    bool full = why == ENOSPC || why == EDQUOT;
     const char *advice =
-        errno == ENOSPC || errno == EDQUOT
-            ? "; free space there or choose another folder with --temp-dir"
+        full ? "; free space there or choose another folder with --temp-dir"
         : errno == EACCES || errno == EROFS ? "; choose one with --temp-dir"
         : errno == EMFILE                   ? "; raise the limit (ulimit -n)"
                                             : "";
-    shoal_fail(err, SHOAL_IO, "cannot %s %s: %s%s", what, path, strerror(why), advice);
+    shoal_status status = full ? SHOAL_DISK_FULL : SHOAL_IO;
+    shoal_fail(err, status, "cannot %s %s: %s%s", what, path, strerror(why), advice);
     errno = why;
-    return SHOAL_IO;
+    return status;
 }
 
 static shoal_status open_as(enum fault_point point, const char *path, int flags,

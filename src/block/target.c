@@ -158,7 +158,8 @@ static shoal_status make_room(struct target *target, uint64_t bytes,
         uint64_t tail = target->shape_size + sizeof(struct block_footer) + PAGE;
         if (take(target->output, bytes + tail)) {
             shoal_status status = open_file(target, target->memory_path, true, err);
-            return status == SHOAL_IO ? move_to_disk(target, err) : status;
+            bool fits = status != SHOAL_IO && status != SHOAL_DISK_FULL;
+            return fits ? status : move_to_disk(target, err);
         }
     } else if (target->in_memory && !take(target->output, bytes)) {
         // What can't be ended there goes on, on disk.

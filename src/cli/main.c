@@ -41,6 +41,8 @@ static int exit_code(shoal_status status) {
         case SHOAL_LOST:
         case SHOAL_TIMEOUT:
             return 4;
+        case SHOAL_TIMEOUT:
+            return 124;
         case SHOAL_CANCELLED:
             return 130;
         case SHOAL_INTERNAL:

@@ -1,6 +1,7 @@
 // Open, configure, run: DuckDB's connections and small results.
 #include "duck/duck.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,6 +109,11 @@ const char *duck_mark(const struct shoal_error *err, char *text) {
     return text;
 }
 
+static bool is_full(const char *message) {
+    return strstr(message, strerror(ENOSPC)) != NULL ||
+           strstr(message, strerror(EDQUOT)) != NULL;
+}
+
 shoal_status duck_fail(duckdb_result *result, struct shoal_error *err) {
     const char *message = duckdb_result_error(result);
     duckdb_error_type type = duckdb_result_error_type(result);
@@ -123,8 +129,12 @@ shoal_status duck_fail(duckdb_result *result, struct shoal_error *err) {
     }
     shoal_status status = SHOAL_USER;
     if (type == DUCKDB_ERROR_INTERRUPT) status = SHOAL_CANCELLED;
-    if (type == DUCKDB_ERROR_IO && strstr(message, "No space left") != NULL)
-        status = SHOAL_IO;
+    if (type == DUCKDB_ERROR_IO && is_full(message)) {
+        return shoal_fail(err, SHOAL_DISK_FULL,
+                          "%s\nFree space there, or choose another folder for what is "
+                          "spilled with --temp-dir",
+                          message);
+    }
     // s3:// and https:// paths, and all else that isn't built in.
     bool extension = strstr(message, "Extension \"") != NULL &&
                      strstr(message, "Install it first using") != NULL;
@@ -138,7 +148,8 @@ shoal_status duck_fail(duckdb_result *result, struct shoal_error *err) {
     // DuckDB's advice is about settings that shoal gives itself.
     bool spill = strstr(message, "max_temp_directory_size") != NULL;
     return shoal_fail(
-        err, SHOAL_NOMEM, "%.*s\n%s", (int)strcspn(message, "\n"), message,
+        err, spill ? SHOAL_DISK_FULL : SHOAL_NOMEM, "%.*s\n%s",
+        (int)strcspn(message, "\n"), message,
         spill ? "What is spilled reached --temp-limit, or the disk is full: raise "
                 "it, or give more with --memory"
               : "Give more with --memory, or cut the work smaller with "

@@ -41,7 +41,7 @@ shoal_status duck_register_setting(struct duck_conn *conn, const char *name,
 
 // Runs every statement in sql, dropping results. DuckDB's message (with LINE n: ... ^) is
 // passed on in err as SHOAL_USER; an interrupted statement gives SHOAL_CANCELLED; out of
-// memory or disk SHOAL_IO/SHOAL_NOMEM.
+// memory is SHOAL_NOMEM, a full disk or spill past its limit SHOAL_DISK_FULL.
 shoal_status duck_run(struct duck_conn *conn, const char *sql, struct shoal_error *err);
 
 // Runs one statement and returns its first column's first row as text (free() it; NULL

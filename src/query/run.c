@@ -73,7 +73,7 @@ static shoal_status accept(struct run *run, uint32_t stage, uint32_t task,
     uint64_t limit = run->session->options.temp_bytes;
     if (limit > 0 && run->disk_bytes > limit) {
         return shoal_fail(
-            err, SHOAL_IO,
+            err, SHOAL_DISK_FULL,
             "the query's block files take %llu bytes on disk, more than --temp-limit: "
             "raise it, or filter earlier",
             (unsigned long long)run->disk_bytes);

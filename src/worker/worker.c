@@ -80,6 +80,8 @@ static enum frame_type run_task(struct slot *slot, const struct task *task,
     }
     if (status == SHOAL_OK)
         status = task_output_encode(task->id, task->attempt, &output, text, &err);
+    // Beside other tasks, or in a smaller worker, there may be enough.
+    if (status == SHOAL_NOMEM) err.retriable = true;
     if (status != SHOAL_OK) *text = failure_text(task, output.lost, &err);
     task_output_free(&output);
     return status == SHOAL_OK ? FRAME_DONE : FRAME_FAILED;

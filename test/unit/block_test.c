@@ -637,7 +637,8 @@ static void a_full_disk_names_the_file(void **state) {
         shoal_status status = write_blocks("SELECT i AS a FROM range(300000) r(i)", 1,
                                            BLOCK_WHOLE, false, &output, &err);
         fault_hook = NULL;
-        assert_int_not_equal(status, SHOAL_OK);
+        assert_int_equal(status, SHOAL_DISK_FULL);
+        assert_true(err.retriable);
         assert_non_null(strstr(err.message, "No space left"));
         assert_non_null(strstr(err.message, folder));
         assert_non_null(strstr(err.message, "--temp-dir"));

@@ -95,6 +95,36 @@ static void errors_keep_their_kind(void **state) {
     assert_non_null(strstr(err.message, "nowhere"));
 }
 
+// Too little memory and too little space are told apart: what helps is not the same.
+static void memory_and_disk_are_told_apart(void **state) {
+    (void)state;
+    // A list can't be spilled, sorted rows can.
+    static const char *const statements[] = {
+        "SELECT len(list(repeat(hash(i)::VARCHAR, 4))) FROM range(3000000) r(i)",
+        "CREATE TABLE sorted AS SELECT hash(i) AS h, repeat(h::VARCHAR, 4) AS s "
+        "FROM range(3000000) r(i) ORDER BY h"};
+    char folder[] = "/tmp/duck_test_XXXXXX";
+    struct shoal_error err;
+    assert_non_null(mkdtemp(folder));
+    for (int spills = 0; spills < 2; spills++) {
+        struct duck *small = NULL;
+        struct duck_conn *one = NULL;
+        struct duck_options options = {.threads = 1,
+                                       .memory_bytes = 40 << 20,
+                                       .temp_dir = folder,
+                                       .temp_bytes = 1 << 20};
+        assert_int_equal(duck_open(&small, &options, &err), SHOAL_OK);
+        assert_int_equal(duck_connect(small, &one, &err), SHOAL_OK);
+        assert_int_equal(duck_run(one, statements[spills], &err),
+                         spills ? SHOAL_DISK_FULL : SHOAL_NOMEM);
+        assert_non_null(strstr(err.message, spills ? "--temp-limit" : "--memory"));
+        assert_int_equal(err.retriable, spills);
+        duck_disconnect(one);
+        duck_close(small);
+    }
+    rmdir(folder);
+}
+
 static void *interrupt_soon(void *done) {
     while (!__atomic_load_n((bool *)done, __ATOMIC_ACQUIRE)) {
         usleep(20000);
@@ -244,6 +274,7 @@ int main(void) {
         cmocka_unit_test(statements_are_split_where_duckdb_would),
         cmocka_unit_test(what_changes_rows_is_no_select),
         cmocka_unit_test(block_comments_nest),
+        cmocka_unit_test(memory_and_disk_are_told_apart),
         cmocka_unit_test(a_syntax_tree_goes_there_and_back),
         cmocka_unit_test(canonical_sql_has_macros_and_variables_expanded),
     };
