@@ -39,7 +39,6 @@ static int exit_code(shoal_status status) {
         case SHOAL_DISK_FULL:
             return 3;
         case SHOAL_LOST:
-        case SHOAL_TIMEOUT:
             return 4;
         case SHOAL_TIMEOUT:
             return 124;
