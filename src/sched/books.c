@@ -267,13 +267,20 @@ void books_ended(struct books *books, uint32_t at, bool alone) {
 
 // ---- decisions
 
-// The first stage with a fresh task that could start now, or NIL.
+// A ready stage with a task that is to run alone, or NIL.
+static uint32_t waits_alone(const struct books *books) {
+    for (uint32_t s = 0; s < books->options->stages_size; s++) {
+        if (books->stages[s].waiting_alone > 0 && books_ready(books, s)) return s;
+    }
+    return NIL;
+}
+
+// The first stage with a task that could start now, or NIL; retries are left out, as they
+// may wait for another worker.
 static uint32_t startable(const struct books *books) {
     if (books->alone > 0 || books->slots_free == 0) return NIL;
-    for (uint32_t s = 0; s < books->options->stages_size; s++) {
-        if (books->stages[s].waiting_alone > 0 && books_ready(books, s))
-            return books->slots_free == books->slots_up ? s : NIL;
-    }
+    uint32_t alone = waits_alone(books);
+    if (alone != NIL) return books->slots_free == books->slots_up ? alone : NIL;
     for (uint32_t s = 0; s < books->options->stages_size; s++) {
         const struct books_stage *stage = &books->stages[s];
         if (!books_ready(books, s) || stage->done == stage->tasks) continue;
@@ -317,6 +324,7 @@ static const char *start_fault(const struct books *books, const struct books_tas
            : runs != action->twin                         ? "is or is not a twin"
            : !books_ready(books, task->stage)             ? "started before its deps"
            : task->alone != action->alone                 ? "is or is not to run alone"
+           : !action->alone && waits_alone(books) != NIL  ? "before one to run alone"
            : books->alone > 0 ? "started beside one that is alone"
            : action->alone && books->slots_free < books->slots_up ? "is not alone"
            : runs ? twin_fault(books, task, action, now)

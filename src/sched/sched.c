@@ -123,7 +123,7 @@ bool sched_task_failed(struct sched *sched, uint32_t stage, uint32_t task,
     bool stop = policy == POLICY_NEVER;
     if (policy != POLICY_UNCOUNTED) {
         if (failed->failures < UINT16_MAX) failed->failures++;
-        failed->avoid = policy == POLICY_ALONE ? NIL : worker;
+        failed->avoid = worker;
     }
     if (policy == POLICY_ALONE) {
         failed->alone = true;

@@ -360,7 +360,6 @@ static void attempt_lose(struct sched *sched, uint32_t at, uint32_t worker) {
     attempt_release(sched, at);
     if (!attempt_runs(&lost) || sched->failed) return;
     struct task *task = stage_task(sched, lost.stage, lost.task);
-    task->avoid = NIL;
     if (task->deaths < UINT16_MAX) task->deaths++;
     if (task->run == NIL && task->deaths >= sched->options.poison_worker_deaths) {
         fail_poison(sched, &lost, worker);

@@ -183,11 +183,21 @@ static void counts_start_over_once_done(void **state) {
     done(sched, expect_run(sched, 0, 0, 9));
     expect(sched, SCHED_SUCCEEDED);
     sched_free(sched);
+    // Nor is the worker avoided where it failed before.
+    sched = cluster(NULL, 2, 1);
+    stage_of(sched, 1, -1);
+    struct sched_action first = expect_run(sched, 0, 0, 0);
+    assert_int_equal(first.worker, 0);
+    assert_true(fails(sched, first, SHOAL_IO, "x"));
+    done(sched, expect_run(sched, 0, 0, 1));
+    assert_true(sched_output_lost(sched, 0, 0, 0));
+    assert_int_equal(expect_run(sched, 0, 0, 2).worker, 0);
+    sched_free(sched);
 }
 
 static void a_stage_without_tasks_waits_with_what_it_waits_for(void **state) {
     (void)state;
-    struct sched *sched = cluster(NULL, 1, 1);
+    struct sched *sched = cluster(NULL, 1, 2);
     stage_of(sched, 1, -1);
     stage_of(sched, 4, 0);
     stage_of(sched, 1, 1);
@@ -230,6 +240,7 @@ static void a_reset_stage_runs_again(void **state) {
     expect_run(sched, 1, 0, 1);
     expect(sched, SCHED_NONE);
     assert_false(sched_resize_stage(sched, 1, 3, false));
+    assert_false(sched_task_restore(sched, 1, 2, 0));
     assert_false(sched_task_done(sched, 1, 1, 0, 0));
     assert_false(sched_task_done(sched, 1, 1, 0, 0));
     expect_run(sched, 1, 1, 1);
@@ -273,6 +284,34 @@ static void numbers_are_not_used_again_after_a_reset(void **state) {
         done(sched, action);
     }
     expect(sched, SCHED_SUCCEEDED);
+    sched_free(sched);
+}
+
+static void failures_before_a_reset_are_forgotten(void **state) {
+    (void)state;
+    struct sched *sched = cluster(NULL, 1, 1);
+    stage_of(sched, 1, -1);
+    for (uint32_t i = 0; i < 2; i++)
+        assert_true(fails(sched, expect_run(sched, 0, 0, i), SHOAL_IO, "old"));
+    sched_reset_stage(sched, 0, 0);
+    for (uint32_t i = 2; i < 5; i++)
+        assert_true(fails(sched, expect_run(sched, 0, 0, i), SHOAL_IO, "new"));
+    expect(sched, SCHED_FAILED);
+    assert_says(sched, SHOAL_IO, "failed 3 times\nattempt 2 on worker 0: new");
+    sched_free(sched);
+}
+
+static void what_ends_already_is_not_cancelled_again(void **state) {
+    (void)state;
+    struct sched *sched = cluster(NULL, 1, 3);
+    stage_of(sched, 2, -1);
+    expect_run(sched, 0, 0, 0);
+    expect_run(sched, 0, 1, 0);
+    sched_reset_stage(sched, 0, 0);
+    expect_cancel(sched, 0, 0, 0, 0);
+    sched_cancel(sched, 0);
+    expect_cancel(sched, 0, 1, 0, 0);
+    expect(sched, SCHED_FAILED);
     sched_free(sched);
 }
 
@@ -421,6 +460,19 @@ static void no_twin_when_not_wanted_or_not_due(void **state) {
     sched_free(sched);
 }
 
+// Nor one that waits to run alone: a twin would only make it wait longer.
+static void no_twin_while_a_task_waits_to_run_alone(void **state) {
+    (void)state;
+    struct sched *sched = one_hangs(NULL, false);
+    stage_of(sched, 1, -1);
+    struct sched_action other = run_at(sched, 2, 1, 0, 0);
+    assert_true(fails(sched, other, SHOAL_NOMEM, "x"));
+    assert_int_equal(sched_next(sched, 10).kind, SCHED_NONE);
+    assert_true(sched_task_done(sched, 0, 0, 0, 10));
+    assert_true(run_at(sched, 10, 1, 0, 1).alone);
+    sched_free(sched);
+}
+
 static void a_waiting_task_goes_before_a_twin(void **state) {
     (void)state;
     struct sched *sched = one_hangs(NULL, false);
@@ -460,6 +512,36 @@ static void one_of_two_may_fail(void **state) {
             sched_free(sched);
         }
     }
+}
+
+static void a_twin_keeps_off_where_its_task_failed(void **state) {
+    (void)state;
+    struct sched *sched = cluster(NULL, 3, 1);
+    stage_of(sched, 4, -1);
+    for (uint32_t i = 0; i < 3; i++) expect_run(sched, 0, i, 0);
+    assert_true(fails(sched, (struct sched_action){.task = 0}, SHOAL_IO, "x"));
+    assert_int_equal(expect_run(sched, 0, 3, 0).worker, 0);
+    assert_true(sched_task_done(sched, 0, 1, 0, 1));
+    assert_int_equal(run_at(sched, 1, 0, 0, 1).worker, 1);
+    assert_true(sched_task_done(sched, 0, 2, 0, 1));
+    assert_true(sched_task_done(sched, 0, 3, 0, 1));
+    assert_int_equal(expect_twin(sched, 10, 2).worker, 2);
+    sched_free(sched);
+}
+
+// It is as old as it was, and the first to get another twin.
+static void what_lost_its_twin_is_the_oldest_again(void **state) {
+    (void)state;
+    struct sched *sched = cluster(NULL, 5, 1);
+    stage_of(sched, 9, -1);
+    for (uint32_t i = 0; i < 5; i++) run_at(sched, 0, 0, i, 0);
+    for (uint32_t i = 1; i < 5; i++) assert_true(sched_task_done(sched, 0, i, 0, 1));
+    for (uint32_t i = 5; i < 9; i++) run_at(sched, 1, 0, i, 0);
+    for (uint32_t i = 5; i < 8; i++) assert_true(sched_task_done(sched, 0, i, 0, 2));
+    expect_twin(sched, 3, 1);
+    assert_true(fails(sched, (struct sched_action){.attempt = 1}, SHOAL_IO, "x"));
+    expect_twin(sched, 3, 2);
+    sched_free(sched);
 }
 
 static void both_of_two_may_fail(void **state) {
@@ -587,8 +669,26 @@ static void what_a_worker_cancels_is_not_counted(void **state) {
     stage_of(sched, 1, -1);
     for (uint32_t i = 0; i < 10; i++)
         assert_true(fails(sched, expect_run(sched, 0, 0, i), SHOAL_CANCELLED, "leaves"));
-    done(sched, expect_run(sched, 0, 0, 10));
+    // These were not failures: it has all of its attempts left.
+    assert_true(fails(sched, expect_run(sched, 0, 0, 10), SHOAL_IO, "x"));
+    assert_true(fails(sched, expect_run(sched, 0, 0, 11), SHOAL_IO, "x"));
+    done(sched, expect_run(sched, 0, 0, 12));
     expect(sched, SCHED_SUCCEEDED);
+    sched_free(sched);
+}
+
+static void workers_that_come_and_go_take_no_memory(void **state) {
+    (void)state;
+    struct sched_options options = {.poison_worker_deaths = 10000};
+    struct sched *sched = cluster(&options, 1, 4);
+    stage_of(sched, 1, -1);
+    size_t bytes = sched_bytes(sched);
+    for (uint32_t w = 0; w < 1000; w++) {
+        expect_run(sched, 0, 0, w);
+        sched_worker_down(sched, w, 0);
+        sched_worker_up(sched, w + 1, 4, 0);
+    }
+    assert_int_equal(sched_bytes(sched), bytes);
     sched_free(sched);
 }
 
@@ -764,19 +864,25 @@ int main(void) {
         cmocka_unit_test(a_stage_without_tasks_waits_with_what_it_waits_for),
         cmocka_unit_test(a_reset_stage_runs_again),
         cmocka_unit_test(numbers_are_not_used_again_after_a_reset),
+        cmocka_unit_test(failures_before_a_reset_are_forgotten),
+        cmocka_unit_test(what_ends_already_is_not_cancelled_again),
         cmocka_unit_test(a_done_stage_is_reset_and_resized),
         cmocka_unit_test(restored_tasks_do_not_run),
         cmocka_unit_test(a_slow_task_gets_a_twin),
         cmocka_unit_test(a_loser_that_is_gone_is_not_told),
         cmocka_unit_test(no_twin_when_not_wanted_or_not_due),
         cmocka_unit_test(a_waiting_task_goes_before_a_twin),
+        cmocka_unit_test(no_twin_while_a_task_waits_to_run_alone),
         cmocka_unit_test(one_of_two_may_fail),
+        cmocka_unit_test(a_twin_keeps_off_where_its_task_failed),
+        cmocka_unit_test(what_lost_its_twin_is_the_oldest_again),
         cmocka_unit_test(both_of_two_may_fail),
         cmocka_unit_test(memory_is_tried_again_alone),
         cmocka_unit_test(memory_that_is_not_enough_alone_stops_the_query),
         cmocka_unit_test(alone_waits_for_its_turn),
         cmocka_unit_test(what_the_status_decides),
         cmocka_unit_test(what_a_worker_cancels_is_not_counted),
+        cmocka_unit_test(workers_that_come_and_go_take_no_memory),
         cmocka_unit_test(long_causes_are_cut_but_the_last),
         cmocka_unit_test(every_fault_at_once_under_many_seeds),
         cmocka_unit_test(small_clusters_end_whatever_is_lost),

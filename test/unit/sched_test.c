@@ -135,6 +135,23 @@ static void a_retry_goes_elsewhere(void **state) {
     sched_free(sched);
 }
 
+// Where the least loaded worker is the one to avoid, the next least is taken.
+static void a_retry_goes_to_the_least_loaded_other(void **state) {
+    (void)state;
+    struct sched *sched = sched_new(NULL);
+    assert_int_equal(sched_add_stage(sched, 6, false, NULL, 0), 0);
+    for (uint32_t w = 0; w < 3; w++) sched_worker_up(sched, w, 2, 0);
+    struct sched_action runs[6];
+    for (uint32_t i = 0; i < 6; i++) runs[i] = expect_run(sched, 0, i, 0);
+    const uint32_t done[] = {0, 1, 2, 5};
+    for (uint32_t i = 0; i < 4; i++)
+        assert_true(sched_task_done(sched, 0, done[i], 0, 0));
+    assert_int_equal(runs[3].worker, 0);
+    fail_with(sched, runs[3], SHOAL_IO, "disk full");
+    assert_int_equal(expect_run(sched, 0, 3, 1).worker, 2);
+    sched_free(sched);
+}
+
 static void too_many_failures_stop_the_query(void **state) {
     (void)state;
     struct sched_options options = {.max_attempts = 2};
@@ -447,6 +464,7 @@ int main(void) {
         cmocka_unit_test(bad_stages_are_refused),
         cmocka_unit_test(the_least_loaded_worker_is_next),
         cmocka_unit_test(a_retry_goes_elsewhere),
+        cmocka_unit_test(a_retry_goes_to_the_least_loaded_other),
         cmocka_unit_test(too_many_failures_stop_the_query),
         cmocka_unit_test(a_user_error_stops_at_once),
         cmocka_unit_test(a_task_that_kills_workers_is_poison),
