@@ -473,6 +473,17 @@ static void no_twin_while_a_task_waits_to_run_alone(void **state) {
     sched_free(sched);
 }
 
+// Restored tasks say nothing of how long one takes.
+static void no_twin_before_durations_are_known(void **state) {
+    (void)state;
+    struct sched *sched = cluster(NULL, 2, 1);
+    stage_of(sched, 2, -1);
+    assert_true(sched_task_restore(sched, 0, 0, 0));
+    run_at(sched, 0, 0, 1, 0);
+    assert_int_equal(sched_next(sched, 1e9).kind, SCHED_NONE);
+    sched_free(sched);
+}
+
 static void a_waiting_task_goes_before_a_twin(void **state) {
     (void)state;
     struct sched *sched = one_hangs(NULL, false);
@@ -692,6 +703,17 @@ static void workers_that_come_and_go_take_no_memory(void **state) {
     sched_free(sched);
 }
 
+// There is an attempt's record for each slot before a task starts.
+static void slots_that_find_no_memory_stop_the_query(void **state) {
+    (void)state;
+    struct sched *sched = cluster(NULL, 1, 1);
+    stage_of(sched, 1, -1);
+    sched_worker_up(sched, 1, UINT32_MAX, 0);
+    expect(sched, SCHED_FAILED);
+    assert_says(sched, SHOAL_NOMEM, "while adding worker 1");
+    sched_free(sched);
+}
+
 static void long_causes_are_cut_but_the_last(void **state) {
     (void)state;
     char first[1001] = "", last[4000] = "";
@@ -871,6 +893,7 @@ int main(void) {
         cmocka_unit_test(a_slow_task_gets_a_twin),
         cmocka_unit_test(a_loser_that_is_gone_is_not_told),
         cmocka_unit_test(no_twin_when_not_wanted_or_not_due),
+        cmocka_unit_test(no_twin_before_durations_are_known),
         cmocka_unit_test(a_waiting_task_goes_before_a_twin),
         cmocka_unit_test(no_twin_while_a_task_waits_to_run_alone),
         cmocka_unit_test(one_of_two_may_fail),
@@ -883,6 +906,7 @@ int main(void) {
         cmocka_unit_test(what_the_status_decides),
         cmocka_unit_test(what_a_worker_cancels_is_not_counted),
         cmocka_unit_test(workers_that_come_and_go_take_no_memory),
+        cmocka_unit_test(slots_that_find_no_memory_stop_the_query),
         cmocka_unit_test(long_causes_are_cut_but_the_last),
         cmocka_unit_test(every_fault_at_once_under_many_seeds),
         cmocka_unit_test(small_clusters_end_whatever_is_lost),
