@@ -85,6 +85,10 @@ static const struct {
     [FAULT_WORKER_HELLO] = {"worker.hello", ANY},
     [FAULT_WORKER_SEND] = {"worker.send", SENDS},
     [FAULT_WORKER_TASK] = {"worker.task", FAILS},
+    [FAULT_JOB_OPEN] = {"job.open", FAILS},
+    [FAULT_JOB_APPEND] = {"job.append", FAILS | SHORT | FLIP | TRUNCATE},
+    [FAULT_JOB_READ] = {"job.read", READS | FLIP},
+    [FAULT_JOB_SYNC] = {"job.sync", FAILS},
 };
 
 // ---- what is asked for

@@ -48,6 +48,10 @@ enum fault_point {
     FAULT_WORKER_HELLO,       // a worker is about to say that it is there
     FAULT_WORKER_SEND,        // a worker sends a frame
     FAULT_WORKER_TASK,        // a task is about to run
+    FAULT_JOB_OPEN,           // a job's log is about to be made or opened
+    FAULT_JOB_APPEND,         // a record of it is written
+    FAULT_JOB_READ,           // a piece of it is read
+    FAULT_JOB_SYNC,           // it is forced to the disk
     FAULT_POINTS
 };
 

@@ -179,6 +179,15 @@ shoal_status spool_open(struct spool *spool, const char *parent, const char *opt
     return status;
 }
 
+bool spool_adopt(struct spool *spool, const char *path) {
+    *spool = (struct spool){.lock = -1};
+    int lock = is_left(path) ? take_lock(path) : -1;
+    if (lock < 0) return false;
+    *spool = (struct spool){.path = strdup(path), .lock = lock};
+    if (spool->path == NULL) close(lock);
+    return spool->path != NULL;
+}
+
 void spool_close(struct spool *spool) {
     if (spool->path != NULL) remove_marked(spool->path);
     spool_leave(spool);

@@ -23,6 +23,8 @@ shoal_status spool_open(struct spool *spool, const char *parent, const char *opt
 // is still needed and stays.
 shoal_status spool_open_as(struct spool *spool, const char *parent, const char *prefix,
                            bool (*undo)(const char *path), struct shoal_error *err);
+// Takes over the folder that a dead process had. False: it is gone, or another has it.
+bool spool_adopt(struct spool *spool, const char *path);
 void spool_close(struct spool *spool);
 void spool_leave(struct spool *spool);  // closes it, but what is in it stays
 // Removes a folder and what is in it; what can't be removed stays.

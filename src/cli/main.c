@@ -15,6 +15,7 @@
 #include "base/fault.h"
 #include "base/text.h"
 #include "cli/gen.h"
+#include "cli/jobs.h"
 #include "cli/options.h"
 #include "duck/duck.h"
 #include "shoal/version.h"
@@ -181,6 +182,7 @@ static shoal_status run_statements(const struct cli_options *options, bool expla
     }
     for (size_t i = 0; status == SHOAL_OK && i < count; i++) {
         double start = clock_seconds();
+        session_number(session, (uint32_t)i);
         if (cancelled) {
             status = shoal_fail(err, SHOAL_CANCELLED, "cancelled");
         } else if (!explain) {
@@ -223,22 +225,30 @@ static shoal_status run_command(struct cli_options *options, bool explain,
         status = read_file(options->init_file, &init, err);
         options->session.init_sql = init;
     }
-    if (status == SHOAL_OK) status = sink_open(&sink, options->output, err);
-    if (status == SHOAL_OK) {
+    const char *sql = text ? text : options->query;
+    struct job *job = NULL;
+    bool done = false;
+    if (status == SHOAL_OK && options->resume != NULL)
+        status = job_command_resume(options, &job, &sql, &done, err);
+    if (status == SHOAL_OK && !done) status = sink_open(&sink, options->output, err);
+    if (status == SHOAL_OK && !done) {
         status = session_open(&options->session, &session, err);
         pthread_mutex_lock(&running_mutex);
         running = session;
         pthread_mutex_unlock(&running_mutex);
-        if (status == SHOAL_OK) {
-            status = run_statements(options, explain, session,
-                                    text ? text : options->query, sink.file, err);
-        }
+        if (status == SHOAL_OK && options->job != NULL)
+            status = session_keep_job(session, options->job, sql,
+                                      job_format_name(options->format), options->replace,
+                                      &job, err);
+        if (status == SHOAL_OK)
+            status = run_statements(options, explain, session, sql, sink.file, err);
         pthread_mutex_lock(&running_mutex);
         running = NULL;
         pthread_mutex_unlock(&running_mutex);
         session_close(session);
         status = sink_close(&sink, status, err);
     }
+    job_command_end(options, job, done, status, err);
     free(text);
     free(init);
     return status;
@@ -267,6 +277,11 @@ int main(int argc, char **argv) {
         return 0;
     }
     bool explain = strcmp(command, "explain") == 0;
+    if (strcmp(command, "jobs") == 0) {
+        shoal_status listed = jobs_command(argc - 1, argv + 1, &err);
+        if (listed != SHOAL_OK) fprintf(stderr, "shoal: %s\n", err.message);
+        return exit_code(listed);
+    }
     bool gen = strcmp(command, "gen") == 0;
     shoal_status status = SHOAL_OK;
     if (gen) {

@@ -30,7 +30,22 @@ enum option_code {
     OPTION_ANALYZE,
     OPTION_QUIET,
     OPTION_TIMER,
+    OPTION_JOB,
+    OPTION_RESUME,
+    OPTION_REPLACE,
 };
+
+// What a job's plans depend on: given once, when it begins.
+static bool is_planned(int option) {
+    static const int planned[] = {OPTION_PARTITIONS, OPTION_BROADCAST,    OPTION_SORT,
+                                  OPTION_SPLIT,      OPTION_CLUSTER,      OPTION_MERGE,
+                                  OPTION_DB,         OPTION_INIT,         OPTION_SKEW,
+                                  OPTION_REJECTS,    OPTION_REJECTS_LIMIT};
+    for (size_t i = 0; i < sizeof planned / sizeof *planned; i++) {
+        if (planned[i] == option) return true;
+    }
+    return false;
+}
 
 shoal_status cli_number(const char *name, const char *text, long least, long most,
                         long *value, struct shoal_error *err) {
@@ -184,6 +199,15 @@ static shoal_status read_one(struct cli_options *options, bool explain, int opti
         case OPTION_TIMER:
             options->timer = true;
             break;
+        case OPTION_JOB:
+            options->job = optarg;
+            break;
+        case OPTION_RESUME:
+            options->resume = optarg;
+            break;
+        case OPTION_REPLACE:
+            options->replace = true;
+            break;
         case 'f':
             options->query_file = optarg;
             break;
@@ -202,41 +226,73 @@ static shoal_status read_one(struct cli_options *options, bool explain, int opti
     return status;
 }
 
+static const struct option known[] = {
+    {"workers", required_argument, NULL, OPTION_WORKERS},
+    {"threads", required_argument, NULL, OPTION_THREADS},
+    {"partitions", required_argument, NULL, OPTION_PARTITIONS},
+    {"broadcast-rows", required_argument, NULL, OPTION_BROADCAST},
+    {"sort-rows", required_argument, NULL, OPTION_SORT},
+    {"cluster-rows", required_argument, NULL, OPTION_CLUSTER},
+    {"merge-segments", required_argument, NULL, OPTION_MERGE},
+    {"split-rows", required_argument, NULL, OPTION_SPLIT},
+    {"db", required_argument, NULL, OPTION_DB},
+    {"init", required_argument, NULL, OPTION_INIT},
+    {"memory", required_argument, NULL, OPTION_MEMORY},
+    {"memory-dir", required_argument, NULL, OPTION_MEMORY_DIR},
+    {"temp-limit", required_argument, NULL, OPTION_TEMP_LIMIT},
+    {"temp-dir", required_argument, NULL, OPTION_TEMP_DIR},
+    {"spool-compression", required_argument, NULL, OPTION_COMPRESSION},
+    {"skew", required_argument, NULL, OPTION_SKEW},
+    {"rejects", required_argument, NULL, OPTION_REJECTS},
+    {"rejects-limit", required_argument, NULL, OPTION_REJECTS_LIMIT},
+    {"format", required_argument, NULL, OPTION_FORMAT},
+    {"analyze", no_argument, NULL, OPTION_ANALYZE},
+    {"timer", no_argument, NULL, OPTION_TIMER},
+    {"job", required_argument, NULL, OPTION_JOB},
+    {"resume", required_argument, NULL, OPTION_RESUME},
+    {"replace", no_argument, NULL, OPTION_REPLACE},
+    {"quiet", no_argument, NULL, OPTION_QUIET},
+    {"file", required_argument, NULL, 'f'},
+    {"output", required_argument, NULL, 'o'},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0}};
+
+static const char *name_of(int option) {
+    const struct option *at = known;
+    while (at->val != option) at++;
+    return at->name;
+}
+
+static shoal_status check_job(const struct cli_options *options, bool explain,
+                              const char *planned, struct shoal_error *err) {
+    bool job = options->job != NULL, resume = options->resume != NULL;
+    if ((job || resume) && explain)
+        return shoal_fail(err, SHOAL_USAGE, "--job and --resume go with shoal sql");
+    if (job && resume)
+        return shoal_fail(err, SHOAL_USAGE,
+                          "--job begins a job and --resume goes on with one: give one");
+    if (options->replace && !job)
+        return shoal_fail(err, SHOAL_USAGE, "--replace goes with --job DIR");
+    if (job && options->session.workers == 0)
+        return shoal_fail(err, SHOAL_USAGE,
+                          "--job goes with --workers: what is kept is what they made");
+    if (resume && planned != NULL)
+        return shoal_fail(err, SHOAL_USAGE,
+                          "--%s is the job's, as it began: it can't be given with "
+                          "--resume",
+                          planned);
+    return SHOAL_OK;
+}
+
 shoal_status cli_options_read(struct cli_options *options, bool explain, int argc,
                               char **argv, struct shoal_error *err) {
-    static const struct option known[] = {
-        {"workers", required_argument, NULL, OPTION_WORKERS},
-        {"threads", required_argument, NULL, OPTION_THREADS},
-        {"partitions", required_argument, NULL, OPTION_PARTITIONS},
-        {"broadcast-rows", required_argument, NULL, OPTION_BROADCAST},
-        {"sort-rows", required_argument, NULL, OPTION_SORT},
-        {"cluster-rows", required_argument, NULL, OPTION_CLUSTER},
-        {"merge-segments", required_argument, NULL, OPTION_MERGE},
-        {"split-rows", required_argument, NULL, OPTION_SPLIT},
-        {"db", required_argument, NULL, OPTION_DB},
-        {"init", required_argument, NULL, OPTION_INIT},
-        {"memory", required_argument, NULL, OPTION_MEMORY},
-        {"memory-dir", required_argument, NULL, OPTION_MEMORY_DIR},
-        {"temp-limit", required_argument, NULL, OPTION_TEMP_LIMIT},
-        {"temp-dir", required_argument, NULL, OPTION_TEMP_DIR},
-        {"spool-compression", required_argument, NULL, OPTION_COMPRESSION},
-        {"skew", required_argument, NULL, OPTION_SKEW},
-        {"rejects", required_argument, NULL, OPTION_REJECTS},
-        {"rejects-limit", required_argument, NULL, OPTION_REJECTS_LIMIT},
-        {"format", required_argument, NULL, OPTION_FORMAT},
-        {"analyze", no_argument, NULL, OPTION_ANALYZE},
-        {"timer", no_argument, NULL, OPTION_TIMER},
-        {"quiet", no_argument, NULL, OPTION_QUIET},
-        {"file", required_argument, NULL, 'f'},
-        {"output", required_argument, NULL, 'o'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0}};
     *options = (struct cli_options){.session = {.broadcast_rows = BROADCAST_AUTO,
                                                 .sort_rows = SORT_ROWS,
                                                 .split_rows = SPLIT_ROWS,
                                                 .cluster_rows = CLUSTER_ROWS,
                                                 .merge_segments = MERGE_SEGMENTS,
                                                 .rejects_limit = UINT64_MAX}};
+    const char *planned = NULL;
     opterr = 0;
     optind = 1;
     for (;;) {
@@ -245,12 +301,21 @@ shoal_status cli_options_read(struct cli_options *options, bool explain, int arg
         int index = optind - 1;  // of what was just read
         shoal_status status = read_one(options, explain, option, index, argv, err);
         if (status != SHOAL_OK) return status;
+        if (option == OPTION_FORMAT) options->format_given = true;
+        if (is_planned(option) && planned == NULL) planned = name_of(option);
     }
     if (options->help) return SHOAL_OK;
     if (options->session.rejects_limit != UINT64_MAX &&
         options->session.rejects_dir == NULL)
         return shoal_fail(err, SHOAL_USAGE, "--rejects-limit goes with --rejects DIR");
+    shoal_status job = check_job(options, explain, planned, err);
+    if (job != SHOAL_OK) return job;
     int left = argc - optind;
+    if (options->resume != NULL && (left > 0 || options->query_file != NULL))
+        return shoal_fail(err, SHOAL_USAGE,
+                          "--resume goes on with the statements that the job began with: "
+                          "give no others");
+    if (options->resume != NULL) return SHOAL_OK;
     if (left > 1) {
         return shoal_fail(err, SHOAL_USAGE,
                           "more than one query: quote it ('%s' is the second)",
@@ -276,6 +341,7 @@ void cli_help(FILE *out) {
         "\n"
         "  shoal sql     [QUERY | -f FILE | -] [options]   run statements, print rows\n"
         "  shoal explain [QUERY | -f FILE | -] [options]   show the distributed plan\n"
+        "  shoal jobs [DIR]...             the jobs in folders, and how far they are\n"
         "  shoal gen skew DIR [options]    make tables of known skew; --help says more\n"
         "  shoal --version\n"
         "\n"
@@ -323,6 +389,13 @@ void cli_help(FILE *out) {
         "a file\n"
         "                      there, instead of failing: file, line, column, reason\n"
         "  --rejects-limit N   fail if there are more than N such rows\n"
+        "A job that can be resumed\n"
+        "  --job DIR           keep in the folder what is done, for --resume; needs "
+        "--workers\n"
+        "  --replace           of --job: a job that is in there goes first\n"
+        "  --resume DIR        go on with the job, whose process was killed or failed; "
+        "with\n"
+        "                      other --workers if wanted\n"
         "What it prints\n"
         "  --format F          table (the first 1000 rows), csv or json; for explain:\n"
         "                      text or json\n"

@@ -11,6 +11,10 @@ struct cli_options {
     const char *query_file;  // "-": standard input
     const char *init_file;
     const char *output;  // NULL: standard output
+    const char *job;     // keeps what is done, for resume; NULL: no job
+    const char *resume;  // the job to go on with; NULL: none
+    bool replace;        // what is in the job's folder
+    bool format_given;
     bool analyze;
     bool quiet;
     bool timer;

@@ -6,6 +6,9 @@
 
 #include "base/io.h"
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #define TAIL 8  // length and magic
 #define FOOTER_MOST (1 << 30)
 #define DEPTH_MOST 32
@@ -462,6 +465,20 @@ shoal_status parquet_footer_read(const char *path, struct parquet_footer *footer
     status = read_tail(fd, path, &data, &size, err);
     close(fd);
     if (status == SHOAL_OK) status = parquet_footer_parse(data, size, footer, err);
+    free(data);
+    return status;
+}
+
+shoal_status parquet_footer_hash(const char *path, uint64_t *hash,
+                                 struct shoal_error *err) {
+    int fd = -1;
+    uint8_t *data = NULL;
+    size_t size = 0;
+    shoal_status status = io_open(FAULT_INPUT_OPEN, path, &fd, err);
+    if (status != SHOAL_OK) return status;
+    status = read_tail(fd, path, &data, &size, err);
+    close(fd);
+    if (status == SHOAL_OK) *hash = XXH3_64bits(data, size);
     free(data);
     return status;
 }

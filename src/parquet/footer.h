@@ -39,6 +39,9 @@ shoal_status parquet_footer_read(const char *path, struct parquet_footer *footer
 // The same of a footer in memory.
 shoal_status parquet_footer_parse(const uint8_t *data, size_t size,
                                   struct parquet_footer *footer, struct shoal_error *err);
+// A hash of the footer's bytes, which tell of all that is in the file.
+shoal_status parquet_footer_hash(const char *path, uint64_t *hash,
+                                 struct shoal_error *err);
 void parquet_footer_free(struct parquet_footer *footer);
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "query/replay.h"
 #include "query/run.h"
 
 #define WAIT_MOST (4 * ADAPT_BROADCAST_MOST)  // estimated: it may have far fewer
@@ -101,7 +102,7 @@ static bool small_enough(const struct run *run, const struct join *join,
         .other_rows = run->stages->stages[join->feeder].estimated_rows,
         .tasks = run->runs[join->feeder].tasks,
         .rows_most = ADAPT_BROADCAST_MOST,
-        .bytes_most = run->session->worker_bytes / BROADCAST_SHARE};
+        .bytes_most = session_plan_bytes(run->session) / BROADCAST_SHARE};
     // A narrow task has a hash table of its own.
     if (!run->stages->stages[join->feeder].wide)
         sides->bytes_most /= run->session->options.threads;
@@ -147,9 +148,28 @@ static shoal_status fuse(struct run *run, const struct join *join,
     return run_retask(run, join->reader, tasks, err);
 }
 
+// What was decided before this process began.
+static shoal_status repeat(struct run *run, uint32_t over, struct shoal_error *err) {
+    size_t at = 0;
+    uint32_t reader = 0;
+    bool first = false;
+    struct join join;
+    shoal_status status = SHOAL_OK;
+    while (status == SHOAL_OK && replay_broadcast(run, over, &at, &reader, &first)) {
+        if (reader >= run->stages->count || !find_join(run, reader, first, &join) ||
+            !sched_resize_stage(run->sched, run->runs[join.feeder].in_sched, 0, false))
+            return shoal_fail(err, SHOAL_CORRUPT,
+                              "%s/job.log has a broadcast for stage %u that can't be",
+                              run->job->folder, reader);
+        status = fuse(run, &join, err);
+    }
+    return status;
+}
+
 shoal_status run_try_broadcast(struct run *run, uint32_t over, struct shoal_error *err) {
     struct join join;
     struct adapt_sides sides;
+    if (run->past != NULL) return repeat(run, over, err);
     if (!may_decide(run)) return SHOAL_OK;
     for (uint32_t s = over + 1; s + 1 < run->stages->count; s++) {
         for (int first = 0; first < 2; first++) {
@@ -160,7 +180,8 @@ shoal_status run_try_broadcast(struct run *run, uint32_t over, struct shoal_erro
             if (!sched_resize_stage(run->sched, run->runs[join.feeder].in_sched, 0,
                                     false))
                 continue;
-            shoal_status status = fuse(run, &join, err);
+            shoal_status status = record_broadcast(run, over, s, first != 0, err);
+            if (status == SHOAL_OK) status = fuse(run, &join, err);
             if (status != SHOAL_OK) return status;
             if (!say(run, &join, &sides)) return shoal_no_memory(err);
         }

@@ -16,6 +16,13 @@
 static shoal_status attach(struct session *session, enum database how,
                            struct shoal_error *err) {
     struct text sql = {0};
+    // Its transaction and the job's log are not one: what is inserted could be twice.
+    if (how == DATABASE_WRITE && session->options.job != NULL)
+        return shoal_fail(err, SHOAL_USER,
+                          "a job can't write to the database %s of --db, as it could not "
+                          "tell after a crash whether it has: write files or a Delta "
+                          "table, or run without --job",
+                          session->options.db);
     text_append(&sql, "ATTACH ");
     text_append_literal(&sql, session->options.db);
     text_append(&sql, how == DATABASE_READ ? " AS " NAME " (READ_ONLY)" : " AS " NAME);

@@ -53,7 +53,7 @@ static shoal_status open_table(struct duck_conn *conn, const struct copy *copy,
     return status;
 }
 
-shoal_status delta_sink_open(struct duck_conn *conn, const char *sql,
+shoal_status delta_sink_open(struct duck_conn *conn, const char *sql, const char *job_id,
                              struct delta_write **table, struct shoal_error *err) {
     struct copy copy = {0};
     *table = NULL;
@@ -62,6 +62,7 @@ shoal_status delta_sink_open(struct duck_conn *conn, const char *sql,
     if (status == SHOAL_UNSUPPORTED) {
         status = SHOAL_OK;  // DuckDB runs it, and no table of ours is in it
     } else if (status == SHOAL_OK && copy.delta) {
+        if (copy.job_id == NULL && job_id != NULL) copy.job_id = strdup(job_id);
         status = open_table(conn, &copy, table, err);
     }
     copy_free(&copy);

@@ -8,7 +8,8 @@
 
 // The table that the statement writes, before anything that it reads is looked at; *table
 // NULL: it writes none.
-shoal_status delta_sink_open(struct duck_conn *conn, const char *sql,
+// job_id is the JOB_ID of a statement that gives none; NULL: none.
+shoal_status delta_sink_open(struct duck_conn *conn, const char *sql, const char *job_id,
                              struct delta_write **table, struct shoal_error *err);
 // Makes the parsed statement one that writes it: the query gives the table's columns, and
 // the files are in its partitions' folders. table NULL: it writes none.

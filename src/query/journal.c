@@ -35,6 +35,8 @@ static shoal_status write_whole(const char *staging, const char *text,
     char *path = sink_join(staging, NAME);
     char *part = sink_join(staging, NAME ".part");
     int fd = -1;
+    if (part != NULL)
+        (void)unlink(part);  // of a run that died here, whose folder this was
     shoal_status status = path && part ? io_create(FAULT_SINK_CREATE, part, &fd, err)
                                        : shoal_no_memory(err);
     if (status == SHOAL_OK) {

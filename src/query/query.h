@@ -20,8 +20,13 @@ enum spool_compression { COMPRESSION_AUTO, COMPRESSION_ON, COMPRESSION_OFF };
 #define MERGE_SEGMENTS 1000000
 
 struct session_options {
-    uint32_t workers;     // 0: embedded
-    uint32_t threads;     // of each worker (default 1), or of the embedded engine (all)
+    uint32_t workers;  // 0: embedded
+    uint32_t threads;  // of each worker (default 1), or of the embedded engine (all)
+    // Of a job that goes on elsewhere: workers and threads that there are now; the two
+    // above are what its plans were made for. 0: the same.
+    uint32_t hosts, host_threads;
+    uint64_t plan_bytes;  // of a worker's memory, that plans are made for; 0: what it has
+    struct job *job;      // that keeps what is done; NULL: none
     uint32_t partitions;  // of hash exchanges; 0: chosen, and small ones read together
     int64_t broadcast_rows;  // at or below: broadcast; BROADCAST_NEVER, BROADCAST_AUTO
     uint64_t sort_rows;      // ORDER BY from this many estimated rows on: in parts
@@ -51,6 +56,13 @@ struct session;
 
 shoal_status session_open(const struct session_options *options, struct session **session,
                           struct shoal_error *err);
+// Everything that is done from now on is kept in the folder (query/job.h), for a process
+// that goes on if this one dies. Needs workers. close with job_close after the session.
+shoal_status session_keep_job(struct session *session, const char *folder,
+                              const char *sql, const char *format, bool replace,
+                              struct job **job, struct shoal_error *err);
+// The next statement's number.
+void session_number(struct session *session, uint32_t number);
 // Runs one statement and writes its rows, if it gives any, to out.
 shoal_status session_query(struct session *session, const char *sql,
                            enum result_format format, FILE *out, struct shoal_error *err);

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "block/block.h"
 #include "base/text.h"
+#include "query/replay.h"
 #include "query/run.h"
 
 // ---- events
@@ -37,12 +38,14 @@ shoal_status run_adapt_readers(struct run *run, uint32_t stage, struct shoal_err
     return status;
 }
 
-static shoal_status accept(struct run *run, uint32_t stage, uint32_t task,
-                           struct task_output *output, struct shoal_error *err) {
+shoal_status run_accept(struct run *run, uint32_t stage, uint32_t task,
+                        struct task_output *output, struct shoal_error *err) {
     struct stage_run *state = &run->runs[stage];
     bool again = state->progress[task] & TASK_WAS_DONE;
     bool other = run_is_other(run, stage, task, output);
     uint64_t rows = 0, bytes = 0, on_disk = 0;
+    shoal_status kept = record_done(run, stage, task, other, output, err);
+    if (kept != SHOAL_OK) return kept;
     for (size_t i = 0; i < output->count; i++) {
         const struct task_file *file = &output->files[i];
         rows += file->rows.total;
@@ -57,7 +60,7 @@ static shoal_status accept(struct run *run, uint32_t stage, uint32_t task,
     }
     if (!again) run_learn_keys(run, stage, output);
     if (!again) run_judge(run, stage, task, rows);
-    shoal_status kept = run_keep_files(state, task, output, err);
+    kept = run_keep_files(state, task, output, err);
     if (kept != SHOAL_OK) return kept;
     state->progress[task] |= TASK_IS_DONE | TASK_WAS_DONE;
     if (other) kept = run_differ(run, stage, err);
@@ -91,6 +94,12 @@ static shoal_status accept(struct run *run, uint32_t stage, uint32_t task,
     return SHOAL_OK;
 }
 
+// Of a worker: not those that the plan was made for, if a job goes on elsewhere.
+static uint32_t host_threads(const struct session *session) {
+    const struct session_options *options = &session->options;
+    return options->host_threads > 0 ? options->host_threads : options->threads;
+}
+
 static void remember_up(struct session *session, uint32_t worker) {
     uint32_t *up = realloc(session->up, (session->up_count + 1) * sizeof *up);
     if (up == NULL) return;
@@ -106,12 +115,20 @@ static void forget_up(struct session *session, uint32_t worker) {
     }
 }
 
+#define STALE_MOST 100000  // attempts that read what was lost before, in one query
+
 // A task that couldn't read what another made is not to blame.
 static void take_failure(struct run *run, const struct engine_event *event,
                          uint32_t stage, uint32_t task, double now) {
     uint32_t in_sched = run->runs[stage].in_sched;
-    if (event->lost != NULL) {
-        (void)run_lose_file(run, event->lost);
+    // One that nobody makes any more was lost, and is made again, while this task ran.
+    bool blocked = event->lost != NULL;
+    if (blocked) {
+        (void)snprintf(run->loss, sizeof run->loss, "%.*s",
+                       (int)strcspn(event->error.message, "\n"), event->error.message);
+        blocked = run_lose_file(run, event->lost) || ++run->stale < STALE_MOST;
+    }
+    if (blocked) {
         (void)sched_task_blocked(run->sched, in_sched, task, event->attempt, now);
     } else {
         (void)sched_task_failed(run->sched, in_sched, task, event->attempt, &event->error,
@@ -130,8 +147,7 @@ static shoal_status take_event(struct run *run, struct engine_event *event,
     switch (event->kind) {
         case ENGINE_UP:
             remember_up(run->session, event->worker);
-            sched_worker_up(run->sched, event->worker, run->session->options.threads,
-                            now);
+            sched_worker_up(run->sched, event->worker, host_threads(run->session), now);
             break;
         case ENGINE_DOWN:
             forget_up(run->session, event->worker);
@@ -140,18 +156,18 @@ static shoal_status take_event(struct run *run, struct engine_event *event,
             sched_worker_down(run->sched, event->worker, now);
             break;
         case ENGINE_DONE:
-            if (ours && event->output.partitions !=
-                            run_partitions(run, &run->stages->stages[stage])) {
-                task_output_free(&event->output);
-                return shoal_fail(err, SHOAL_INTERNAL,
-                                  "a worker's output has %u partitions",
-                                  event->output.partitions);
-            }
             ours =
                 ours && sched_task_done(run->sched, in_sched, task, event->attempt, now);
+            if (ours && event->output.partitions !=
+                            run_partitions(run, &run->stages->stages[stage])) {
+                status =
+                    shoal_fail(err, SHOAL_INTERNAL, "a worker's output has %u partitions",
+                               event->output.partitions);
+                ours = false;
+            }
             memory_tier_settle(&run->memory, event->task, event->attempt, &event->output,
                                ours);
-            if (ours) status = accept(run, stage, task, &event->output, err);
+            if (ours) status = run_accept(run, stage, task, &event->output, err);
             task_output_free(&event->output);
             break;
         case ENGINE_FAILED:
@@ -197,7 +213,7 @@ static shoal_status run_driver_stages(struct run *run, struct shoal_error *err) 
         }
         if (task != NULL)
             memory_tier_settle(&run->memory, task->id, action.attempt, &output, true);
-        if (status == SHOAL_OK) status = accept(run, s, 0, &output, err);
+        if (status == SHOAL_OK) status = run_accept(run, s, 0, &output, err);
         task_output_free(&output);
         task_free(task);
         if (status != SHOAL_OK) return status;
@@ -230,10 +246,23 @@ static shoal_status run_tasks(struct run *run, struct shoal_error *err) {
                                              run_task_id(run, action.stage, action.task),
                                              action.attempt);
                 break;
-            case SCHED_SUCCEEDED:
-                return SHOAL_OK;
+            case SCHED_SUCCEEDED: {
+                // Slower twins are ending: what they write must not come later.
+                struct sched_progress progress;
+                struct engine_event event;
+                sched_progress(run->sched, &progress);
+                if (progress.attempts_ending == 0) return SHOAL_OK;
+                status = session->engine->ops->poll(session->engine, 100, &event, err);
+                if (status == SHOAL_OK) status = take_event(run, &event, err);
+                break;
+            }
             case SCHED_FAILED:
                 *err = *sched_error(run->sched);
+                if (err->status == SHOAL_CORRUPT && run->loss[0] != '\0') {
+                    size_t length = strlen(err->message);
+                    (void)snprintf(err->message + length, sizeof err->message - length,
+                                   "; the last: %s", run->loss);
+                }
                 return err->status;
             case SCHED_NONE: {
                 struct engine_event event;
@@ -252,13 +281,14 @@ shoal_status session_start_workers(struct session *session, struct shoal_error *
     const struct session_options *options = &session->options;
     shoal_status status = session_open_spools(session, err);
     if (status != SHOAL_OK) return status;
+    uint32_t hosts = options->hosts > 0 ? options->hosts : options->workers;
     struct engine_options engine = {
-        .workers = options->workers,
+        .workers = hosts,
         .program = options->program,
         .engine_version = duck_version(),
-        .worker = {.threads = options->threads,
+        .worker = {.threads = host_threads(session),
                    .memory_bytes = session->worker_bytes,
-                   .temp_bytes = options->temp_bytes / (options->workers + 1),
+                   .temp_bytes = options->temp_bytes / (hosts + 1),
                    .temp_dir = session->spool.path,
                    .init_sql = session->worker_sql.data}};
     status = engine_local_open(&engine, &session->engine, err);
@@ -276,8 +306,7 @@ void session_stop_workers(struct session *session) {
 static shoal_status prepare(struct run *run, struct shoal_error *err) {
     struct session *session = run->session;
     // Without twins: the one that loses could still run when the next query begins.
-    struct sched_options options = {
-        .max_attempts = 3, .poison_worker_deaths = 3, .no_speculation = true};
+    struct sched_options options = {.max_attempts = 3, .poison_worker_deaths = 3};
     struct text folder = {0};
     run->runs = calloc(run->stages->count, sizeof *run->runs);
     run->sched = sched_new(&options);
@@ -294,14 +323,21 @@ static shoal_status prepare(struct run *run, struct shoal_error *err) {
     if (status != SHOAL_OK || run->stages->count == 1) return status;
     status = session_start_workers(session, err);
     if (status != SHOAL_OK) return status;
-    text_printf(&folder, "%s/q%u", session->spool.path, session->next_query);
+    if (run->job != NULL) {
+        // Apart from what processes before this one left half done.
+        text_printf(&folder, "%s/q%u.%u", run->job->blocks, session->next_query,
+                    run->job->lives);
+    } else {
+        text_printf(&folder, "%s/q%u", session->spool.path, session->next_query);
+    }
     run->folder = text_take(&folder);
     if (run->folder == NULL) return shoal_no_memory(err);
     if (mkdir(run->folder, 0700) != 0) {
         return shoal_fail(err, SHOAL_IO, "cannot make the folder %s: %s", run->folder,
                           strerror(errno));
     }
-    if (session->memory.path != NULL) {
+    // What must outlive this process is on disk.
+    if (session->memory.path != NULL && run->job == NULL) {
         uint64_t space = 0;
         memory_tier_parent(session->memory.path, &space);
         status = memory_tier_open(
@@ -310,14 +346,16 @@ static shoal_status prepare(struct run *run, struct shoal_error *err) {
         if (status != SHOAL_OK) return status;
     }
     for (size_t i = 0; i < session->up_count; i++) {
-        sched_worker_up(run->sched, session->up[i], session->options.threads,
+        sched_worker_up(run->sched, session->up[i], host_threads(session),
                         clock_seconds());
     }
-    return SHOAL_OK;
+    return replay_plan(run, err);
 }
 
 static void release(struct run *run) {
-    if (run->folder != NULL) spool_remove_tree(run->folder);
+    // A job's result can be asked for again until it is done.
+    if (run->folder != NULL && run->job == NULL) spool_remove_tree(run->folder);
+    json_decref(run->past);
     memory_tier_close(&run->memory);
     for (size_t s = 0; run->runs != NULL && s < run->stages->count; s++) {
         struct task_output files = {.files = run->runs[s].files,
@@ -356,6 +394,7 @@ shoal_status run_stages(struct session *session, struct stages *stages,
     struct run run = {.session = session,
                       .stages = stages,
                       .statement = statement,
+                      .job = options->job,
                       .stats = stats,
                       .slots = options->workers * options->threads};
     struct sink sink = {.staging = {.lock = -1}};
@@ -365,7 +404,14 @@ shoal_status run_stages(struct session *session, struct stages *stages,
     progress_start(&run.progress, options->progress, clock_seconds());
     shoal_status status = SHOAL_OK;
     if (run.sink != NULL)
-        status = sink_open(&sink, &statement->copy, has_order(stages, statement), err);
+        status = sink_open(&sink, &statement->copy, has_order(stages, statement),
+                           options->job, err);
+    if (status == SHOAL_OK && sink.committed) {
+        progress_end(&run.progress);
+        status = run_answer(session, &sink, result, err);
+        sink_close(&sink);
+        return status;
+    }
     if (status == SHOAL_OK) status = prepare(&run, err);
     if (status == SHOAL_OK) status = run_driver_stages(&run, err);
     for (bool again = status == SHOAL_OK, first = true; again; first = false) {

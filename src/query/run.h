@@ -3,6 +3,7 @@
 #define SHOAL_QUERY_RUN_H
 
 #include "adapt/adapt.h"
+#include "query/job.h"
 #include "query/memory_tier.h"
 #include "query/merge.h"
 #include "query/session.h"
@@ -70,8 +71,12 @@ struct run {
     struct sink *sink;          // of one whose rows go to a folder; else NULL
     const struct merge *merge;  // its only stage's tasks are these jobs; else NULL
     uint32_t wave;              // the number of the merge
+    struct job *job;            // that keeps what is done; NULL: none
+    json_t *past;               // while its log is gone through (replay.c)
     bool driver_again;          // a stage of the driver has lost what it made
     uint64_t lost;              // outputs of tasks that were made again
+    uint64_t stale;             // attempts that read what was lost before
+    char loss[400];             // why a block could not be read, last
 };
 
 // tasks.c
@@ -125,6 +130,11 @@ bool run_is_other(struct run *run, uint32_t stage, uint32_t task,
 // Readers of the stage's exchange that have begun start over, and theirs.
 shoal_status run_differ(struct run *run, uint32_t stage, struct shoal_error *err);
 
+// write.c
+// What COPY answers.
+shoal_status run_answer(struct session *session, const struct sink *sink,
+                        struct duck_result **result, struct shoal_error *err);
+
 // result.c
 // The last stage, whose rows are the result, or go to where the statement says. *again:
 // what it reads was lost and is to be made again first.
@@ -141,6 +151,9 @@ shoal_status run_write(struct run *run, struct duck_result **result, bool *again
                        struct shoal_error *err);
 
 // run.c
+// What a task made counts from now on; output->count is 0 then.
+shoal_status run_accept(struct run *run, uint32_t stage, uint32_t task,
+                        struct task_output *output, struct shoal_error *err);
 // A stage is over, and its readers' inputs may be complete now.
 shoal_status run_adapt_readers(struct run *run, uint32_t stage, struct shoal_error *err);
 // Runs the jobs on workers; written, [job_count], is what they wrote.

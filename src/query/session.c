@@ -7,6 +7,7 @@
 #include "block/block.h"
 #include "delta/delta.h"
 #include "plan/limits.h"
+#include "query/job.h"
 #include "query/memory_tier.h"
 #include "query/session.h"
 #include "query/settings.h"
@@ -56,19 +57,25 @@ static shoal_status divide_memory(struct session *session, uint64_t *driver,
         options->memory_bytes ? options->memory_bytes : memory_of_machine() / 5 * 4;
     *driver = options->memory_bytes;  // DuckDB's own default is the same 80%
     if (options->workers == 0) return SHOAL_OK;
-    uint64_t least = (uint64_t)WORKER_BYTES_LEAST * (options->workers + 1);
+    uint32_t workers = options->hosts > 0 ? options->hosts : options->workers;
+    uint64_t least = (uint64_t)WORKER_BYTES_LEAST * (workers + 1);
     uint64_t blocks = all > least ? all - least : 0;
     uint64_t space = 0;
     if (blocks > all / BLOCKS_SHARE) blocks = all / BLOCKS_SHARE;
     if (memory_tier_parent(options->memory_dir, &space) == NULL) blocks = 0;
     session->block_bytes = blocks < space ? blocks : space;
-    uint64_t part = (all - session->block_bytes) / (2 * (uint64_t)options->workers + 1);
+    uint64_t part = (all - session->block_bytes) / (2 * (uint64_t)workers + 1);
     *driver = part;
     session->worker_bytes = 2 * part;
     if (options->memory_bytes == 0 || 2 * part >= WORKER_BYTES_LEAST) return SHOAL_OK;
     return shoal_fail(err, SHOAL_USAGE,
                       "--memory: %u workers and this process need %llu MiB at least",
-                      options->workers, (unsigned long long)(least >> 20));
+                      workers, (unsigned long long)(least >> 20));
+}
+
+uint64_t session_plan_bytes(const struct session *session) {
+    uint64_t planned = session->options.plan_bytes;
+    return planned > 0 ? planned : session->worker_bytes;
 }
 
 shoal_status session_open_spools(struct session *session, struct shoal_error *err) {
@@ -135,6 +142,20 @@ shoal_status session_open(const struct session_options *options, struct session 
     }
     *out = session;
     return SHOAL_OK;
+}
+
+shoal_status session_keep_job(struct session *session, const char *folder,
+                              const char *sql, const char *format, bool replace,
+                              struct job **job, struct shoal_error *err) {
+    session->options.plan_bytes = session->worker_bytes;
+    shoal_status status =
+        job_create(folder, sql, format, &session->options, replace, job, err);
+    session->options.job = *job;
+    return status;
+}
+
+void session_number(struct session *session, uint32_t number) {
+    if (session->options.job != NULL) job_begin_statement(session->options.job, number);
 }
 
 void session_close(struct session *session) {

@@ -53,6 +53,8 @@ shoal_status run_stages(struct session *session, struct stages *stages,
 // write.c: a COPY to a folder, its query run by this process's DuckDB.
 shoal_status write_embedded(struct session *session, const struct copy *copy,
                             struct duck_result **result, struct shoal_error *err);
+// Of a worker's memory, that plans are made for.
+uint64_t session_plan_bytes(const struct session *session);
 // Returns at once: they come up while something else is done. Nothing when they run.
 shoal_status session_start_workers(struct session *session, struct shoal_error *err);
 void session_stop_workers(struct session *session);

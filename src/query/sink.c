@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "query/job_sink.h"
 #include "query/journal.h"
 
 #define STAGING ".shoal-"  // hidden: a glob over the target's neighbours doesn't see it
@@ -119,27 +120,52 @@ static bool choose_options(struct sink *sink, bool ordered) {
     return sink->options != NULL && sink->file != NULL;
 }
 
-shoal_status sink_open(struct sink *sink, const struct copy *copy, bool ordered,
-                       struct shoal_error *err) {
-    char *parent = NULL;
+// The run's own name is in the names of its files.
+static char *name_of_run(const struct sink *sink) {
     // A reader that listed the old files must not find new ones under their names.
-    bool named = copy->mode != WRITE_ERROR_IF_EXISTS;
+    bool named = sink->copy->mode != WRITE_ERROR_IF_EXISTS;
+    return named || sink->kind->unique ? new_run() : strdup("");
+}
+
+static shoal_status open_staging(struct sink *sink, const char *parent,
+                                 struct shoal_error *err) {
+    bool adopted = false;
+    shoal_status status = SHOAL_OK;
+    // First, before any sweep: it would take the folder for a dead run's.
+    if (sink->job != NULL) status = job_sink_adopt(sink, &adopted, err);
+    if (status != SHOAL_OK || sink->committed || adopted) return status;
+    // Takes back what a dead run had begun.
+    status = spool_open_as(&sink->staging, parent, STAGING, journal_undo, err);
+    if (status == SHOAL_OK) sink->run = name_of_run(sink);
+    if (status == SHOAL_OK && sink->run == NULL) status = shoal_no_memory(err);
+    if (status == SHOAL_OK && sink->job != NULL) status = job_sink_begin(sink, err);
+    return status;
+}
+
+shoal_status sink_open(struct sink *sink, const struct copy *copy, bool ordered,
+                       struct job *job, struct shoal_error *err) {
+    char *parent = NULL;
     *sink = (struct sink){
         .copy = copy,
+        .job = job,
         .kind = copy->table != NULL ? &delta_kind : &folder_kind,
         .staging = {.lock = -1},
         .atomic = copy->mode == WRITE_ERROR_IF_EXISTS || copy->mode == WRITE_OVERWRITE};
     shoal_status status = find_target(copy->path, &sink->target, &parent, err);
-    if (status == SHOAL_OK) {
-        // First, as it takes back what a dead run had begun.
-        status = spool_open_as(&sink->staging, parent, STAGING, journal_undo, err);
-    }
+    if (status == SHOAL_OK) status = open_staging(sink, parent, err);
     free(parent);
-    if (status == SHOAL_OK) status = sink->kind->check(sink, err);
+    if (status != SHOAL_OK || sink->committed) return status;
+    status = sink->kind->check(sink, err);
     if (status != SHOAL_OK) return status;
-    sink->run = named || sink->kind->unique ? new_run() : strdup("");
-    bool ok = sink->run != NULL && choose_options(sink, ordered && !copy->any_order);
-    return ok ? SHOAL_OK : shoal_no_memory(err);
+    return choose_options(sink, ordered && !copy->any_order) ? SHOAL_OK
+                                                             : shoal_no_memory(err);
+}
+
+char *sink_staged_path(const struct sink *sink, const char *name) {
+    struct text path = {0};
+    text_printf(&path, "%s/%s", sink->staging.path, name);
+    if (sink->job != NULL) text_printf(&path, ".r%u", sink->job->lives);
+    return text_take(&path);
 }
 
 bool sink_task(const struct sink *sink, struct task *task) {
@@ -152,7 +178,9 @@ bool sink_task(const struct sink *sink, struct task *task) {
 }
 
 void sink_close(struct sink *sink) {
-    if (sink->leave) {
+    // A job that failed or was cancelled can go on from what its tasks wrote.
+    bool kept = sink->job != NULL && !sink->committed;
+    if (sink->leave || kept) {
         spool_leave(&sink->staging);
     } else {
         spool_close(&sink->staging);
@@ -163,6 +191,7 @@ void sink_close(struct sink *sink) {
     free(sink->file);
     free(sink->options);
     free(sink->run);
+    free(sink->answer);
     *sink = (struct sink){.staging = {.lock = -1}};
 }
 
@@ -301,7 +330,10 @@ shoal_status sink_commit(struct sink *sink, struct shoal_error *err) {
     char *ready = sink_join(sink->staging.path, JOURNAL_READY);
     if (ready == NULL) return shoal_no_memory(err);
     shoal_status status = gather_files(sink, ready, err);
+    if (status == SHOAL_OK && sink->job != NULL)
+        status = job_sink_publish(sink, ready, err);
     if (status == SHOAL_OK) status = sink->kind->publish(sink, ready, err);
+    if (status == SHOAL_OK && sink->job != NULL) status = job_sink_over(sink, err);
     free(ready);
     return status;
 }

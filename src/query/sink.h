@@ -16,6 +16,7 @@
 #include "task/task.h"
 
 struct sink;
+struct job;
 
 // What a target is. A plain folder is one kind (folder.c); a table format is another: it
 // moves the files below its target, and counts them in a log.
@@ -43,6 +44,9 @@ struct staged_file {
 
 struct sink {
     const struct copy *copy;
+    struct job *job;  // that it is a part of; NULL: none
+    bool committed;   // a process before this one has done all of it
+    char *answer;     // then what COPY answers, a SELECT
     const struct sink_kind *kind;
     char *target;  // its whole path
     struct spool staging;
@@ -67,9 +71,13 @@ struct sink_part {
     size_t file_count;
 };
 
-// Fails with SHOAL_USER when the target is there and may not be written.
+// Fails with SHOAL_USER when the target is there and may not be written. Of a job that
+// goes on it takes the staging folder that there was, unless all is committed.
 shoal_status sink_open(struct sink *sink, const struct copy *copy, bool ordered,
-                       struct shoal_error *err);
+                       struct job *job, struct shoal_error *err);
+// A name in the staging folder that no process before this one has used: "name", or, of a
+// job, "name.r1".
+char *sink_staged_path(const struct sink *sink, const char *name);
 // Makes the task one that writes the sink's files. False: out of memory.
 bool sink_task(const struct sink *sink, struct task *task);
 // Fills sink->staged. parts in the order of their tasks: the order of the files' names.

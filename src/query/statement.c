@@ -11,6 +11,7 @@
 #include "delta/delta.h"
 #include "plan/limits.h"
 #include "query/delta_sink.h"
+#include "query/job_sink.h"
 #include "query/json_rejects.h"
 #include "query/session.h"
 #include "query/settings.h"
@@ -34,7 +35,7 @@ static shoal_status plan(struct session *session, const char *sql,
     struct plan_options options = {
         .workers = session->options.workers,
         .broadcast_rows = session->options.broadcast_rows,
-        .broadcast_bytes = session->worker_bytes / BROADCAST_SHARE,
+        .broadcast_bytes = session_plan_bytes(session) / BROADCAST_SHARE,
         .sort_rows = session->options.sort_rows,
         .slots = session->options.workers * session->options.threads,
         .split_rows = session->options.split_rows,
@@ -319,9 +320,15 @@ static shoal_status run_rewritten(struct session *session, const char *sql,
     static const char nothing[] = "SELECT CAST(0 AS BIGINT) AS \"Count\"";
     struct delta_write *table = NULL;
     char *rewritten = NULL;
-    shoal_status status = delta_sink_open(session->conn, sql, &table, err);
+    const struct job *job = session->options.job;
+    char id[40];
+    if (job != NULL) (void)snprintf(id, sizeof id, "%s/%u", job_id(job), job->statement);
+    shoal_status status =
+        delta_sink_open(session->conn, sql, job != NULL ? id : NULL, &table, err);
     if (status == SHOAL_OK && delta_sink_is_done(table)) {
-        status = duck_query_batches(session->conn, nothing, result, err);
+        const char *before = job != NULL ? job_answer(job) : NULL;
+        status =
+            duck_query_batches(session->conn, before ? before : nothing, result, err);
     } else if (status == SHOAL_OK) {
         status = delta_rewrite(session->conn, sql, &rewritten, err);
         if (status == SHOAL_OK)
@@ -336,7 +343,12 @@ static shoal_status run_rewritten(struct session *session, const char *sql,
 shoal_status session_rows(struct session *session, const char *sql,
                           struct duck_result **result, struct shoal_error *err) {
     char *own = NULL;
+    const struct job *job = session->options.job;
     *result = NULL;
+    if (job != NULL && job_find(job, "over") != NULL) {
+        job_sink_clean(job);
+        return duck_query_batches(session->conn, job_answer(job), result, err);
+    }
     shoal_status status = limits_balanced(sql, err);
     if (status == SHOAL_OK) status = settings_change(session, sql, &own, err);
     if (status == SHOAL_OK && own != NULL) {
@@ -500,7 +512,8 @@ static shoal_status explain_statement(struct session *session, const char *sql,
     struct hints hints = {0};
     char *rewritten = NULL;
     shoal_status status = hints_read(sql, &hints, err);
-    if (status == SHOAL_OK) status = delta_sink_open(session->conn, sql, &table, err);
+    if (status == SHOAL_OK)
+        status = delta_sink_open(session->conn, sql, NULL, &table, err);
     bool done = status != SHOAL_OK || delta_sink_is_done(table);
     if (!done) status = delta_rewrite(session->conn, sql, &rewritten, err);
     if (!done && status == SHOAL_OK)

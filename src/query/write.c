@@ -20,8 +20,9 @@ static shoal_status merge_here(struct session *session, const struct sink *sink,
         struct task_output one = {0};
         struct text folder = {0};
         if (task == NULL) return shoal_no_memory(err);
-        text_printf(&folder, "%s/m%u.t%zu", sink->staging.path, wave, i);
-        task->output = text_take(&folder);
+        text_printf(&folder, "m%u.t%zu", wave, i);
+        task->output = folder.failed ? NULL : sink_staged_path(sink, folder.data);
+        text_free(&folder);
         status = merge_task(sink, merge, i, task) && task->output != NULL
                      ? duck_copy_task(session->conn, task, &one, err)
                      : shoal_no_memory(err);
@@ -111,9 +112,9 @@ static shoal_status commit(struct session *session, struct sink *sink,
     return status == SHOAL_OK ? sink_commit(sink, err) : status;
 }
 
-static shoal_status answer(struct session *session, const struct sink *sink,
-                           struct duck_result **result, struct shoal_error *err) {
-    char *sql = sink_answer(sink);
+shoal_status run_answer(struct session *session, const struct sink *sink,
+                        struct duck_result **result, struct shoal_error *err) {
+    char *sql = sink->committed ? strdup(sink->answer) : sink_answer(sink);
     shoal_status status = sql == NULL
                               ? shoal_no_memory(err)
                               : duck_query_batches(session->conn, sql, result, err);
@@ -124,7 +125,7 @@ static shoal_status answer(struct session *session, const struct sink *sink,
 // Where this process writes.
 static bool set_output(const struct sink *sink, struct task *task) {
     free(task->output);
-    task->output = sink_join(sink->staging.path, "driver");
+    task->output = sink_staged_path(sink, "driver");
     return task->output != NULL && sink_task(sink, task);
 }
 
@@ -168,7 +169,7 @@ shoal_status run_write(struct run *run, struct duck_result **result, bool *again
     }
     task_output_free(&here);
     if (*again) return SHOAL_OK;
-    return status == SHOAL_OK ? answer(run->session, run->sink, result, err) : status;
+    return status == SHOAL_OK ? run_answer(run->session, run->sink, result, err) : status;
 }
 
 // ---- without workers
@@ -192,7 +193,14 @@ shoal_status write_embedded(struct session *session, const struct copy *copy,
     struct task *task = calloc(1, sizeof *task);
     struct task_output output = {0};
     *result = NULL;
-    shoal_status status = sink_open(&sink, copy, copy_mentions_order(copy), err);
+    shoal_status status =
+        sink_open(&sink, copy, copy_mentions_order(copy), session->options.job, err);
+    if (status == SHOAL_OK && sink.committed) {
+        status = run_answer(session, &sink, result, err);
+        task_free(task);
+        sink_close(&sink);
+        return status;
+    }
     if (status == SHOAL_OK) {
         if (task != NULL) task->sql = strdup(copy->query);
         if (task == NULL || task->sql == NULL || !set_output(&sink, task))
@@ -203,7 +211,7 @@ shoal_status write_embedded(struct session *session, const struct copy *copy,
     if (status == SHOAL_OK && session->rejects != NULL)
         status = rejects_settle(session->rejects, session->conn, err);
     if (status == SHOAL_OK) status = commit(session, &sink, &output, NULL, err);
-    if (status == SHOAL_OK) status = answer(session, &sink, result, err);
+    if (status == SHOAL_OK) status = run_answer(session, &sink, result, err);
     task_output_free(&output);
     if (task != NULL) task_free(task);
     sink_close(&sink);
