@@ -69,8 +69,11 @@ json_t *bounds_to_json(const struct bounds *bounds) {
     json_t *spans = json_array();
     for (size_t i = 0; i < bounds->keys.count; i++) {
         const struct key_span *span = &bounds->spans[i];
-        json_array_append_new(
-            spans, json_pack("[f,f,I]", span->from, span->to, (json_int_t)span->above));
+        json_t *json =
+            json_pack("[f,f,I]", span->from, span->to, (json_int_t)span->above);
+        if (json_array_append_new(spans, json) == 0) continue;
+        json_decref(spans);
+        return NULL;
     }
     return json_pack("{s:o, s:o}", "keys", keys_to_json(&bounds->keys), "spans", spans);
 }

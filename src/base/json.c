@@ -3,6 +3,51 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
+
+// Of the parser, once one has failed all do: it drops the characters that it has no room
+// for, and then asserts that the rest is a token, but only once it has room for its
+// value.
+static _Thread_local bool reading, out_of_memory;
+
+static void *allocate(size_t size) {
+    void *data = reading && out_of_memory ? NULL : malloc(size);
+    out_of_memory = out_of_memory || data == NULL;
+    if (data == NULL) memory_failed();
+    return data;
+}
+
+static void release(void *data) {
+    free(data);
+}
+
+// What was allocated before is malloc's as well.
+__attribute__((constructor)) static void count_failures(void) {
+    json_set_alloc_funcs(allocate, release);
+}
+
+static void begin_reading(void) {
+    reading = true;
+    out_of_memory = false;
+}
+
+static json_t *end_reading(json_t *json) {
+    reading = false;
+    if (!out_of_memory) return json;
+    json_decref(json);
+    return NULL;
+}
+
+json_t *json_read(const char *text, size_t size, size_t flags, json_error_t *why) {
+    begin_reading();
+    return end_reading(json_loadb(text, size, flags, why));
+}
+
+json_t *json_read_file(const char *path) {
+    begin_reading();
+    return end_reading(json_load_file(path, 0, NULL));
+}
+
 shoal_status json_get_count(const json_t *object, const char *name, uint64_t limit,
                             uint64_t *value, struct shoal_error *err) {
     const json_t *member = json_object_get(object, name);
@@ -35,17 +80,34 @@ shoal_status json_get_array(const json_t *object, const char *name, size_t limit
 
 shoal_status json_parse_object(const char *text, size_t size, json_t **object,
                                struct shoal_error *err) {
-    json_error_t why;
-    *object = json_loadb(text, size, JSON_REJECT_DUPLICATES, &why);
+    uint64_t before = memory_failures();
+    *object = json_read(text, size, JSON_REJECT_DUPLICATES, NULL);
     if (json_is_object(*object)) return SHOAL_OK;
-    if (*object != NULL) json_decref(*object);
+    json_decref(*object);
     *object = NULL;
+    if (memory_failures() != before) return shoal_no_memory(err);
     return shoal_fail(err, SHOAL_CORRUPT, "a message is not a JSON object");
 }
 
+char *json_text(const json_t *json, size_t flags) {
+    uint64_t before = memory_failures();
+    char *text = json == NULL ? NULL : json_dumps(json, flags);
+    if (memory_failures() == before) return text;
+    free(text);
+    return NULL;
+}
+
 shoal_status json_take_text(json_t *object, char **text, struct shoal_error *err) {
-    *text = object == NULL ? NULL : json_dumps(object, JSON_COMPACT);
+    *text = json_text(object, JSON_COMPACT);
     json_decref(object);
     return *text == NULL ? shoal_fail(err, SHOAL_NOMEM, "out of memory for a message")
                          : SHOAL_OK;
+}
+
+shoal_status json_take_whole(json_t *object, uint64_t before, char **text,
+                             struct shoal_error *err) {
+    if (memory_failures() == before) return json_take_text(object, text, err);
+    *text = NULL;
+    json_decref(object);
+    return shoal_no_memory(err);
 }

@@ -117,8 +117,12 @@ json_t *keys_to_json(const struct keys *keys) {
             hex[b * 2] = digits[key->data[b] >> 4];
             hex[b * 2 + 1] = digits[key->data[b] & 15];
         }
-        json_array_append_new(array, json_stringn(hex, key->size * 2));
+        bool added = json_array_append_new(array, json_stringn(hex, key->size * 2)) == 0;
         free(hex);
+        if (!added) {
+            json_decref(array);
+            return NULL;
+        }
     }
     return array;
 }
@@ -139,7 +143,8 @@ shoal_status keys_from_json(const json_t *array, struct keys *keys,
         const char *hex = json_string_value(item);
         size_t size = json_string_length(item);
         uint8_t *bytes = malloc(size / 2 + 1);
-        bool ok = bytes != NULL && hex != NULL && size % 2 == 0;
+        if (bytes == NULL) return shoal_no_memory(err);
+        bool ok = hex != NULL && size % 2 == 0;
         for (size_t b = 0; ok && b < size / 2; b++) {
             int high = digit(hex[b * 2]), low = digit(hex[b * 2 + 1]);
             ok = high >= 0 && low >= 0;

@@ -51,3 +51,13 @@ bool memory_parse(const char *text, uint64_t *bytes) {
     }
     return false;
 }
+
+static _Thread_local uint64_t failures;
+
+uint64_t memory_failures(void) {
+    return failures;
+}
+
+void memory_failed(void) {
+    failures++;
+}

@@ -13,4 +13,10 @@ uint64_t memory_of_machine(void);
 // bare letter is as with B. False when it is none of these, or 0.
 bool memory_parse(const char *text, uint64_t *bytes);
 
+// How many allocations failed in this thread, as far as it was noted: of texts, schemas
+// and JSON, whose makers look later or not at all. Who works with many of them asks
+// before and after.
+uint64_t memory_failures(void);
+void memory_failed(void);
+
 #endif

@@ -4,16 +4,22 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/memory.h"
+
 bool schema_add(struct schema *schema, const char *name, const char *type) {
     struct schema_column *columns =
         realloc(schema->columns, (schema->count + 1) * sizeof *columns);
-    if (columns == NULL) return false;
+    if (columns == NULL) {
+        memory_failed();
+        return false;
+    }
     schema->columns = columns;
     char *name_copy = strdup(name);
     char *type_copy = strdup(type);
     if (name_copy == NULL || type_copy == NULL) {
         free(name_copy);
         free(type_copy);
+        memory_failed();
         return false;
     }
     columns[schema->count++] = (struct schema_column){name_copy, type_copy};

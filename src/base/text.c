@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
+
 static bool reserve(struct text *text, size_t more) {
     if (text->failed) return false;
     size_t need = text->size + more + 1;
@@ -13,6 +15,7 @@ static bool reserve(struct text *text, size_t more) {
     while (capacity < need) capacity *= 2;
     char *data = realloc(text->data, capacity);
     if (data == NULL) {
+        memory_failed();
         text->failed = true;
         return false;
     }
@@ -74,7 +77,10 @@ bool text_one_of(const char *string, const char *const *list) {
 
 char *text_take(struct text *text) {
     char *data = text->failed ? NULL : text->data;
-    if (data == NULL && !text->failed) data = calloc(1, 1);
+    if (data == NULL && !text->failed) {
+        data = calloc(1, 1);
+        if (data == NULL) memory_failed();
+    }
     if (text->failed) free(text->data);
     *text = (struct text){0};
     return data;

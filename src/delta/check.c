@@ -3,6 +3,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/json.h"
 #include "base/text.h"
 #include "delta/internal.h"
 #include "delta/types.h"
@@ -60,7 +61,7 @@ static shoal_status check_fields(struct delta_snapshot *snapshot,
                                  struct shoal_error *err) {
     const char *text =
         json_string_value(json_object_get(snapshot->metadata, "schemaString"));
-    json_t *schema = text == NULL ? NULL : json_loads(text, 0, NULL);
+    json_t *schema = text == NULL ? NULL : json_read(text, strlen(text), 0, NULL);
     json_t *names = json_object();
     const json_t *field;
     size_t i;

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "base/json.h"
 #include "base/text.h"
 #include "delta/internal.h"
 
@@ -52,7 +53,7 @@ static bool is_plain(const struct delta_snapshot *snapshot) {
 
 static bool append_line(struct text *out, const char *name, json_t *action) {
     json_t *line = json_pack("{s:O}", name, action);
-    char *text = line == NULL ? NULL : json_dumps(line, JSON_COMPACT);
+    char *text = line == NULL ? NULL : json_text(line, JSON_COMPACT);
     if (text != NULL) text_printf(out, "%s\n", text);
     bool ok = text != NULL && !out->failed;
     free(text);

@@ -15,6 +15,8 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "base/json.h"
+#include "base/memory.h"
 #include "base/text.h"
 #include "delta/internal.h"
 #include "delta/types.h"
@@ -67,7 +69,7 @@ static json_t *metadata_action(const struct commit *commit) {
     const struct delta_write *write = commit->write;
     char uuid[40];
     json_t *schema = json_pack("{s:s, s:O}", "type", "struct", "fields", write->fields);
-    char *text = schema == NULL ? NULL : json_dumps(schema, JSON_COMPACT);
+    char *text = schema == NULL ? NULL : json_text(schema, JSON_COMPACT);
     json_t *action =
         text == NULL || !new_uuid(uuid)
             ? NULL
@@ -86,7 +88,7 @@ static json_t *info_action(const struct commit *commit) {
                                         [DELTA_OVERWRITE] = "Overwrite",
                                         [DELTA_OVERWRITE_PARTITIONS] = "Overwrite"};
     const struct delta_write *write = commit->write;
-    char *partitions = json_dumps(write->partitions, JSON_COMPACT);
+    char *partitions = json_text(write->partitions, JSON_COMPACT);
     json_t *parameters = partitions == NULL
                              ? NULL
                              : json_pack("{s:s, s:s}", "mode", modes[write->mode],
@@ -161,7 +163,9 @@ static void add_statistics(const json_t *all, const char *name, const char *type
 
 static char *statistics_text(const struct delta_write *write,
                              const struct delta_file *file) {
-    json_t *all = file->statistics == NULL ? NULL : json_loads(file->statistics, 0, NULL);
+    json_t *all = file->statistics == NULL
+                      ? NULL
+                      : json_read(file->statistics, strlen(file->statistics), 0, NULL);
     json_t *smallest = json_object(), *largest = json_object(), *nulls = json_object();
     const json_t *field, *partition;
     size_t i, p, seen = 0;
@@ -178,7 +182,7 @@ static char *statistics_text(const struct delta_write *write,
     json_t *statistics =
         json_pack("{s:I, s:o, s:o, s:o}", "numRecords", (json_int_t)file->rows,
                   "minValues", smallest, "maxValues", largest, "nullCount", nulls);
-    char *text = statistics == NULL ? NULL : json_dumps(statistics, JSON_COMPACT);
+    char *text = statistics == NULL ? NULL : json_text(statistics, JSON_COMPACT);
     json_decref(statistics);
     json_decref(all);
     return text;
@@ -189,7 +193,9 @@ static char *statistics_text(const struct delta_write *write,
 // The values that the log shall have, all texts or null, spelled as the table's columns.
 static shoal_status partition_values(const struct commit *commit,
                                      const struct delta_file *file, json_t **values) {
-    json_t *given = file->partition == NULL ? NULL : json_loads(file->partition, 0, NULL);
+    json_t *given = file->partition == NULL
+                        ? NULL
+                        : json_read(file->partition, strlen(file->partition), 0, NULL);
     const json_t *column;
     size_t i;
     shoal_status status = SHOAL_OK;
@@ -230,22 +236,24 @@ static char *partition_key(const json_t *partitions, const json_t *values) {
     return text_take(&key);
 }
 
-// Is the action's file in a partition that is replaced? Without values it may be.
-static bool is_replaced(const struct commit *commit, const json_t *action) {
+// Is the action's file in a partition that is replaced? Without values it may be. False:
+// out of memory.
+static bool find_replaced(const struct commit *commit, const json_t *action,
+                          bool *replaced) {
     const json_t *values = json_object_get(action, "partitionValues");
-    if (commit->write->mode == DELTA_OVERWRITE) return true;
-    if (commit->write->mode != DELTA_OVERWRITE_PARTITIONS) return false;
-    if (!json_is_object(values)) return true;
+    enum delta_mode mode = commit->write->mode;
+    *replaced = mode == DELTA_OVERWRITE || mode == DELTA_OVERWRITE_PARTITIONS;
+    if (mode != DELTA_OVERWRITE_PARTITIONS || !json_is_object(values)) return true;
     char *key = partition_key(commit->write->partitions, values);
-    bool replaced = key == NULL || json_object_get(commit->partitions, key) != NULL;
+    *replaced = key != NULL && json_object_get(commit->partitions, key) != NULL;
     free(key);
-    return replaced;
+    return key != NULL;
 }
 
 // ---- the text of the commit
 
 static bool append_action(struct text *out, json_t *action) {
-    char *line = action == NULL ? NULL : json_dumps(action, JSON_COMPACT);
+    char *line = action == NULL ? NULL : json_text(action, JSON_COMPACT);
     bool ok = line != NULL;
     if (ok) text_printf(out, "%s\n", line);
     free(line);
@@ -294,6 +302,7 @@ static shoal_status commit_text(struct commit *commit, struct text *out) {
     const struct delta_write *write = commit->write;
     const char *key;
     json_t *add;
+    uint64_t before = memory_failures();
     bool ok = append_action(out, info_action(commit));
     shoal_status status = SHOAL_OK;
     if (write->base == NULL)
@@ -303,10 +312,14 @@ static shoal_status commit_text(struct commit *commit, struct text *out) {
         status = append_add(commit, &commit->files[i], out);
     if (write->base != NULL) {
         json_object_foreach(write->base->files, key, add) {
-            if (ok && status == SHOAL_OK && is_replaced(commit, add))
-                ok = append_remove(commit, add, out);
+            bool replaced = false;
+            if (!ok || status != SHOAL_OK) break;
+            ok = find_replaced(commit, add, &replaced);
+            if (ok && replaced) ok = append_remove(commit, add, out);
         }
     }
+    // Statistics and values that lack a part would be wrong ones.
+    if (memory_failures() != before) ok = false;
     return ok ? status : shoal_no_memory(commit->err);
 }
 
@@ -404,9 +417,11 @@ static shoal_status check_other(const struct commit *commit, const json_t *actio
         if (json_is_object(json_object_get(line, "metaData")) ||
             json_is_object(json_object_get(line, "protocol")))
             return conflict(commit, version, "changed its schema or protocol");
-        if ((json_is_object(add) && is_replaced(commit, add)) ||
-            (json_is_object(removed) && is_replaced(commit, removed)))
-            return conflict(commit, version, "changed what this replaces");
+        bool added = false, gone = false;
+        if ((json_is_object(add) && !find_replaced(commit, add, &added)) ||
+            (json_is_object(removed) && !find_replaced(commit, removed, &gone)))
+            return shoal_no_memory(commit->err);
+        if (added || gone) return conflict(commit, version, "changed what this replaces");
     }
     return SHOAL_OK;
 }

@@ -6,11 +6,14 @@
 #include "delta/log.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/json.h"
+#include "base/memory.h"
 #include "base/text.h"
 #include "delta/internal.h"
 
@@ -40,8 +43,9 @@ static char *file_key(const json_t *action) {
     struct text key = {0};
     text_append(&key, json_string_value(json_object_get(action, "path")));
     if (json_is_object(vector)) {
-        char *text = json_dumps(vector, JSON_COMPACT | JSON_SORT_KEYS);
+        char *text = json_text(vector, JSON_COMPACT | JSON_SORT_KEYS);
         text_printf(&key, "\n%s", text != NULL ? text : "");
+        key.failed = key.failed || text == NULL;
         free(text);
     }
     return text_take(&key);
@@ -125,12 +129,14 @@ static bool is_blank(const char *line, size_t size) {
 
 static shoal_status parse_line(const char *path, size_t number, const char *line,
                                size_t size, json_t **action, struct shoal_error *err) {
+    uint64_t before = memory_failures();
     json_error_t why;
-    *action = json_loadb(line, size, 0, &why);
+    *action = json_read(line, size, 0, &why);
     if (json_is_object(*action)) return SHOAL_OK;
     bool parsed = *action != NULL;
     json_decref(*action);
     *action = NULL;
+    if (memory_failures() != before) return shoal_no_memory(err);
     return shoal_fail(err, SHOAL_USER,
                       "the Delta log is broken: line %zu of %s is no JSON object (%s); "
                       "restore the file from a backup",
@@ -157,7 +163,8 @@ shoal_status delta_read_actions(const char *path, json_t **actions,
         if (status == SHOAL_OK && json_array_append_new(*actions, action) != 0)
             status = shoal_no_memory(err);
     }
-    if (status == SHOAL_OK && ferror(file))
+    // getline ends as at the file's end where it has no memory.
+    if (status == SHOAL_OK && !feof(file))
         status = shoal_fail(err, SHOAL_IO, "cannot read the Delta log's file %s: %s",
                             path, strerror(errno));
     if (status == SHOAL_OK && json_array_size(*actions) == 0)
@@ -349,17 +356,17 @@ static shoal_status read_log(struct delta_snapshot *snapshot, struct duck_conn *
 }
 
 bool delta_is_table(const char *dir) {
-    struct text path = {0};
+    char path[PATH_MAX];
     struct stat at;
-    text_printf(&path, "%s/" DELTA_LOG, dir);
-    bool is = !path.failed && stat(path.data, &at) == 0 && S_ISDIR(at.st_mode);
-    text_free(&path);
-    return is;
+    int length = snprintf(path, sizeof path, "%s/" DELTA_LOG, dir);
+    return length > 0 && (size_t)length < sizeof path && stat(path, &at) == 0 &&
+           S_ISDIR(at.st_mode);
 }
 
 shoal_status delta_snapshot_open(struct duck_conn *conn, const char *dir, int64_t version,
                                  struct delta_snapshot **out, struct shoal_error *err) {
     struct delta_snapshot *snapshot = calloc(1, sizeof *snapshot);
+    uint64_t before = memory_failures();
     shoal_status status = SHOAL_OK;
     *out = NULL;
     if (snapshot == NULL) return shoal_no_memory(err);
@@ -381,6 +388,8 @@ shoal_status delta_snapshot_open(struct duck_conn *conn, const char *dir, int64_
     }
     if (status == SHOAL_OK) status = read_log(snapshot, conn, version, err);
     if (status == SHOAL_OK) status = delta_check(snapshot, err);
+    // What it says for want of JSON may be wrong, and so may a snapshot be.
+    if (memory_failures() != before) status = shoal_no_memory(err);
     if (status != SHOAL_OK) {
         delta_snapshot_free(snapshot);
         return status;

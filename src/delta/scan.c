@@ -13,6 +13,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/json.h"
 #include "delta/delta.h"
 #include "delta/internal.h"
 #include "delta/types.h"
@@ -152,7 +153,7 @@ static bool may_lack_columns(const struct scan *scan) {
     json_t *first = NULL;
     for (size_t f = 0; same && f < scan->count; f++) {
         const char *text = json_string_value(json_object_get(scan->adds[f], "stats"));
-        json_t *statistics = text == NULL ? NULL : json_loads(text, 0, NULL);
+        json_t *statistics = text == NULL ? NULL : json_read(text, strlen(text), 0, NULL);
         json_t *counts = json_object_get(statistics, "nullCount");
         const char *name;
         json_t *count;

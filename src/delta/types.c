@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/json.h"
 #include "duck/duck.h"
 
 #define DEPTH_MOST 100  // of nested types
@@ -26,7 +27,7 @@ static const char *const primitives[][2] = {{"string", "VARCHAR"},
 
 static shoal_status unknown(const char *column, const json_t *type,
                             struct shoal_error *err) {
-    char *text = json_dumps(type, JSON_COMPACT | JSON_ENCODE_ANY);
+    char *text = json_text(type, JSON_COMPACT | JSON_ENCODE_ANY);
     shoal_status status = shoal_fail(
         err, SHOAL_USER, "the column %s has the Delta type %.200s, which is not read",
         column, text != NULL ? text : "?");

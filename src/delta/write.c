@@ -7,6 +7,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/json.h"
 #include "base/text.h"
 #include "delta/internal.h"
 #include "delta/types.h"
@@ -149,7 +150,7 @@ static shoal_status check_partitions(struct delta_write *write, struct shoal_err
         same = same_name(json_array_get(write->partitions, i),
                          json_string_value(json_array_get(has, i)));
     if (write->partitions != NULL && !same) {
-        char *list = json_dumps(has, 0);
+        char *list = json_text(has, 0);
         shoal_status status = shoal_fail(err, SHOAL_USER,
                                          "the Delta table %s is partitioned by %s: give "
                                          "the same PARTITION_BY, or none",

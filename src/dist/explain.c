@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "dist/stages.h"
 
 static const char *const kinds[] = {
@@ -222,7 +223,7 @@ shoal_status stages_explain_json(const struct stages *stages,
                   warnings, "planning_ms", stages->plan_seconds * 1000);
     if (stages->target != NULL)
         json_object_set_new(root, "target", json_string(stages->target));
-    *json = root ? json_dumps(root, JSON_INDENT(2)) : NULL;
+    *json = root ? json_text(root, JSON_INDENT(2)) : NULL;
     json_decref(root);
     return *json ? SHOAL_OK : shoal_fail(err, SHOAL_NOMEM, "out of memory in EXPLAIN");
 }

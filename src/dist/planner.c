@@ -466,7 +466,7 @@ static shoal_status plan_once(struct duck_conn *conn, const char *select,
         status = err->status;
         goto out;
     }
-    if (*stages == NULL || planner.trees.failed) {
+    if (*stages == NULL || trees_failed(&planner.trees)) {
         status = shoal_fail(err, SHOAL_NOMEM, "out of memory while planning");
         goto out;
     }
@@ -497,6 +497,9 @@ static shoal_status plan_once(struct duck_conn *conn, const char *select,
     (*stages)->plan_seconds = clock_seconds() - start;
     if (options->summaries) status = summarise_stages(&planner, *stages);
 out:
+    // What it says for want of a node may be wrong, and a plan may lack one.
+    if (trees_failed(&planner.trees))
+        status = shoal_fail(err, SHOAL_NOMEM, "out of memory while planning");
     if (status != SHOAL_OK) {
         stages_free(*stages);
         *stages = NULL;

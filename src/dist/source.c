@@ -13,6 +13,7 @@
 #include <strings.h>
 #include <unistd.h>
 
+#include "base/json.h"
 #include "base/text.h"
 #include "dist/planner.h"
 #include "lines/faults.h"
@@ -429,8 +430,7 @@ static bool is_lines(const char *path) {
     int objects = 0, others = 0;
     while (file != NULL && objects + others < LINES_LOOKED_AT &&
            fgets(line, HEADER_MOST, file) != NULL) {
-        json_error_t ignored;
-        json_t *object = json_loads(line, 0, &ignored);
+        json_t *object = json_read(line, strlen(line), 0, NULL);
         if (json_is_object(object)) {
             objects++;
         } else if (line[strspn(line, " \t\r\n")] != '\0') {

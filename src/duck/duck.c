@@ -207,9 +207,10 @@ static shoal_status call_text(struct duck_conn *conn,
     } else {
         char *text = duckdb_value_varchar(&result, 0, 0);
         *value = text ? strdup(text) : NULL;
-        duckdb_free(text);
         if (*value == NULL)
-            status = shoal_fail(err, SHOAL_INTERNAL, "%s gave no value", sql);
+            status = text ? shoal_no_memory(err)
+                          : shoal_fail(err, SHOAL_INTERNAL, "%s gave no value", sql);
+        duckdb_free(text);
     }
     duckdb_destroy_result(&result);
     return status;
@@ -240,11 +241,12 @@ shoal_status duck_canonical(struct duck_conn *conn, const char *select, char **s
     if (status != SHOAL_OK) return status;
     if (duck_result_columns(result) == 2 && duck_result_rows(result) == 1) {
         *sql = strdup(duck_result_text(result, 1, 0));
+        if (*sql == NULL) status = shoal_no_memory(err);
+    } else {
+        status = shoal_fail(err, SHOAL_INTERNAL, "EXPLAIN (SQL) gave no plan");
     }
     duck_result_free(result);
-    if (*sql == NULL)
-        return shoal_fail(err, SHOAL_INTERNAL, "EXPLAIN (SQL) gave no plan");
-    return SHOAL_OK;
+    return status;
 }
 
 void duck_hide_line(struct shoal_error *err) {

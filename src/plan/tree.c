@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/json.h"
+#include "base/memory.h"
 #include "base/text.h"
 
 json_t *tree_own(struct trees *trees, json_t *node) {
@@ -17,8 +19,13 @@ json_t *tree_copy(struct trees *trees, const json_t *node) {
     return tree_own(trees, json_deep_copy(node));
 }
 
+bool trees_failed(const struct trees *trees) {
+    return trees->failed || memory_failures() != trees->memory_failures;
+}
+
 void trees_init(struct trees *trees, struct duck_conn *conn, struct shoal_error *err) {
     *trees = (struct trees){.conn = conn,
+                            .memory_failures = memory_failures(),
                             .keep = json_array(),
                             .templates = json_object(),
                             .functions = {.conn = conn},
@@ -49,10 +56,14 @@ static json_t *parse_all(struct trees *trees, const char *text) {
     char *json = NULL;
     if (duck_parse(trees->conn, text, &json, trees->err) != SHOAL_OK) return NULL;
     clear_locations(json);
-    json_t *root = json_loads(json, 0, NULL);
+    json_t *root = json_read(json, strlen(json), 0, NULL);
     free(json);
-    if (tree_own(trees, root) == NULL) {
-        shoal_fail(trees->err, SHOAL_INTERNAL, "DuckDB's syntax tree is not JSON");
+    if (tree_own(trees, root) == NULL || trees_failed(trees)) {
+        if (memory_failures() != trees->memory_failures) {
+            shoal_no_memory(trees->err);
+        } else {
+            shoal_fail(trees->err, SHOAL_INTERNAL, "DuckDB's syntax tree is not JSON");
+        }
         return NULL;
     }
     return json_object_get(root, "statements");
@@ -98,7 +109,7 @@ char *tree_deparse_all(struct trees *trees, json_t *nodes, struct shoal_error *e
     }
     json_t *root =
         tree_own(trees, json_pack("{s:b, s:O}", "error", 0, "statements", statements));
-    char *json = root == NULL ? NULL : json_dumps(root, JSON_COMPACT);
+    char *json = root == NULL ? NULL : json_text(root, JSON_COMPACT);
     char *sql = NULL;
     if (json == NULL) {
         shoal_fail(err, SHOAL_NOMEM, "out of memory while writing a stage's SQL");
@@ -317,7 +328,7 @@ static json_t *without_labels(const json_t *node) {
 
 const char *tree_key(struct trees *trees, const json_t *node) {
     json_t *bare = without_labels(node);
-    char *text = json_dumps(bare, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
+    char *text = json_text(bare, JSON_COMPACT | JSON_SORT_KEYS | JSON_ENCODE_ANY);
     json_decref(bare);
     json_t *string = tree_own(trees, text ? json_string(text) : NULL);
     free(text);

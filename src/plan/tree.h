@@ -22,11 +22,14 @@ struct trees {
     json_t *templates;  // SQL text -> parsed node
     struct functions functions;
     bool failed;
+    uint64_t memory_failures;  // that there were before
     struct shoal_error *err;
 };
 
 void trees_init(struct trees *trees, struct duck_conn *conn, struct shoal_error *err);
 void trees_reset(struct trees *trees);
+// Was there too little memory for a node?
+bool trees_failed(const struct trees *trees);
 
 // Takes ownership of a new reference and lends it back.
 json_t *tree_own(struct trees *trees, json_t *node);

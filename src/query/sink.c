@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/json.h"
 #include "base/io.h"
 #include "query/job_sink.h"
 #include "query/journal.h"
@@ -346,7 +347,7 @@ static const char *atomicity(const struct sink *sink) {
 
 static bool append_object(json_t *row, const char *name, const char *text) {
     if (text == NULL) return true;
-    return json_object_set_new(row, name, json_loads(text, 0, NULL)) == 0;
+    return json_object_set_new(row, name, json_read(text, strlen(text), 0, NULL)) == 0;
 }
 
 static json_t *files_to_json(const struct sink *sink) {
@@ -393,7 +394,7 @@ char *sink_answer(const struct sink *sink) {
         return text_take(&sql);
     }
     json_t *list = files_to_json(sink);
-    char *text = json_array_size(list) < sink->file_count ? NULL : json_dumps(list, 0);
+    char *text = json_array_size(list) < sink->file_count ? NULL : json_text(list, 0);
     json_decref(list);
     if (text == NULL) return NULL;
     text_append_literal(&literal, text);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/json.h"
+#include "base/memory.h"
 #include "task/segments.h"
 
 #define MANY (1u << 24)  // bounds every count in a message
@@ -153,11 +154,12 @@ static json_t *range_to_json(const struct task_range *range) {
 }
 
 shoal_status task_encode(const struct task *task, char **json, struct shoal_error *err) {
+    uint64_t before = memory_failures();
     json_t *inputs = json_array();
     for (size_t i = 0; i < task->input_count; i++) {
         json_array_append_new(inputs, input_to_json(&task->inputs[i]));
     }
-    return json_take_text(
+    return json_take_whole(
         json_pack(
             "{s:I, s:I, s:I, s:s, s:o, s:s, s:s?, s:I, s:b, s:b, s:I, s:i, s:b, s:o, "
             "s:s?, s:s?, s:b, s:b, s:o, s:s?, s:s?, s:s?}",
@@ -172,7 +174,7 @@ shoal_status task_encode(const struct task *task, char **json, struct shoal_erro
             "copy_statistics", task->copy_statistics, "range",
             range_to_json(&task->range), "rejects", task->rejects, "good_sql",
             task->good_sql, "faults_sql", task->faults_sql),
-        json, err);
+        before, json, err);
 }
 
 // A text that may be absent or null.
@@ -346,26 +348,35 @@ static shoal_status decode_written(const json_t *item, struct task_file *file,
 shoal_status task_output_encode(uint64_t id, uint32_t attempt,
                                 const struct task_output *output, char **json,
                                 struct shoal_error *err) {
+    uint64_t before = memory_failures();
+    bool whole = true;
     json_t *files = json_array();
     for (size_t f = 0; f < output->count; f++) {
         const struct task_file *file = &output->files[f];
         json_t *written = file->written_count > 0 ? written_to_json(file) : NULL;
         json_t *odd = file->odd_bytes.total > 0 ? sizes_to_json(&file->odd_bytes) : NULL;
         json_t *keys = file->keys != NULL ? sketch_to_json(file->keys) : NULL;
-        json_array_append_new(
-            files,
-            json_pack("{s:s, s:o, s:I, s:o*, s:I, s:I, s:o, s:I, s:o*, s:o*}", "path",
-                      file->path, "rows", sizes_to_json(&file->rows), "bytes",
-                      (json_int_t)file->bytes, "odd_bytes", odd, "memory",
-                      (json_int_t)file->memory, "print", (json_int_t)file->print,
-                      "sample", keys_to_json(&file->sample), "sample_rows",
-                      (json_int_t)file->sample_rows, "keys", keys, "written", written));
+        json_t *item = json_pack(
+            "{s:s, s:o, s:I, s:o*, s:I, s:I, s:o, s:I, s:o*, s:o*}", "path", file->path,
+            "rows", sizes_to_json(&file->rows), "bytes", (json_int_t)file->bytes,
+            "odd_bytes", odd, "memory", (json_int_t)file->memory, "print",
+            (json_int_t)file->print, "sample", keys_to_json(&file->sample), "sample_rows",
+            (json_int_t)file->sample_rows, "keys", keys, "written", written);
+        // What may be absent must not be for want of memory.
+        whole = json_array_append_new(files, item) == 0 && whole &&
+                (odd != NULL || file->odd_bytes.total == 0) &&
+                (keys != NULL || file->keys == NULL) &&
+                (written != NULL || file->written_count == 0);
     }
-    return json_take_text(
+    if (!whole) {
+        json_decref(files);
+        return shoal_no_memory(err);
+    }
+    return json_take_whole(
         json_pack("{s:I, s:I, s:I, s:f, s:o, s:s?}", "task", (json_int_t)id, "attempt",
                   (json_int_t)attempt, "partitions", (json_int_t)output->partitions,
                   "seconds", output->seconds, "files", files, "rejects", output->rejects),
-        json, err);
+        before, json, err);
 }
 
 // Absent where rows tell the bytes, and where no rows were scattered by their hash.
