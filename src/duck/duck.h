@@ -66,6 +66,8 @@ const char *duck_token_next(const char *at);
 // Past the parenthesis, bracket or brace that closes the one at `at`; NULL when none
 // does.
 const char *duck_token_past(const char *at);
+// Is the token at `at` quoted so?
+bool duck_token_quoted(const char *at, char quote);
 // 'it''s' or "a""b" without its quotes; NULL when the token at `at` is not quoted so, or
 // out of memory. free() it.
 char *duck_token_unquoted(const char *at, char quote);

@@ -153,10 +153,15 @@ const char *duck_token_past(const char *at) {
     return NULL;
 }
 
+bool duck_token_quoted(const char *at, char quote) {
+    const char *end = duck_token_end(at);
+    return *at == quote && end >= at + 2 && end[-1] == quote;
+}
+
 char *duck_token_unquoted(const char *at, char quote) {
     const char *end = duck_token_end(at);
     struct text out = {0};
-    if (*at != quote || end < at + 2 || end[-1] != quote) return NULL;
+    if (!duck_token_quoted(at, quote)) return NULL;
     text_append(&out, "");
     for (at++; at < end - 1; at++) {
         text_append_bytes(&out, at, 1);

@@ -47,6 +47,7 @@ static bool read_argument(const char **at, char **name) {
         if (**at == '"' || **at == '\'') {
             char *plain = duck_token_unquoted(*at, **at);
             if (plain != NULL) text_append(&text, plain);
+            text.failed = text.failed || (plain == NULL && duck_token_quoted(*at, **at));
             free(plain);
         } else {
             text_append_bytes(&text, *at, (size_t)(duck_token_end(*at) - *at));
@@ -56,7 +57,11 @@ static bool read_argument(const char **at, char **name) {
     if (**at == ',') *at = duck_token_next(*at);
     if (*at == start && **at != ')') *at = duck_token_next(*at);
     *name = NULL;
-    if (text.size == 0 && !text.failed) {
+    if (text.failed) {
+        text_free(&text);
+        return false;
+    }
+    if (text.size == 0) {
         text_free(&text);
         return true;
     }

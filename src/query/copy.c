@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/json.h"
 #include "base/memory.h"
 #include "duck/duck.h"
 
@@ -56,6 +57,12 @@ static char *plain_word(const char *value) {
         if (*c >= 'A' && *c <= 'Z') *c = (char)(*c + 32);
     }
     return word;
+}
+
+// The text of a value between quotes. NULL with true: it is none. False: out of memory.
+static bool unquote(const char *value, char **text) {
+    *text = duck_token_unquoted(value, '\'');
+    return *text != NULL || !duck_token_quoted(value, '\'');
 }
 
 struct parsing {
@@ -184,7 +191,8 @@ static void append_option(struct text *list, const struct option *option) {
 
 static shoal_status take_job(struct parsing *parsing, const struct option *option) {
     free(parsing->copy->job_id);
-    parsing->copy->job_id = duck_token_unquoted(option->value, '\'');
+    if (!unquote(option->value, &parsing->copy->job_id))
+        return shoal_no_memory(parsing->err);
     parsing->own = "JOB_ID";
     if (parsing->copy->job_id != NULL && *parsing->copy->job_id != '\0') return SHOAL_OK;
     return shoal_fail(parsing->err, SHOAL_USER, "JOB_ID is a text between quotes, not %s",
@@ -196,7 +204,7 @@ static shoal_status take_rejects(struct parsing *parsing, const struct option *o
     char *end = NULL;
     if (equals(option, "rejects")) {
         free(copy->rejects);
-        copy->rejects = duck_token_unquoted(option->value, '\'');
+        if (!unquote(option->value, &copy->rejects)) return shoal_no_memory(parsing->err);
         if (copy->rejects != NULL && *copy->rejects != '\0') return SHOAL_OK;
         return shoal_fail(parsing->err, SHOAL_USER,
                           "REJECTS is a folder between quotes, not %s",
@@ -207,6 +215,15 @@ static shoal_status take_rejects(struct parsing *parsing, const struct option *o
     return shoal_fail(parsing->err, SHOAL_USER,
                       "REJECTS_LIMIT is a number of rows, not %s",
                       *option->value ? option->value : "nothing");
+}
+
+// The word in place of the one before; NULL: the quotes are not closed. False: out of
+// memory.
+static bool take_word(char **word, const struct option *option) {
+    const char *value = option->value;
+    free(*word);
+    *word = plain_word(value);
+    return *word != NULL || (*value == '\'' && !duck_token_quoted(value, '\''));
 }
 
 static bool take_partitions(struct copy *copy, const struct option *option) {
@@ -231,19 +248,18 @@ static shoal_status take_option(struct parsing *parsing, const struct option *op
     shoal_status status = take_switch(parsing, option, &taken);
     if (status != SHOAL_OK || taken) return status;
     if (equals(option, "file_extension")) {
-        free(copy->extension);
-        copy->extension = plain_word(option->value);
+        if (!take_word(&copy->extension, option)) return shoal_no_memory(parsing->err);
     } else if (equals(option, "format")) {
-        free(copy->format);
-        copy->format = plain_word(option->value);
-        return SHOAL_OK;
+        return take_word(&copy->format, option) ? SHOAL_OK
+                                                : shoal_no_memory(parsing->err);
     } else if (equals(option, "compression")) {
-        free(parsing->compression);
-        parsing->compression = plain_word(option->value);
+        if (!take_word(&parsing->compression, option))
+            return shoal_no_memory(parsing->err);
     }
     parsing->flat = parsing->flat || equals(option, "hive_file_pattern");
     if (equals(option, "file_size_bytes")) {
-        char *size = plain_word(option->value);
+        char *size = NULL;
+        if (!take_word(&size, option)) return shoal_no_memory(parsing->err);
         if (size == NULL || !memory_parse(size, &copy->file_bytes)) copy->file_bytes = 0;
         free(size);
     }
@@ -433,11 +449,13 @@ shoal_status copy_parse(const char *sql, struct copy *copy, struct shoal_error *
     shoal_status status = SHOAL_OK;
     *copy = (struct copy){.rejects_limit = UINT64_MAX};
     if (duck_token_is(at, "copy")) at = parse_source(duck_token_next(at), copy);
+    if (at != NULL && duck_token_is(at, "to") && copy->query == NULL)
+        return shoal_no_memory(err);
     if (at == NULL || copy->query == NULL || !duck_token_is(at, "to")) {
         return shoal_fail(err, SHOAL_UNSUPPORTED, "COPY of this form is not distributed");
     }
     at = duck_token_next(at);
-    copy->path = duck_token_unquoted(at, '\'');
+    if (!unquote(at, &copy->path)) return shoal_no_memory(err);
     if (copy->path != NULL) at = duck_token_next(at);
     if (duck_token_is(at, "with")) at = duck_token_next(at);
     if (*at == '(') status = parse_options(at, &parsing, &at);
@@ -464,6 +482,8 @@ shoal_status copy_partition_names(const char *partition_by, json_t **names,
     bool closes = *at == '(', ok = true;
     *names = json_array();
     if (*names == NULL) return shoal_no_memory(err);
+    uint64_t before = memory_failures();
+    bool memory = true;
     if (closes) at = duck_token_next(at);
     while (ok && *at && *at != ')') {
         const char *end = duck_token_end(at);
@@ -471,6 +491,7 @@ shoal_status copy_partition_names(const char *partition_by, json_t **names,
         bool word = *at == '"' || *at == '_' || (*at | 32) >= 'a' || (*at & 0x80) != 0;
         ok =
             name != NULL && word && json_array_append_new(*names, json_string(name)) == 0;
+        memory = memory && (name != NULL || (*at == '"' && !duck_token_quoted(at, '"')));
         free(name);
         at = duck_token_start(end);
         if (ok && *at == ',') at = duck_token_next(at);
@@ -478,6 +499,7 @@ shoal_status copy_partition_names(const char *partition_by, json_t **names,
     if (ok && json_array_size(*names) > 0 && (*at == ')') == closes) return SHOAL_OK;
     json_decref(*names);
     *names = NULL;
+    if (!memory || memory_failures() != before) return shoal_no_memory(err);
     return shoal_fail(err, SHOAL_USER,
                       "PARTITION_BY %s is not understood: write PARTITION_BY (a, b)",
                       partition_by);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "base/json.h"
 #include "base/text.h"
 #include "query/sink.h"
 
@@ -17,16 +18,21 @@
 
 // ---- writing
 
-static json_t *entry_to_json(const char *staging, const struct journal_entry *entry) {
+static shoal_status add_entry(json_t *list, const char *staging,
+                              const struct journal_entry *entry,
+                              struct shoal_error *err) {
     struct text path = {0};
     struct stat at = {0};
     text_printf(&path, *entry->path ? "%s/%s/%s" : "%s/%s%s", staging, JOURNAL_READY,
                 entry->path);
-    bool known = !path.failed && stat(path.data, &at) == 0;
+    shoal_status status = path.failed ? shoal_no_memory(err) : SHOAL_OK;
+    if (status == SHOAL_OK && stat(path.data, &at) != 0)
+        status = sink_io_failed("inspect", path.data, err);
     text_free(&path);
-    return known ? json_pack("{s:s, s:b, s:I}", "path", entry->path, "folder",
-                             entry->folder, "inode", (json_int_t)at.st_ino)
-                 : NULL;
+    if (status != SHOAL_OK) return status;
+    json_t *json = json_pack("{s:s, s:b, s:I}", "path", entry->path, "folder",
+                             entry->folder, "inode", (json_int_t)at.st_ino);
+    return json_array_append_new(list, json) == 0 ? SHOAL_OK : shoal_no_memory(err);
 }
 
 // As a whole or not at all: a run that dies here has changed nothing yet.
@@ -55,18 +61,15 @@ shoal_status journal_write(const char *staging, const char *target, const char *
                            const struct journal_entry *entries, size_t count,
                            struct shoal_error *err) {
     json_t *list = json_array();
-    for (size_t i = 0; i < count; i++)
-        json_array_append_new(list, entry_to_json(staging, &entries[i]));
-    bool whole = json_array_size(list) == count;
+    shoal_status status = list == NULL ? shoal_no_memory(err) : SHOAL_OK;
+    for (size_t i = 0; status == SHOAL_OK && i < count; i++)
+        status = add_entry(list, staging, &entries[i], err);
     json_t *root = json_pack("{s:s, s:s?, s:o}", "target", target, "prefix", prefix,
                              "entries", list);
-    char *text = whole && root != NULL ? json_dumps(root, JSON_COMPACT) : NULL;
+    char *text = root != NULL ? json_text(root, JSON_COMPACT) : NULL;
     json_decref(root);
-    if (text == NULL) {
-        return shoal_fail(err, SHOAL_IO, "cannot write a journal in %s for %s", staging,
-                          target);
-    }
-    shoal_status status = write_whole(staging, text, err);
+    if (status == SHOAL_OK && text == NULL) status = shoal_no_memory(err);
+    if (status == SHOAL_OK) status = write_whole(staging, text, err);
     free(text);
     return status;
 }
@@ -218,7 +221,7 @@ bool journal_undo(const char *staging) {
         free(path);
         return true;
     }
-    json_t *root = json_load_file(path, 0, NULL);
+    json_t *root = json_read_file(path);
     const json_t *entries = json_object_get(root, "entries");
     struct undo undo = {.staging = staging,
                         .target = json_string_value(json_object_get(root, "target")),
