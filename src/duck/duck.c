@@ -35,7 +35,7 @@ shoal_status duck_open(struct duck **out, const struct duck_options *options,
     char number[32];
     shoal_status status = SHOAL_OK;
     if (duck == NULL || duckdb_create_config(&config) != DuckDBSuccess) {
-        status = shoal_fail(err, SHOAL_NOMEM, "cannot create a DuckDB configuration");
+        status = shoal_fail(err, SHOAL_NOMEM, "out of memory for a DuckDB configuration");
         goto out;
     }
     if (options->threads > 0) {
@@ -107,6 +107,12 @@ void duck_interrupt(struct duck_conn *conn) {
 const char *duck_mark(const struct shoal_error *err, char *text) {
     (void)snprintf(text, DUCK_MARKED, MARK "%d: %s", (int)err->status, err->message);
     return text;
+}
+
+const char *duck_mark_no_memory(char *text) {
+    struct shoal_error err;
+    (void)shoal_no_memory(&err);
+    return duck_mark(&err, text);
 }
 
 static bool is_full(const char *message) {

@@ -27,6 +27,7 @@ struct duck_chunk {
 // writes the status into the text, duck_fail reads it back. `text` is DUCK_MARKED bytes.
 #define DUCK_MARKED (sizeof(((struct shoal_error *)0)->message) + 32)
 const char *duck_mark(const struct shoal_error *err, char *text);
+const char *duck_mark_no_memory(char *text);
 shoal_status duck_fail(duckdb_result *result, struct shoal_error *err);
 
 // The place that DuckDB's message shows is in the user's statement: what shoal writes

@@ -63,7 +63,8 @@ static void on_bind(duckdb_copy_function_bind_info info) {
     if (shapes != NULL) shapes->columns = calloc(count + 1, sizeof *shapes->columns);
     if (shapes == NULL || shapes->columns == NULL) {
         free(shapes);
-        duckdb_copy_function_bind_set_error(info, "out of memory");
+        duckdb_copy_function_bind_set_error(info,
+                                            duck_mark_no_memory((char[DUCK_MARKED]){0}));
         return;
     }
     for (idx_t i = 0; i < count; i++) {
@@ -94,7 +95,8 @@ static void on_open(duckdb_copy_function_global_init_info info) {
     const struct shapes *shapes = duckdb_copy_function_global_init_get_bind_data(info);
     struct open_sink *open = calloc(1, sizeof *open);
     if (open == NULL) {
-        duckdb_copy_function_global_init_set_error(info, "out of memory");
+        duckdb_copy_function_global_init_set_error(
+            info, duck_mark_no_memory((char[DUCK_MARKED]){0}));
         return;
     }
     open->sink = sink;

@@ -93,7 +93,7 @@ static void on_init(duckdb_init_info info) {
     if (projection != NULL) projection->columns = calloc(count + 1, sizeof(size_t));
     if (projection == NULL || projection->columns == NULL) {
         free(projection);
-        duckdb_init_set_error(info, "out of memory");
+        duckdb_init_set_error(info, duck_mark_no_memory((char[DUCK_MARKED]){0}));
         return;
     }
     projection->count = count;
@@ -113,7 +113,7 @@ static void on_local_init(duckdb_init_info info) {
     }
     if (reader == NULL || reader->state == NULL) {
         free(reader);
-        duckdb_init_set_error(info, "out of memory");
+        duckdb_init_set_error(info, duck_mark_no_memory((char[DUCK_MARKED]){0}));
         return;
     }
     duckdb_init_set_init_data(info, reader, free_reader);
@@ -136,7 +136,7 @@ static void on_rows(duckdb_function_info info, duckdb_data_chunk output) {
         if (projection->columns[c] == SIZE_MAX) continue;
         if (!vector_fill(duckdb_data_chunk_get_vector(output, c),
                          &columns[projection->columns[c]], first, count)) {
-            duckdb_function_set_error(info, "out of memory while reading a block");
+            duckdb_function_set_error(info, duck_mark_no_memory((char[DUCK_MARKED]){0}));
             return;
         }
     }

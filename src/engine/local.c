@@ -229,7 +229,9 @@ static shoal_status take_hello(struct local *local, struct child *child,
             "driver is shoal %s with DuckDB %.40s; install the same on both",
             shoal ? shoal : "?", engine ? engine : "?", SHOAL_VERSION, local->version);
     } else if (error != NULL) {
-        status = shoal_fail(err, SHOAL_USER, "a worker cannot start: %.3000s", error);
+        bool memory = json_is_true(json_object_get(root, "no_memory"));
+        status = shoal_fail(err, memory ? SHOAL_NOMEM : SHOAL_USER,
+                            "a worker cannot start: %.3000s", error);
     } else {
         child->up = true;
         if (push(local, ENGINE_UP, child->number) == NULL) {

@@ -87,6 +87,15 @@ static enum frame_type run_task(struct slot *slot, const struct task *task,
     return status == SHOAL_OK ? FRAME_DONE : FRAME_FAILED;
 }
 
+// An answer without any memory: the driver would wait for one.
+static enum frame_type no_memory_text(const struct task *task, char *text, size_t size) {
+    (void)snprintf(text, size,
+                   "{\"task\":%llu,\"attempt\":%u,\"status\":%d,\"retriable\":false,"
+                   "\"message\":\"out of memory\"}",
+                   (unsigned long long)task->id, task->attempt, (int)SHOAL_NOMEM);
+    return FRAME_FAILED;
+}
+
 static void *slot_main(void *argument) {
     struct slot *slot = argument;
     struct worker *worker = slot->worker;
@@ -99,15 +108,16 @@ static void *slot_main(void *argument) {
         struct task *task = slot->task;
         bool cancelled = slot->cancelled;
         pthread_mutex_unlock(&worker->mutex);
-        char *text = NULL;
+        char *text = NULL, short_text[160];
         enum frame_type type = run_task(slot, task, cancelled, &text);
+        if (text == NULL) type = no_memory_text(task, short_text, sizeof short_text);
         task_free(task);
         // The slot is free before the driver hears of it: its next task finds it so.
         pthread_mutex_lock(&worker->mutex);
         slot->task = NULL;
         slot->cancelled = false;
         pthread_mutex_unlock(&worker->mutex);
-        if (text != NULL) send_text(worker, type, text);
+        send_text(worker, type, text != NULL ? text : short_text);
         free(text);
         pthread_mutex_lock(&worker->mutex);
     }
@@ -213,6 +223,7 @@ static bool greet(struct worker *worker, shoal_status status,
                   SHOAL_VERSION, "engine", worker->ops->version(), "pid", (int)getpid());
     if (status != SHOAL_OK)
         json_object_set_new(hello, "error", json_string(why->message));
+    if (status == SHOAL_NOMEM) json_object_set_new(hello, "no_memory", json_true());
     bool ok = json_take_text(hello, &text, &err) == SHOAL_OK &&
               send_text(worker, FRAME_HELLO, text);
     free(text);

@@ -1,5 +1,5 @@
 // Frames that come in pieces are those that were sent, whatever the pieces; a length past
-// the limit is refused.
+// the limit is refused, and a number that is not due.
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -10,12 +10,16 @@
 struct expected {
     const uint8_t *data;
     size_t size, at;
+    uint32_t number;
 };
 
 static uint32_t length_at(const struct expected *expected) {
-    const uint8_t *at = expected->data + expected->at;
-    return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 |
-           (uint32_t)at[3] << 24;
+    return fuzz_number(expected->data + expected->at);
+}
+
+static bool is_due(const struct expected *expected) {
+    return length_at(expected) <= FRAME_LIMIT &&
+           fuzz_number(expected->data + expected->at + 4) == expected->number;
 }
 
 static bool take_frames(struct frame_reader *reader, struct expected *expected) {
@@ -27,24 +31,28 @@ static bool take_frames(struct frame_reader *reader, struct expected *expected) 
         bool found = false;
         shoal_status status = frame_next(reader, &found, &type, &payload, &size, &err);
         if (status != SHOAL_OK) {
-            FUZZ_CHECK(status == SHOAL_CORRUPT && length_at(expected) > FRAME_LIMIT);
+            FUZZ_CHECK(status == SHOAL_CORRUPT && !is_due(expected));
             return false;
         }
         if (!found) return true;
-        FUZZ_CHECK(expected->size - expected->at >= 5 + size);
-        FUZZ_CHECK(size == length_at(expected));
-        FUZZ_CHECK(type == (enum frame_type)expected->data[expected->at + 4]);
-        FUZZ_CHECK(memcmp(payload, expected->data + expected->at + 5, size) == 0);
-        expected->at += 5 + size;
+        FUZZ_CHECK(expected->size - expected->at >= FUZZ_HEADER + size);
+        FUZZ_CHECK(is_due(expected) && size == length_at(expected));
+        FUZZ_CHECK(type == (enum frame_type)expected->data[expected->at + 8]);
+        FUZZ_CHECK(memcmp(payload, expected->data + expected->at + FUZZ_HEADER, size) ==
+                   0);
+        expected->at += FUZZ_HEADER + size;
+        expected->number++;
     }
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size) {
     int sockets[2];
+    uint8_t *data = (uint8_t *)fuzz_text(input, size);
     struct frame_reader reader = {0};
-    struct expected expected = {data, size, 0};
+    struct expected expected = {.data = data, .size = size};
     struct shoal_error err;
     bool closed = false, sound = true;
+    fuzz_number_frames(data, size);
     FUZZ_CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) == 0);
     for (size_t at = 0; sound && at < size;) {
         size_t piece = 1 + (size_t)(data[at] ^ data[size - 1]) * 17 % 5000;
@@ -57,9 +65,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     }
     close(sockets[0]);
     FUZZ_CHECK(frame_receive(&reader, sockets[1], &closed, &err) == SHOAL_OK && closed);
-    if (sound && expected.size - expected.at >= 5)
-        FUZZ_CHECK(length_at(&expected) > expected.size - expected.at - 5);
+    if (sound && expected.size - expected.at >= FUZZ_HEADER)
+        FUZZ_CHECK(length_at(&expected) > expected.size - expected.at - FUZZ_HEADER);
     frame_reader_free(&reader);
     close(sockets[1]);
+    free(data);
     return 0;
 }

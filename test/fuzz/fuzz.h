@@ -28,6 +28,24 @@ static inline char *fuzz_text(const uint8_t *data, size_t size) {
     return text;
 }
 
+// A frame's header: length, number, type. The numbers of the frames that the bytes hold
+// are made those that are due, but 255, which stays: changes would else find nothing
+// behind the first frame.
+#define FUZZ_HEADER 9
+static inline uint32_t fuzz_number(const uint8_t *at) {
+    return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 |
+           (uint32_t)at[3] << 24;
+}
+static inline void fuzz_number_frames(uint8_t *data, size_t size) {
+    uint32_t number = 0;
+    for (size_t at = 0; size - at >= FUZZ_HEADER; number++) {
+        if (data[at + 4] != 255) memcpy(data + at + 4, &number, sizeof number);
+        uint32_t length = fuzz_number(data + at);
+        if (length > size - at - FUZZ_HEADER) return;
+        at += FUZZ_HEADER + length;
+    }
+}
+
 // A new folder, in memory if that can be: a name of FUZZ_FOLDER bytes.
 #define FUZZ_FOLDER 32
 static inline void fuzz_make_folder(char *name) {

@@ -64,7 +64,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     be_silent();
     FUZZ_CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) == 0);
     setsockopt(sockets[1], SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-    FUZZ_CHECK(send(sockets[0], data, size, 0) == (ssize_t)size);
+    uint8_t *frames = (uint8_t *)fuzz_text(data, size);
+    fuzz_number_frames(frames, size);
+    FUZZ_CHECK(send(sockets[0], frames, size, 0) == (ssize_t)size);
+    free(frames);
     shutdown(sockets[0], SHUT_WR);
     FUZZ_CHECK(worker_serve(sockets[1], &stand_in) == 0);
     close(sockets[0]);

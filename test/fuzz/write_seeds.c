@@ -46,7 +46,9 @@ struct bytes {
 
 static void add_frame(struct bytes *bytes, enum frame_type type, const char *payload) {
     size_t size = strlen(payload);
-    uint8_t header[] = {(uint8_t)size, (uint8_t)(size >> 8), 0, 0, (uint8_t)type};
+    // Their numbers are the fuzzer's to make.
+    uint8_t header[FUZZ_HEADER] = {(uint8_t)size, (uint8_t)(size >> 8)};
+    header[FUZZ_HEADER - 1] = (uint8_t)type;
     FUZZ_CHECK(bytes->size + sizeof header + size <= sizeof bytes->data);
     memcpy(bytes->data + bytes->size, header, sizeof header);
     memcpy(bytes->data + bytes->size + sizeof header, payload, size);

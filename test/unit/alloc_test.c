@@ -122,14 +122,16 @@ static shoal_status send_output(struct shoal_error *err) {
 static shoal_status send_frames(struct shoal_error *err) {
     static char large[100000];
     int sockets[2];
+    struct frame_writer writer = {0};
     struct frame_reader reader = {0};
     bool closed = false, found = true;
     size_t got = 0;
     memset(large, 'x', sizeof large);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0)
         return shoal_fail(err, SHOAL_IO, "no sockets");
-    shoal_status status = frame_send(sockets[0], FRAME_RUN, large, sizeof large, err);
-    if (status == SHOAL_OK) status = frame_send(sockets[0], FRAME_BYE, "", 0, err);
+    writer.fd = sockets[0];
+    shoal_status status = frame_send(&writer, FRAME_RUN, large, sizeof large, err);
+    if (status == SHOAL_OK) status = frame_send(&writer, FRAME_BYE, "", 0, err);
     if (status == SHOAL_OK) status = frame_receive(&reader, sockets[1], &closed, err);
     for (; status == SHOAL_OK && found; got += found) {
         enum frame_type type;
@@ -138,6 +140,7 @@ static shoal_status send_frames(struct shoal_error *err) {
         status = frame_next(&reader, &found, &type, &payload, &size, err);
     }
     if (status == SHOAL_OK) HOLDS(got == 2 && !closed);
+    frame_writer_free(&writer);
     frame_reader_free(&reader);
     close(sockets[0]);
     close(sockets[1]);
