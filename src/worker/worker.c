@@ -116,8 +116,12 @@ static void *slot_main(void *argument) {
         pthread_mutex_lock(&worker->mutex);
         slot->task = NULL;
         slot->cancelled = false;
+        bool leaving = worker->leaving;
         pthread_mutex_unlock(&worker->mutex);
-        send_text(worker, type, text != NULL ? text : short_text);
+        // What fails as the worker leaves was interrupted, and says nothing of the task:
+        // the driver finds the worker gone, and runs it elsewhere.
+        if (!(leaving && type == FRAME_FAILED))
+            send_text(worker, type, text != NULL ? text : short_text);
         free(text);
         pthread_mutex_lock(&worker->mutex);
     }
