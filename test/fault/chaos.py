@@ -1,7 +1,7 @@
 """Queries and COPYs over four workers while things go wrong; each must end right.
 
 TPC-H's queries and COPY to folders and a Delta table run one after another. Meanwhile, by the
-seed: workers are killed and stopped, block files get a flipped bit, lose their end or go, the
+seed: workers are killed and stopped, bits of block files flip, they lose their end or go, the
 folders for them are full, frames are late, lost or repeated, the driver is terminated, or killed
 and run again. After each step: the rows that embedded DuckDB gives, targets with each row once, as
 they were before or as they shall be; no hang; no process, file in the spools or staging folder is
@@ -103,11 +103,13 @@ def damage(how: Callable[[pathlib.Path, random.Random], None]) -> Callable[[Targ
 
 def flip(path: pathlib.Path, chance: random.Random) -> None:
     with path.open("r+b") as file:
-        at = chance.randrange(path.stat().st_size)
-        file.seek(at)
-        byte = file.read(1)[0]
-        file.seek(at)
-        file.write(bytes([byte ^ 1 << chance.randrange(8)]))
+        size = path.stat().st_size
+        for _ in range(20):  # as most bits are of rows that few look at
+            at = chance.randrange(size)
+            file.seek(at)
+            byte = file.read(1)[0]
+            file.seek(at)
+            file.write(bytes([byte ^ 1 << chance.randrange(8)]))
 
 
 def cut(path: pathlib.Path, chance: random.Random) -> None:
@@ -154,7 +156,7 @@ LOSS = () if LINEAGE else (FILES,)
 FAULTS = (
     Fault("a worker is killed", signal_worker(signal.SIGKILL), weight=5),
     Fault("a worker is stopped", signal_worker(signal.SIGSTOP), weight=1),
-    Fault("a bit of a block flips", damage(flip), legal=LOSS, weight=4),
+    Fault("bits of a block flip", damage(flip), legal=LOSS, weight=4),
     Fault("a block file is cut", damage(cut), legal=LOSS, weight=4),
     Fault("a block file is removed", damage(remove), legal=LOSS, weight=4),
     Fault("the memory is full", fill, needs_tmpfs=True),

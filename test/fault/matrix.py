@@ -51,13 +51,15 @@ POINTS = {
     "commit.link": ("D", ("delta",)),
     "commit.checkpoint": ("D", ("delta",)),
     "commit.hint": ("D", ("delta",)),
-    "undo.move": ("D", ("partitions",)),
+    "undo.move": ("D", ("partitions",)),  # see AFTER
     "engine.spawn": ("D", EVERY),
     "driver.send": ("D", EVERY),
     "worker.hello": ("W", EVERY),
     "worker.send": ("W", EVERY),
     "worker.task": ("W", EVERY),
 }
+# Where something has happened already when it fails for the third time.
+MIDDLE = {"commit.rename": "append", "commit.swap": "partitions"}
 # A point that comes into play after another fault alone.
 AFTER = {"undo.move": "commit.swap:3:EIO,"}
 
@@ -203,7 +205,7 @@ class Matrix:
             raise Failure(f"{ends(run.code)} without a message")
         if run.code in ERRORS and case.action == "delay" and case.point not in AFTER:
             raise Failure(f"{ends(run.code)} after a delay; it said: {run.message()}")
-        if case.nth == "1" and case.action == "exit" and run.code != 99 and "exited with 99" not in run.message():
+        if case.nth in ("1", "3") and case.action == "exit" and run.code != 99 and "exited with 99" not in run.message():
             raise Failure(f"it did not get to this point: {ends(run.code)}")
 
     def sweep(self, places: Places) -> None:
@@ -219,6 +221,12 @@ class Matrix:
             raise Failure(f"after {ends(code)} the target is between: {now}")
         if not killed and (now == after) != (code == 0):
             raise Failure(f"after {ends(code)} the target is {'new' if now == after else 'old'}")
+        if code > 0 and not killed and (strays := files(places.target) ^ files(self.work / case.statement)):
+            raise Failure(f"after {ends(code)} files of the target are not as before: {sorted(strays)}")
+
+
+def files(folder: pathlib.Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*")}
 
 
 def all_points() -> dict[str, list[str]]:
@@ -245,6 +253,8 @@ def cases(everything: bool, wanted: str) -> list[Case]:
                     continue
                 if action == "hang" and process == "worker" and not WATCHDOG:
                     continue
+                if point in MIDDLE:
+                    found.append(Case(point, action, "3", process, MIDDLE[point]))
                 if everything:
                     found += [Case(point, action, nth, process, s) for s in statements for nth in ("1", "~5")]
                     continue
