@@ -13,17 +13,20 @@
 #include "base/fault.h"
 #include "base/status.h"
 
+#define FRAME_PROTOCOL 3
 #define FRAME_LIMIT (256u << 20)
 
 enum frame_type {
-    FRAME_HELLO =
-        1,         // both ways, first: versions; the driver's brings the worker's options
-    FRAME_RUN,     // driver: a task
-    FRAME_CANCEL,  // driver: {task, attempt}
-    FRAME_BYE,     // driver: finish what runs by interrupting it, and exit
-    FRAME_DONE,    // worker: {task, attempt, output}
-    FRAME_FAILED,  // worker: {task, attempt, status, message}
-    FRAME_HEARTBEAT,  // worker: from its I/O thread, once a second; the driver answers it
+    FRAME_HELLO = 1,  // both ways: what the worker is to open, whether it could
+    FRAME_RUN,        // driver: a task
+    FRAME_CANCEL,     // driver: {task, attempt}
+    FRAME_BYE,        // driver: finish what runs by interrupting it, and exit
+    FRAME_DONE,       // worker: {task, attempt, output}
+    FRAME_FAILED,     // worker: {task, attempt, status, message}
+    FRAME_HEARTBEAT,  // worker: from its I/O thread, once a second (task/heartbeat.h);
+                      // the driver answers it, with nothing
+    FRAME_CHALLENGE,  // driver, first: a nonce (engine/handshake.h)
+    FRAME_PROOF,      // worker: its versions, its nonce, its proof of the secret
 };
 
 // One direction's sender. Zero but for these two.

@@ -69,15 +69,25 @@ static int take_lock(const char *path) {
     return -1;
 }
 
-// Did a process that is dead make this folder? Without a mark, it is empty and as mkdtemp
-// makes it: its maker died before the mark was there, or just after.
-static bool is_left(const char *path) {
+bool spool_is_named(const char *name, const char *prefix) {
+    size_t size = strlen(prefix);
+    return strncmp(name, prefix, size) == 0 && strlen(name) == size + 6;
+}
+
+bool spool_is_marked(const char *path) {
     struct text mark = {0};
     struct stat at;
     text_printf(&mark, "%s/" MARK, path);
     bool marked = !mark.failed && lstat(mark.data, &at) == 0 && at.st_uid == geteuid();
     text_free(&mark);
-    if (marked) return true;
+    return marked;
+}
+
+// Did a process that is dead make this folder? Without a mark, it is empty and as mkdtemp
+// makes it: its maker died before the mark was there, or just after.
+static bool is_left(const char *path) {
+    struct stat at;
+    if (spool_is_marked(path)) return true;
     return lstat(path, &at) == 0 && at.st_uid == geteuid() &&
            at.st_mode == (S_IFDIR | 0700);
 }
@@ -104,10 +114,7 @@ static void sweep(const char *parent, const char *prefix,
     if (folder == NULL) return;
     for (struct dirent *entry = readdir(folder); entry != NULL; entry = readdir(folder)) {
         // Exactly what mkdtemp made here, not what a user called shoal-something.
-        if (strncmp(entry->d_name, prefix, strlen(prefix)) != 0 ||
-            strlen(entry->d_name) != strlen(prefix) + 6) {
-            continue;
-        }
+        if (!spool_is_named(entry->d_name, prefix)) continue;
         struct text path = {0};
         text_printf(&path, "%s/%s", parent, entry->d_name);
         if (!path.failed) sweep_folder(path.data, undo);
@@ -143,6 +150,11 @@ static shoal_status make_folder(struct spool *spool, const char *parent,
         free(spool->path);
         spool->path = NULL;
         return status;
+    }
+    char *whole = realpath(spool->path, NULL);  // workers are told no others
+    if (whole != NULL) {
+        free(spool->path);
+        spool->path = whole;
     }
     spool->lock = take_lock(spool->path);
     shoal_status status = mark_folder(spool->path, err);

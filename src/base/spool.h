@@ -30,6 +30,11 @@ void spool_leave(struct spool *spool);  // closes it, but what is in it stays
 // Removes a folder and what is in it; what can't be removed stays.
 void spool_remove_tree(const char *path);
 
+#define SPOOL_STAGING ".shoal-"  // the prefix of a sink's
+// Is it a name that spool_open_as gives with this prefix? Is the folder one that it made?
+bool spool_is_named(const char *name, const char *prefix);
+bool spool_is_marked(const char *path);
+
 struct spool_space {
     bool in_memory;  // a tmpfs
     bool remote;     // a network file system, or one that a program serves

@@ -102,6 +102,11 @@ void duck_interrupt(struct duck_conn *conn) {
     duckdb_interrupt(conn->conn);
 }
 
+double duck_progress(const struct duck_conn *conn) {
+    double percent = duckdb_query_progress(conn->conn).percentage;
+    return percent >= 0 && percent <= 100 ? percent : -1;
+}
+
 #define MARK "shoal status "
 
 const char *duck_mark(const struct shoal_error *err, char *text) {

@@ -2,7 +2,7 @@
 //
 // A `duck` is one database instance with one connection; further connections share the
 // instance (duck_connect). A connection belongs to one thread at a time, except
-// duck_interrupt(), which any thread may call while a statement runs.
+// duck_interrupt() and duck_progress(), which any thread may call while a statement runs.
 #ifndef SHOAL_DUCK_DUCK_H
 #define SHOAL_DUCK_DUCK_H
 
@@ -32,6 +32,9 @@ shoal_status duck_connect(struct duck *duck, struct duck_conn **conn,
                           struct shoal_error *err);
 void duck_disconnect(struct duck_conn *conn);
 void duck_interrupt(struct duck_conn *conn);
+// Of the statement that runs, in percent, while the setting enable_progress_bar is on;
+// -1: unknown, or none runs. Any thread.
+double duck_progress(const struct duck_conn *conn);
 const char *duck_version(void);
 
 // A global setting of text, for SET GLOBAL "name" and current_setting('name').

@@ -7,15 +7,22 @@
 #include <stdint.h>
 
 #include "base/status.h"
+#include "engine/watchdog.h"
 #include "task/executor.h"
 #include "task/task.h"
 
 struct engine_options {
     uint32_t workers;
-    const char *program;             // path of the shoal program
-    const char *engine_version;      // of DuckDB here: a worker's must be the same
+    const char *program;         // path of the shoal program
+    const char *engine_version;  // of DuckDB here: a worker's must be the same
+    struct watchdog_options watchdog;
     struct executor_options worker;  // what each worker opens
 };
+
+// options.c: with texts of its own.
+shoal_status engine_options_copy(const struct engine_options *from,
+                                 struct engine_options *to, struct shoal_error *err);
+void engine_options_free(struct engine_options *options);  // of such a copy
 
 enum engine_event_kind {
     ENGINE_NOTHING,

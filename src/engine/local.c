@@ -3,56 +3,48 @@
 // child that dies is replaced under a new number, within a budget: what an old number
 // still says can then never be taken for the new one's.
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/frame.h"
 #include "base/json.h"
+#include "base/proof.h"
+#include "engine/assigned.h"
+#include "engine/child.h"
 #include "engine/engine.h"
-#include "shoal/version.h"
+#include "engine/handshake.h"
 
-#define TAIL 2048          // of a worker's stderr, for the error that names its end
 #define SILENT_SECONDS 30  // without a heartbeat: the worker is taken for dead
-#define PROTOCOL 2
 
-struct child {
-    pid_t pid;
+struct peer {
+    struct child child;
     uint32_t number;
-    int fd;      // socket; -1 once the child is gone
-    int log_fd;  // its stderr
     bool up;
     double heard;
     struct frame_writer writer;
     struct frame_reader reader;
-    char tail[TAIL + 1];
-    size_t tail_size;
+    struct handshake handshake;
+    struct watchdog watchdog;
+    struct assigned assigned;
 };
 
 struct local {
     struct engine engine;
-    struct engine_options options;
-    char *hello;  // the frame that opens each worker
-    char *program;
-    char *version;
-    struct child *children;
+    struct engine_options options;  // its texts are the caller's, but those below
+    uint8_t secret[PROOF_SECRET];
+    double silent_seconds;
+    struct peer *peers;
     size_t count;
     uint32_t next_number;
     uint32_t replacements_left;
     struct engine_event *events;  // a queue: [first, last)
     size_t first, last, capacity;
 };
-
-extern char **environ;
 
 static struct engine_event *push(struct local *local, enum engine_event_kind kind,
                                  uint32_t worker) {
@@ -78,297 +70,317 @@ static struct engine_event *push(struct local *local, enum engine_event_kind kin
     return event;
 }
 
-static void close_pair(int fds[2]) {
-    close(fds[0]);
-    close(fds[1]);
+// ---- a worker begins and ends
+
+static bool is_there(const struct peer *peer) {
+    return peer->child.pid != 0;
 }
 
-static shoal_status spawn(struct local *local, struct child *child,
+// Sends a text, which it frees. A child that is gone is found by its closed socket.
+static void send_text(struct peer *peer, enum frame_type type, char *text) {
+    struct shoal_error ignored;
+    frame_send(&peer->writer, type, text, strlen(text), &ignored);
+    free(text);
+}
+
+static void release(struct peer *peer) {
+    frame_writer_free(&peer->writer);
+    frame_reader_free(&peer->reader);
+    watchdog_free(&peer->watchdog);
+    assigned_free(&peer->assigned);
+}
+
+static shoal_status start(struct local *local, struct peer *peer,
                           struct shoal_error *err) {
-    int sockets[2], logs[2];
-    *child = (struct child){.fd = -1, .log_fd = -1};
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0) {
-        return shoal_fail(err, SHOAL_IO, "cannot make a socket for a worker: %s",
-                          strerror(errno));
+    char *challenge = NULL;
+    *peer = (struct peer){.child = {.fd = -1, .log_fd = -1},
+                          .number = local->next_number,
+                          .handshake = {.secret = local->secret,
+                                        .engine_version = local->options.engine_version},
+                          .watchdog = {.options = local->options.watchdog}};
+    shoal_status status = handshake_challenge(&peer->handshake, &challenge, err);
+    if (status == SHOAL_OK)
+        status = child_start(&peer->child, local->options.program, local->secret, err);
+    if (status != SHOAL_OK) {
+        free(challenge);
+        return status;
     }
-    if (pipe2(logs, O_CLOEXEC | O_NONBLOCK) != 0) {
-        shoal_fail(err, SHOAL_IO, "cannot make a pipe for a worker: %s", strerror(errno));
-        close_pair(sockets);
-        return SHOAL_IO;
-    }
-    char *arguments[] = {local->program, "worker", "--fd", "3", NULL};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    sigset_t none;
-    sigemptyset(&none);
-    posix_spawn_file_actions_init(&actions);
-    posix_spawnattr_init(&attributes);
-    posix_spawn_file_actions_adddup2(&actions, logs[1], 1);
-    posix_spawn_file_actions_adddup2(&actions, logs[1], 2);
-    posix_spawn_file_actions_adddup2(&actions, sockets[1], 3);
-    // Its own process group: a terminal's Ctrl-C is for the driver to handle.
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
-    posix_spawnattr_setpgroup(&attributes, 0);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    int failed = fault_at(FAULT_ENGINE_SPAWN, local->program);
-    if (failed == 0)
-        failed = posix_spawn(&child->pid, local->program, &actions, &attributes,
-                             arguments, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attributes);
-    close(sockets[1]);
-    close(logs[1]);
-    if (failed != 0) {
-        close(sockets[0]);
-        close(logs[0]);
-        return shoal_fail(err, SHOAL_IO, "cannot start a worker (%s): %s", local->program,
-                          strerror(failed));
-    }
-    struct timeval patience = {.tv_sec = 10};
-    setsockopt(sockets[0], SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
-    child->fd = sockets[0];
-    child->log_fd = logs[0];
-    child->number = local->next_number++;
-    child->heard = clock_seconds();
-    child->writer = (struct frame_writer){.fd = child->fd, .point = FAULT_DRIVER_SEND};
-    struct shoal_error
-        ignored;  // a child that is gone already is found by its closed socket
-    frame_send(&child->writer, FRAME_HELLO, local->hello, strlen(local->hello), &ignored);
+    local->next_number++;
+    peer->heard = clock_seconds();
+    peer->writer =
+        (struct frame_writer){.fd = peer->child.fd, .point = FAULT_DRIVER_SEND};
+    send_text(peer, FRAME_CHALLENGE, challenge);
     return SHOAL_OK;
 }
 
-static void read_log(struct child *child) {
-    char bytes[1024];
-    for (;;) {
-        ssize_t got = read(child->log_fd, bytes, sizeof bytes);
-        if (got <= 0) return;
-        size_t size = (size_t)got;
-        if (child->tail_size + size > TAIL) {
-            size_t drop = child->tail_size + size - TAIL;
-            memmove(child->tail, child->tail + drop, child->tail_size - drop);
-            child->tail_size -= drop;
-        }
-        memcpy(child->tail + child->tail_size, bytes, size);
-        child->tail_size += size;
-        child->tail[child->tail_size] = '\0';
-    }
-}
-
-// Ends and reaps the child; why, when given, gets the reason.
-static void bury(struct child *child, const char *known, struct shoal_error *why) {
-    int status = 0;
-    char how[64];
-    // Where the socket closed first, the child is ending by itself: let it say how.
-    for (int i = 0; known == NULL && i < 50; i++) {
-        if (waitpid(child->pid, &status, WNOHANG) == child->pid) goto reaped;
-        struct pollfd log = {.fd = child->log_fd, .events = POLLIN};
-        poll(&log, 1, 10);
-        read_log(child);
-    }
-    kill(child->pid, SIGKILL);
-    while (waitpid(child->pid, &status, 0) < 0 && errno == EINTR) {
-    }
-reaped:
-    read_log(child);
-    if (WIFSIGNALED(status)) {
-        (void)snprintf(how, sizeof how, "killed by signal %d (%s)", WTERMSIG(status),
-                       strsignal(WTERMSIG(status)));
-    } else {
-        (void)snprintf(how, sizeof how, "exited with %d", WEXITSTATUS(status));
-    }
-    if (why != NULL) {
-        shoal_fail(why, SHOAL_LOST, "worker %u (process %d) was lost: %s%s%s",
-                   child->number, (int)child->pid, known ? known : how,
-                   child->tail_size ? "; it said: " : "", child->tail);
-    }
-    close(child->fd);
-    close(child->log_fd);
-    child->fd = child->log_fd = -1;
-    frame_writer_free(&child->writer);
-    frame_reader_free(&child->reader);
+// Ends and reaps the worker; why gets the reason and the end of its log.
+static void bury(struct peer *peer, const char *known, struct shoal_error *why) {
+    char how[96];
+    int pid = (int)peer->child.pid;
+    child_end(&peer->child, known != NULL ? 0 : 0.5, how, sizeof how);
+    shoal_fail(why, SHOAL_LOST, "worker %u (process %d) was lost: %.1000s", peer->number,
+               pid, known ? known : how);
+    log_tail_attach(&peer->child.log, why);
+    release(peer);
 }
 
 // The worker is lost: say so, and replace it while the budget lasts.
-static shoal_status lose(struct local *local, struct child *child, const char *known,
+static shoal_status lose(struct local *local, struct peer *peer, const char *known,
                          struct shoal_error *err) {
     struct shoal_error why;
-    uint32_t number = child->number;
-    bury(child, known, &why);
+    uint32_t number = peer->number;
+    bury(peer, known, &why);
     // Also of one that never came up: whoever killed it should see that in the log.
     struct engine_event *event = push(local, ENGINE_DOWN, number);
     if (event == NULL) return shoal_no_memory(err);
     event->error = why;
     if (local->replacements_left == 0) {
         for (size_t i = 0; i < local->count; i++) {
-            if (local->children[i].fd >= 0) return SHOAL_OK;
+            if (is_there(&local->peers[i])) return SHOAL_OK;
         }
         return shoal_fail(
             err, SHOAL_LOST,
-            "no worker is left and the replacements are used up; the last: %.2000s",
+            "no worker is left and the replacements are used up; the last: %.3800s",
             why.message);
     }
     local->replacements_left--;
-    return spawn(local, child, err);
+    return start(local, peer, err);
 }
 
-static shoal_status take_hello(struct local *local, struct child *child,
+// ---- what it says
+
+static shoal_status take_proof(struct local *local, struct peer *peer,
                                const char *payload, size_t size,
                                struct shoal_error *err) {
-    json_t *root = NULL;
-    shoal_status status = json_parse_object(payload, size, &root, err);
+    char *hello = NULL;
+    shoal_status status = handshake_check(&peer->handshake, payload, size, err);
+    if (status == SHOAL_OK)
+        status = handshake_hello(&peer->handshake, &local->options.worker, &hello, err);
+    if (status == SHOAL_OK) send_text(peer, FRAME_HELLO, hello);
+    return status;
+}
+
+static shoal_status take_hello(struct local *local, struct peer *peer,
+                               const char *payload, size_t size,
+                               struct shoal_error *err) {
+    shoal_status status = handshake_end(payload, size, err);
     if (status != SHOAL_OK) return status;
-    const char *error = json_string_value(json_object_get(root, "error"));
-    const char *shoal = json_string_value(json_object_get(root, "shoal"));
-    const char *engine = json_string_value(json_object_get(root, "engine"));
-    json_int_t protocol = json_integer_value(json_object_get(root, "protocol"));
-    if (shoal == NULL || engine == NULL || protocol != PROTOCOL ||
-        strcmp(shoal, SHOAL_VERSION) != 0 || strcmp(engine, local->version) != 0) {
-        status = shoal_fail(
-            err, SHOAL_USAGE,
-            "a worker is of another version: shoal %.40s with DuckDB %.40s, the "
-            "driver is shoal %s with DuckDB %.40s; install the same on both",
-            shoal ? shoal : "?", engine ? engine : "?", SHOAL_VERSION, local->version);
-    } else if (error != NULL) {
-        bool memory = json_is_true(json_object_get(root, "no_memory"));
-        status = shoal_fail(err, memory ? SHOAL_NOMEM : SHOAL_USER,
-                            "a worker cannot start: %.3000s", error);
-    } else {
-        child->up = true;
-        if (push(local, ENGINE_UP, child->number) == NULL) {
-            status = shoal_no_memory(err);
-        }
+    peer->up = true;
+    return push(local, ENGINE_UP, peer->number) != NULL ? SHOAL_OK : shoal_no_memory(err);
+}
+
+static shoal_status decode_failure(const char *payload, size_t size,
+                                   struct engine_event *event, struct shoal_error *err) {
+    json_t *root = NULL;
+    uint64_t attempt = 0, code = 0;
+    char *message = NULL;
+    event->kind = ENGINE_FAILED;
+    shoal_status status = json_parse_object(payload, size, &root, err);
+    if (status == SHOAL_OK)
+        status = json_get_count(root, "task", INT64_MAX, &event->task, err);
+    if (status == SHOAL_OK)
+        status = json_get_count(root, "attempt", UINT32_MAX, &attempt, err);
+    if (status == SHOAL_OK)
+        status = json_get_count(root, "status", SHOAL_INTERNAL, &code, err);
+    if (status == SHOAL_OK) status = json_get_string(root, "message", &message, err);
+    if (status == SHOAL_OK) {
+        event->attempt = (uint32_t)attempt;
+        shoal_fail(&event->error, code == SHOAL_OK ? SHOAL_INTERNAL : (shoal_status)code,
+                   "%s", message);
+        event->error.retriable = json_is_true(json_object_get(root, "retriable"));
+        const char *lost = json_string_value(json_object_get(root, "lost"));
+        event->lost = lost == NULL ? NULL : strdup(lost);
     }
+    free(message);
     json_decref(root);
     return status;
 }
 
-static shoal_status take_result(struct local *local, struct child *child,
+// The end of the worker's log says more of a failure that is not the user's.
+static void attach_log(struct peer *peer, struct shoal_error *why) {
+    if (why->status == SHOAL_USER || why->status == SHOAL_CANCELLED) return;
+    child_read_log(&peer->child);
+    log_tail_attach(&peer->child.log, why);
+}
+
+static shoal_status take_result(struct local *local, struct peer *peer,
                                 enum frame_type type, const char *payload, size_t size,
                                 struct shoal_error *err) {
-    struct engine_event event = {.worker = child->number};
-    shoal_status status;
-    if (type == FRAME_DONE) {
-        event.kind = ENGINE_DONE;
-        status = task_output_decode(payload, size, &event.task, &event.attempt,
-                                    &event.output, err);
-    } else {
-        json_t *root = NULL;
-        uint64_t attempt = 0, code = 0;
-        char *message = NULL;
-        event.kind = ENGINE_FAILED;
-        status = json_parse_object(payload, size, &root, err);
-        if (status == SHOAL_OK)
-            status = json_get_count(root, "task", INT64_MAX, &event.task, err);
-        if (status == SHOAL_OK)
-            status = json_get_count(root, "attempt", UINT32_MAX, &attempt, err);
-        if (status == SHOAL_OK)
-            status = json_get_count(root, "status", SHOAL_INTERNAL, &code, err);
-        if (status == SHOAL_OK) status = json_get_string(root, "message", &message, err);
-        if (status == SHOAL_OK) {
-            event.attempt = (uint32_t)attempt;
-            shoal_fail(&event.error,
-                       code == SHOAL_OK ? SHOAL_INTERNAL : (shoal_status)code, "%s",
-                       message);
-            event.error.retriable = json_is_true(json_object_get(root, "retriable"));
-            const char *lost = json_string_value(json_object_get(root, "lost"));
-            event.lost = lost == NULL ? NULL : strdup(lost);
-        }
-        free(message);
-        json_decref(root);
-    }
-    if (status != SHOAL_OK) return status;
-    struct engine_event *place = push(local, event.kind, child->number);
+    struct engine_event event = {.kind = ENGINE_DONE, .worker = peer->number};
+    struct watched was;
+    bool done = type == FRAME_DONE;
+    shoal_status status = done ? task_output_decode(payload, size, &event.task,
+                                                    &event.attempt, &event.output, err)
+                               : decode_failure(payload, size, &event, err);
+    if (status == SHOAL_OK)
+        status = assigned_end(&peer->assigned, event.task, event.attempt,
+                              done ? &event.output : NULL, err);
+    struct engine_event *place =
+        status == SHOAL_OK ? push(local, event.kind, peer->number) : NULL;
     if (place == NULL) {
         task_output_free(&event.output);
         free(event.lost);
-        return shoal_no_memory(err);
+        return status == SHOAL_OK ? shoal_no_memory(err) : status;
     }
+    bool hung = watchdog_end(&peer->watchdog, event.task, event.attempt, &was);
+    if (!done && hung && event.error.status == SHOAL_CANCELLED)
+        watchdog_explain(&peer->watchdog, &was, peer->number, false, &event.error);
+    if (!done) attach_log(peer, &event.error);
     *place = event;
     return SHOAL_OK;
 }
 
-static shoal_status lose_to(struct local *local, struct child *child,
-                            const struct shoal_error *problem, struct shoal_error *err) {
-    char known[300];
-    (void)snprintf(known, sizeof known, "it broke the protocol: %.250s",
-                   problem->message);
-    return lose(local, child, known, err);
+static shoal_status take_heartbeat(struct peer *peer, const char *payload, size_t size,
+                                   struct shoal_error *err) {
+    struct heartbeat beat;
+    shoal_status status = heartbeat_decode(payload, size, &beat, err);
+    if (status != SHOAL_OK) return status;
+    watchdog_hear(&peer->watchdog, &beat);
+    heartbeat_free(&beat);
+    // So that the worker hears soon that a frame to it was lost. Who takes none is found
+    // by its closed socket or its silence.
+    struct shoal_error ignored;
+    frame_send(&peer->writer, FRAME_HEARTBEAT, "", 0, &ignored);
+    return SHOAL_OK;
+}
+
+static shoal_status take_frame(struct local *local, struct peer *peer,
+                               enum frame_type type, const char *payload, size_t size,
+                               struct shoal_error *err) {
+    bool proven = peer->handshake.proven;
+    if (type == FRAME_PROOF && !proven)
+        return take_proof(local, peer, payload, size, err);
+    if (type == FRAME_HELLO && proven && !peer->up)
+        return take_hello(local, peer, payload, size, err);
+    if ((type == FRAME_DONE || type == FRAME_FAILED) && peer->up)
+        return take_result(local, peer, type, payload, size, err);
+    if (type == FRAME_HEARTBEAT && peer->up)
+        return take_heartbeat(peer, payload, size, err);
+    return shoal_fail(err, SHOAL_CORRUPT, "a message of kind %d came %s", (int)type,
+                      proven ? "out of turn" : "before the worker proved itself");
 }
 
 // Handles what the child sent. A child that breaks the protocol is lost; an error that
 // ends the session (another version, an init file that fails) is returned.
-static shoal_status serve(struct local *local, struct child *child,
+static shoal_status serve(struct local *local, struct peer *peer,
                           struct shoal_error *err) {
     bool closed = false;
-    struct shoal_error problem = {0}, ignored;
-    shoal_status status = frame_receive(&child->reader, child->fd, &closed, &problem);
-    child->heard = clock_seconds();
+    struct shoal_error problem = {0};
+    shoal_status status = frame_receive(&peer->reader, peer->child.fd, &closed, &problem);
+    peer->heard = clock_seconds();
     while (status == SHOAL_OK) {
         bool found = false;
         enum frame_type type;
         const char *payload = NULL;
         size_t size = 0;
-        status = frame_next(&child->reader, &found, &type, &payload, &size, &problem);
+        status = frame_next(&peer->reader, &found, &type, &payload, &size, &problem);
         if (status != SHOAL_OK || !found) break;
-        if (type == FRAME_HELLO && !child->up) {
-            status = take_hello(local, child, payload, size, err);
-            if (status == SHOAL_USAGE || status == SHOAL_USER || status == SHOAL_NOMEM) {
-                return status;
-            }
-        } else if ((type == FRAME_DONE || type == FRAME_FAILED) && child->up) {
-            status = take_result(local, child, type, payload, size, &problem);
-        } else if (type == FRAME_HEARTBEAT) {
-            // So that the worker hears soon that a frame to it was lost. Who takes none
-            // is found by its closed socket or its silence.
-            frame_send(&child->writer, FRAME_HEARTBEAT, "", 0, &ignored);
-        } else {
-            status =
-                shoal_fail(&problem, SHOAL_CORRUPT, "a frame of kind %d came", (int)type);
+        status = take_frame(local, peer, type, payload, size, &problem);
+    }
+    if (status == SHOAL_CORRUPT) {
+        char why[sizeof problem.message + 32];
+        (void)snprintf(why, sizeof why, "it broke the protocol: %s", problem.message);
+        return lose(local, peer, why, err);
+    }
+    if (status != SHOAL_OK) {
+        *err = problem;
+        return status;
+    }
+    return closed ? lose(local, peer, NULL, err) : SHOAL_OK;
+}
+
+// ---- what it doesn't say
+
+static void send_cancel(struct peer *peer, uint64_t task, uint32_t attempt) {
+    char text[96];
+    struct shoal_error ignored;
+    (void)snprintf(text, sizeof text, "{\"task\":%llu,\"attempt\":%u}",
+                   (unsigned long long)task, attempt);
+    frame_send(&peer->writer, FRAME_CANCEL, text, strlen(text), &ignored);
+}
+
+// A hung task didn't answer: it is reported, and then its worker lost.
+static shoal_status kill_hung(struct local *local, struct peer *peer,
+                              const struct watched *hung, struct shoal_error *err) {
+    struct engine_event *event = push(local, ENGINE_FAILED, peer->number);
+    if (event == NULL) return shoal_no_memory(err);
+    event->task = hung->task;
+    event->attempt = hung->attempt;
+    watchdog_explain(&peer->watchdog, hung, peer->number, true, &event->error);
+    attach_log(peer, &event->error);
+    return lose(local, peer, "a task of it hung and could not be cancelled", err);
+}
+
+static shoal_status watch(struct local *local, struct peer *peer, double now,
+                          struct shoal_error *err) {
+    struct watched which;
+    char why[64];
+    if (now - peer->heard > local->silent_seconds) {
+        (void)snprintf(why, sizeof why, "it was silent for %g s", local->silent_seconds);
+        return lose(local, peer, why, err);
+    }
+    for (;;) {
+        switch (watchdog_next(&peer->watchdog, now, &which)) {
+            case WATCHDOG_FINE:
+                return SHOAL_OK;
+            case WATCHDOG_CANCEL:
+                send_cancel(peer, which.task, which.attempt);
+                break;
+            case WATCHDOG_KILL:
+                return kill_hung(local, peer, &which, err);
         }
     }
-    if (status == SHOAL_NOMEM) return shoal_no_memory(err);
-    if (status != SHOAL_OK) return lose_to(local, child, &problem, err);
-    return closed ? lose(local, child, NULL, err) : SHOAL_OK;
+}
+
+// ---- the engine
+
+static shoal_status serve_peers(struct local *local, const struct pollfd *polls,
+                                size_t count, struct shoal_error *err) {
+    double now = clock_seconds();
+    shoal_status status = SHOAL_OK;
+    for (size_t i = 0; status == SHOAL_OK && i < count; i++) {
+        struct peer *peer = &local->peers[i];
+        uint32_t number = peer->number;
+        if (!is_there(peer)) continue;
+        if (polls[2 * i + 1].revents & POLLIN) child_read_log(&peer->child);
+        if (polls[2 * i].revents != 0) status = serve(local, peer, err);
+        if (status == SHOAL_OK && is_there(peer) && peer->number == number)
+            status = watch(local, peer, now, err);
+    }
+    return status;
+}
+
+static shoal_status wait_for_peers(struct local *local, int timeout_ms,
+                                   struct shoal_error *err) {
+    struct pollfd polls[2 * 1024];
+    size_t count = local->count < 1024 ? local->count : 1024;
+    for (size_t i = 0; i < count; i++) {
+        const struct child *child = &local->peers[i].child;  // -1 where there is none
+        polls[2 * i] = (struct pollfd){.fd = child->fd, .events = POLLIN};
+        polls[2 * i + 1] = (struct pollfd){.fd = child->log_fd, .events = POLLIN};
+    }
+    if (poll(polls, 2 * count, timeout_ms) < 0) {
+        if (errno == EINTR) return SHOAL_OK;
+        return shoal_fail(err, SHOAL_IO, "cannot wait for workers: %s", strerror(errno));
+    }
+    return serve_peers(local, polls, count, err);
 }
 
 static shoal_status local_poll(struct engine *engine, int timeout_ms,
                                struct engine_event *event, struct shoal_error *err) {
     struct local *local = (struct local *)engine;
+    shoal_status status = SHOAL_OK;
     memset(event, 0, sizeof *event);
-    if (local->first == local->last) {
-        struct pollfd polls[2 * 1024];
-        size_t count = local->count < 1024 ? local->count : 1024;
-        for (size_t i = 0; i < count; i++) {
-            polls[2 * i] = (struct pollfd){.fd = local->children[i].fd, .events = POLLIN};
-            polls[2 * i + 1] =
-                (struct pollfd){.fd = local->children[i].log_fd, .events = POLLIN};
-        }
-        if (poll(polls, 2 * count, timeout_ms) < 0 && errno != EINTR) {
-            return shoal_fail(err, SHOAL_IO, "cannot wait for workers: %s",
-                              strerror(errno));
-        }
-        double now = clock_seconds();
-        for (size_t i = 0; i < count; i++) {
-            struct child *child = &local->children[i];
-            if (child->fd < 0) continue;
-            shoal_status status = SHOAL_OK;
-            if (polls[2 * i + 1].revents & POLLIN) read_log(child);
-            if (polls[2 * i].revents != 0) {
-                status = serve(local, child, err);
-            } else if (now - child->heard > SILENT_SECONDS) {
-                status = lose(local, child, "it was silent for 30 s", err);
-            }
-            if (status != SHOAL_OK) return status;
-        }
-    }
-    if (local->first < local->last) *event = local->events[local->first++];
-    return SHOAL_OK;
+    if (local->first == local->last) status = wait_for_peers(local, timeout_ms, err);
+    if (status == SHOAL_OK && local->first < local->last)
+        *event = local->events[local->first++];
+    return status;
 }
 
-static struct child *find(struct local *local, uint32_t worker) {
+static struct peer *find(struct local *local, uint32_t worker) {
     for (size_t i = 0; i < local->count; i++) {
-        struct child *child = &local->children[i];
-        if (child->fd >= 0 && child->up && child->number == worker) return child;
+        struct peer *peer = &local->peers[i];
+        if (is_there(peer) && peer->up && peer->number == worker) return peer;
     }
     return NULL;
 }
@@ -376,52 +388,59 @@ static struct child *find(struct local *local, uint32_t worker) {
 static shoal_status local_run(struct engine *engine, uint32_t worker,
                               const struct task *task, struct shoal_error *err) {
     struct local *local = (struct local *)engine;
-    struct child *child = find(local, worker);
-    if (child == NULL) return shoal_fail(err, SHOAL_LOST, "worker %u is gone", worker);
+    struct peer *peer = find(local, worker);
+    if (peer == NULL) return shoal_fail(err, SHOAL_LOST, "worker %u is gone", worker);
     char *text = NULL;
     shoal_status status = task_encode(task, &text, err);
+    if (status == SHOAL_OK &&
+        !(watchdog_start(&peer->watchdog, task->id, task->attempt) &&
+          assigned_add(&peer->assigned, task)))
+        status = shoal_no_memory(err);
     if (status == SHOAL_OK)
-        status = frame_send(&child->writer, FRAME_RUN, text, strlen(text), err);
+        status = frame_send(&peer->writer, FRAME_RUN, text, strlen(text), err);
     free(text);
     // A half-sent frame can't be continued: the worker goes, and poll will find it so.
-    if (status == SHOAL_LOST) shutdown(child->fd, SHUT_RDWR);
+    if (status == SHOAL_LOST) shutdown(peer->child.fd, SHUT_RDWR);
     return status;
 }
 
 static void local_cancel(struct engine *engine, uint32_t worker, uint64_t task,
                          uint32_t attempt) {
-    struct local *local = (struct local *)engine;
-    struct child *child = find(local, worker);
-    char text[96];
+    struct peer *peer = find((struct local *)engine, worker);
+    if (peer != NULL) send_cancel(peer, task, attempt);
+}
+
+// All have half a second together to end by themselves.
+static void end_all(struct local *local) {
+    char how[96];
     struct shoal_error ignored;
-    if (child == NULL) return;
-    (void)snprintf(text, sizeof text, "{\"task\":%llu,\"attempt\":%u}",
-                   (unsigned long long)task, attempt);
-    frame_send(&child->writer, FRAME_CANCEL, text, strlen(text), &ignored);
+    for (size_t i = 0; i < local->count; i++) {
+        struct peer *peer = &local->peers[i];
+        if (!is_there(peer)) continue;
+        frame_send(&peer->writer, FRAME_BYE, "", 0, &ignored);
+        shutdown(peer->child.fd, SHUT_WR);
+    }
+    double until = clock_seconds() + 0.5;
+    for (size_t i = 0; i < local->count; i++) {
+        struct peer *peer = &local->peers[i];
+        if (!is_there(peer)) continue;
+        child_end(&peer->child, until - clock_seconds(), how, sizeof how);
+        release(peer);
+    }
 }
 
 static void local_close(struct engine *engine) {
     struct local *local = (struct local *)engine;
-    struct shoal_error ignored;
     if (local == NULL) return;
-    for (size_t i = 0; i < local->count; i++) {
-        struct child *child = &local->children[i];
-        if (child->fd < 0) continue;
-        frame_send(&child->writer, FRAME_BYE, "", 0, &ignored);
-        shutdown(child->fd, SHUT_WR);
-    }
-    for (size_t i = 0; i < local->count; i++) {
-        if (local->children[i].fd >= 0) bury(&local->children[i], NULL, NULL);
-    }
+    end_all(local);
     for (size_t i = local->first; i < local->last; i++) {
         task_output_free(&local->events[i].output);
         free(local->events[i].lost);
     }
+    proof_forget(local->secret);
     free(local->events);
-    free(local->children);
-    free(local->hello);
-    free(local->program);
-    free(local->version);
+    free(local->peers);
+    engine_options_free(&local->options);
     free(local);
 }
 
@@ -431,6 +450,13 @@ static const struct engine_ops local_ops = {.name = "local",
                                             .poll = local_poll,
                                             .close = local_close};
 
+// Tests can't wait for half a minute.
+static double silent_seconds(void) {
+    const char *text = getenv("SHOAL_SILENT_SECONDS");
+    double seconds = text == NULL ? 0 : strtod(text, NULL);
+    return seconds >= 1 && seconds < SILENT_SECONDS ? seconds : SILENT_SECONDS;
+}
+
 shoal_status engine_local_open(const struct engine_options *options,
                                struct engine **engine, struct shoal_error *err) {
     *engine = NULL;
@@ -438,25 +464,13 @@ shoal_status engine_local_open(const struct engine_options *options,
     if (local == NULL) return shoal_no_memory(err);
     local->engine.ops = &local_ops;
     local->replacements_left = 3 + 2 * options->workers;
-    local->program = strdup(options->program);
-    local->version = strdup(options->engine_version);
-    local->children = calloc(options->workers, sizeof *local->children);
-    shoal_status status = SHOAL_OK;
-    if (local->program == NULL || local->version == NULL || local->children == NULL) {
-        status = shoal_no_memory(err);
-    }
-    if (status == SHOAL_OK) {
-        status = json_take_text(
-            json_pack("{s:i, s:s, s:I, s:I, s:I, s:s?, s:s?}", "protocol", PROTOCOL,
-                      "shoal", SHOAL_VERSION, "threads",
-                      (json_int_t)options->worker.threads, "memory",
-                      (json_int_t)options->worker.memory_bytes, "temp_limit",
-                      (json_int_t)options->worker.temp_bytes, "temp_dir",
-                      options->worker.temp_dir, "init_sql", options->worker.init_sql),
-            &local->hello, err);
-    }
+    local->silent_seconds = silent_seconds();
+    local->peers = calloc(options->workers, sizeof *local->peers);
+    shoal_status status = engine_options_copy(options, &local->options, err);
+    if (status == SHOAL_OK && local->peers == NULL) status = shoal_no_memory(err);
+    if (status == SHOAL_OK) status = proof_make_secret(local->secret, err);
     for (uint32_t i = 0; status == SHOAL_OK && i < options->workers; i++) {
-        status = spawn(local, &local->children[i], err);
+        status = start(local, &local->peers[i], err);
         if (status == SHOAL_OK) local->count++;
     }
     if (status != SHOAL_OK) {

@@ -18,6 +18,7 @@ enum spool_compression { COMPRESSION_AUTO, COMPRESSION_ON, COMPRESSION_OFF };
 
 #define SPLIT_ROWS 100000  // fewer are read before a task has begun
 #define MERGE_SEGMENTS 1000000
+#define TASK_SECONDS 120
 
 struct session_options {
     uint32_t workers;  // 0: embedded
@@ -46,6 +47,7 @@ struct session_options {
     const char *rejects_dir;  // keeps rows of text files that can't be read; NULL:
                               // they are errors
     uint64_t rejects_limit;   // more are an error; UINT64_MAX: none
+    double task_seconds;      // without a sign of life a task is hung; 0: never
     const char *program;      // this program, for workers
     bool progress;            // draw on stderr
     const volatile sig_atomic_t *cancelled;

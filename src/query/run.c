@@ -286,10 +286,12 @@ shoal_status session_start_workers(struct session *session, struct shoal_error *
         .workers = hosts,
         .program = options->program,
         .engine_version = duck_version(),
+        .watchdog = {.hang_seconds = options->task_seconds, .grace_seconds = 10},
         .worker = {.threads = host_threads(session),
                    .memory_bytes = session->worker_bytes,
                    .temp_bytes = options->temp_bytes / (hosts + 1),
                    .temp_dir = session->spool.path,
+                   .memory_dir = session->memory.path,
                    .init_sql = session->worker_sql.data}};
     status = engine_local_open(&engine, &session->engine, err);
     if (status != SHOAL_OK) session_close_spools(session);

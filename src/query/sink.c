@@ -15,8 +15,6 @@
 #include "query/job_sink.h"
 #include "query/journal.h"
 
-#define STAGING ".shoal-"  // hidden: a glob over the target's neighbours doesn't see it
-
 shoal_status sink_io_failed(const char *what, const char *path, struct shoal_error *err) {
     return shoal_fail(err, SHOAL_IO, "cannot %s %s: %s", what, path, strerror(errno));
 }
@@ -135,8 +133,9 @@ static shoal_status open_staging(struct sink *sink, const char *parent,
     // First, before any sweep: it would take the folder for a dead run's.
     if (sink->job != NULL) status = job_sink_adopt(sink, &adopted, err);
     if (status != SHOAL_OK || sink->committed || adopted) return status;
-    // Takes back what a dead run had begun.
-    status = spool_open_as(&sink->staging, parent, STAGING, journal_undo, err);
+    // Takes back what a dead run had begun. Hidden: a glob over the target's neighbours
+    // doesn't see it.
+    status = spool_open_as(&sink->staging, parent, SPOOL_STAGING, journal_undo, err);
     if (status == SHOAL_OK) sink->run = name_of_run(sink);
     if (status == SHOAL_OK && sink->run == NULL) status = shoal_no_memory(err);
     if (status == SHOAL_OK && sink->job != NULL) status = job_sink_begin(sink, err);

@@ -31,12 +31,14 @@ static void executor_close(struct executor *executor) {
 // A stage's text is already optimised: doing it again would count derived filters twice
 // and flip joins. Both optimizers go, or estimates are lost to the one that stays. Late
 // materialization fails (DuckDB 2.0.0) on the columns that splits are cut by, which are
-// in no file. Many tasks read ranges of one file: its footer is parsed once.
+// in no file. Many tasks read ranges of one file: its footer is parsed once. Progress is
+// for heartbeats.
 static const char settings[] =
     "SET parquet_metadata_cache=true; "
     "SET disabled_optimizers='join_order,build_side_probe_side,"
     "late_materialization'; "
-    "SET preserve_insertion_order=false; SET enable_progress_bar=false";
+    "SET preserve_insertion_order=false; SET enable_progress_bar=true; "
+    "SET enable_progress_bar_print=false";
 
 static shoal_status open_slot(struct executor *executor, uint32_t slot,
                               const char *init_sql, struct shoal_error *err) {
@@ -261,8 +263,13 @@ static void executor_interrupt(struct executor *executor, uint32_t slot) {
     duck_interrupt(executor->conns[slot]);
 }
 
+static double executor_progress(struct executor *executor, uint32_t slot) {
+    return duck_progress(executor->conns[slot]);
+}
+
 const struct executor_ops duck_executor = {.open = executor_open,
                                            .run = executor_run,
                                            .interrupt = executor_interrupt,
+                                           .progress = executor_progress,
                                            .close = executor_close,
                                            .version = duck_version};

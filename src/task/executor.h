@@ -7,8 +7,13 @@
 #include "task/task.h"
 
 struct executor_options {
-    uint32_t threads;       // slots, and DuckDB's threads
-    const char *temp_dir;   // DuckDB's spill; may be NULL
+    uint32_t threads;        // slots, and DuckDB's threads
+    const char *temp_dir;    // of block files and DuckDB's spill; may be NULL
+    const char *memory_dir;  // of block files in memory; may be NULL
+    // The only folders, beside these two, whose files SQL may read and write;
+    // allowed_count 0: any.
+    const char *const *allowed;
+    size_t allowed_count;
     uint64_t memory_bytes;  // for everything in the process; 0: no limit
     uint64_t temp_bytes;    // of spill; 0: no limit
     const char *init_sql;   // run on each connection; may be NULL
@@ -24,6 +29,8 @@ struct executor_ops {
     shoal_status (*run)(struct executor *executor, uint32_t slot, const struct task *task,
                         struct task_output *output, struct shoal_error *err);
     void (*interrupt)(struct executor *executor, uint32_t slot);  // from any thread
+    // Of the slot's task, in percent; -1: unknown. From any thread.
+    double (*progress)(struct executor *executor, uint32_t slot);
     void (*close)(struct executor *executor);
     const char *(*version)(void);  // of the engine inside: peers must agree
 };

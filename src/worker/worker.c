@@ -6,6 +6,7 @@
 
 #include <malloc.h>
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -15,9 +16,13 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/frame.h"
 #include "base/json.h"
-#include "shoal/version.h"
+#include "task/heartbeat.h"
+#include "worker/greeting.h"
+#include "worker/paths.h"
+#include "worker/vitals.h"
 
 struct slot {
     struct worker *worker;
@@ -38,6 +43,10 @@ struct worker {
     pthread_cond_t wake;
     bool leaving;
     pthread_mutex_t send_mutex;
+    struct greeting greeting;  // I/O thread only, as all below
+    struct paths paths;
+    struct vitals vitals;
+    double next_beat;
 };
 
 // @locks send_mutex
@@ -133,7 +142,11 @@ static shoal_status take_task(struct worker *worker, const char *payload, size_t
                               struct shoal_error *err) {
     struct task *task = NULL;
     shoal_status status = task_decode(payload, size, &task, err);
-    if (status != SHOAL_OK) return status;
+    if (status == SHOAL_OK) status = paths_check(&worker->paths, task, err);
+    if (status != SHOAL_OK) {
+        task_free(task);
+        return status;
+    }
     pthread_mutex_lock(&worker->mutex);
     for (uint32_t i = 0; task != NULL && i < worker->slot_count; i++) {
         if (worker->slots[i].task != NULL) continue;
@@ -179,28 +192,8 @@ static void interrupt_all(struct worker *worker) {
     pthread_mutex_unlock(&worker->mutex);
 }
 
-static shoal_status open_executor(struct worker *worker, const char *payload, size_t size,
-                                  struct shoal_error *err) {
-    json_t *root = NULL;
-    uint64_t threads = 0, memory = 0, temp = 0;
-    shoal_status status = json_parse_object(payload, size, &root, err);
-    if (status == SHOAL_OK) status = json_get_count(root, "threads", 4096, &threads, err);
-    if (status == SHOAL_OK)
-        status = json_get_count(root, "memory", INT64_MAX, &memory, err);
-    if (status == SHOAL_OK)
-        status = json_get_count(root, "temp_limit", INT64_MAX, &temp, err);
-    struct executor_options options = {
-        .threads = (uint32_t)threads,
-        .memory_bytes = memory,
-        .temp_bytes = temp,
-        .temp_dir = json_string_value(json_object_get(root, "temp_dir")),
-        .init_sql = json_string_value(json_object_get(root, "init_sql"))};
-    if (status == SHOAL_OK && threads == 0) {
-        status = shoal_fail(err, SHOAL_CORRUPT, "a worker needs at least one thread");
-    }
-    if (status == SHOAL_OK) status = worker->ops->open(&options, &worker->executor, err);
-    json_decref(root);
-    if (status != SHOAL_OK) return status;
+static shoal_status start_slots(struct worker *worker, uint32_t threads,
+                                struct shoal_error *err) {
     worker->slots = calloc(threads, sizeof *worker->slots);
     if (worker->slots == NULL) return shoal_no_memory(err);
     for (uint32_t i = 0; i < threads; i++) {
@@ -217,14 +210,12 @@ static shoal_status open_executor(struct worker *worker, const char *payload, si
     return SHOAL_OK;
 }
 
-static bool greet(struct worker *worker, shoal_status status,
-                  const struct shoal_error *why) {
+static bool say_opened(struct worker *worker, shoal_status status,
+                       const struct shoal_error *why) {
     struct shoal_error err;
     char *text = NULL;
     (void)fault_at(FAULT_WORKER_HELLO, "");
-    json_t *hello =
-        json_pack("{s:i, s:s, s:s, s:i}", "protocol", WORKER_PROTOCOL, "shoal",
-                  SHOAL_VERSION, "engine", worker->ops->version(), "pid", (int)getpid());
+    json_t *hello = json_object();
     if (status != SHOAL_OK)
         json_object_set_new(hello, "error", json_string(why->message));
     if (status == SHOAL_NOMEM) json_object_set_new(hello, "no_memory", json_true());
@@ -234,49 +225,110 @@ static bool greet(struct worker *worker, shoal_status status,
     return ok;
 }
 
+static shoal_status take_challenge(struct worker *worker, const char *payload,
+                                   size_t size, struct shoal_error *err) {
+    char *proof = NULL;
+    shoal_status status = greeting_answer(&worker->greeting, worker->ops->version(),
+                                          payload, size, &proof, err);
+    if (status == SHOAL_OK) send_text(worker, FRAME_PROOF, proof);
+    free(proof);
+    return status;
+}
+
+// A driver that proved itself is told what went wrong; another is told nothing.
+static shoal_status take_hello(struct worker *worker, const char *payload, size_t size,
+                               struct shoal_error *err) {
+    json_t *root = NULL;
+    const char **allowed = NULL;
+    struct executor_options options;
+    bool once = worker->executor == NULL;
+    shoal_status status =
+        greeting_trust(&worker->greeting, payload, size, &root, &allowed, &options, err);
+    bool trusted = worker->greeting.trusted;
+    if (status == SHOAL_OK && once) status = paths_open(&worker->paths, &options, err);
+    if (status == SHOAL_OK) status = worker->ops->open(&options, &worker->executor, err);
+    json_decref(root);
+    free(allowed);
+    if (status == SHOAL_OK) status = start_slots(worker, options.threads, err);
+    if (trusted && !say_opened(worker, status, err) && status == SHOAL_OK)
+        status = shoal_fail(err, SHOAL_LOST, "the driver is gone");
+    return status;
+}
+
 // Returns false when the worker should leave.
 static bool take_frame(struct worker *worker, enum frame_type type, const char *payload,
                        size_t size) {
     struct shoal_error err = {0};
     shoal_status status = SHOAL_OK;
-    switch (type) {
-        case FRAME_HELLO:
-            if (worker->executor != NULL) return false;
-            status = open_executor(worker, payload, size, &err);
-            return greet(worker, status, &err) && status == SHOAL_OK;
-        case FRAME_RUN:
-            status = worker->executor == NULL ? SHOAL_CORRUPT
-                                              : take_task(worker, payload, size, &err);
-            break;
-        case FRAME_CANCEL:
-            status = worker->executor == NULL ? SHOAL_CORRUPT
-                                              : cancel_task(worker, payload, size, &err);
-            break;
-        case FRAME_HEARTBEAT:  // its number was what counts
-            break;
-        default:  // bye, or what a driver never sends
-            return false;
+    bool open = worker->executor != NULL;
+    if (type == FRAME_BYE) return false;
+    if (type == FRAME_HEARTBEAT && open) return true;  // its number was what counts
+    if (type == FRAME_CHALLENGE) {
+        status = take_challenge(worker, payload, size, &err);
+    } else if (type == FRAME_HELLO) {
+        status = take_hello(worker, payload, size, &err);
+    } else if (type == FRAME_RUN && open) {
+        status = take_task(worker, payload, size, &err);
+    } else if (type == FRAME_CANCEL && open) {
+        status = cancel_task(worker, payload, size, &err);
+    } else {
+        status = shoal_fail(&err, SHOAL_CORRUPT,
+                            "protocol error: a message of kind %d from a driver %s",
+                            (int)type, open ? "" : "that has not proved itself");
     }
     if (status != SHOAL_OK) fprintf(stderr, "shoal worker: %s\n", err.message);
     return status == SHOAL_OK;
 }
 
-int worker_serve(int fd, const struct executor_ops *ops) {
+static bool send_heartbeat(struct worker *worker) {
+    struct heartbeat beat = {0};
+    struct shoal_error err;
+    char *text = NULL;
+    beat.tasks = calloc(worker->slot_count + 1, sizeof *beat.tasks);
+    if (beat.tasks == NULL) return true;  // the next one may have its memory
+    pthread_mutex_lock(&worker->mutex);
+    for (uint32_t i = 0; i < worker->slot_count; i++) {
+        const struct task *task = worker->slots[i].task;
+        if (task == NULL) continue;
+        beat.tasks[beat.count++] = (struct heartbeat_task){
+            task->id, task->attempt, worker->ops->progress(worker->executor, i)};
+    }
+    pthread_mutex_unlock(&worker->mutex);
+    vitals_read(&worker->vitals, &beat);
+    bool ok = heartbeat_encode(&beat, &text, &err) != SHOAL_OK ||
+              send_text(worker, FRAME_HEARTBEAT, text);
+    free(text);
+    heartbeat_free(&beat);
+    return ok;
+}
+
+// Milliseconds until the next heartbeat, which is sent if it is due. -1: the driver is
+// gone.
+static int beat(struct worker *worker) {
+    double now = clock_seconds();
+    if (now >= worker->next_beat) {
+        if (worker->executor != NULL && !send_heartbeat(worker)) return -1;
+        worker->next_beat = now + 1;
+    }
+    return (int)((worker->next_beat - now) * 1000) + 1;
+}
+
+int worker_serve(int fd, int secret_fd, const struct executor_ops *ops) {
     struct worker worker = {.writer = {.fd = fd, .point = FAULT_WORKER_SEND}, .ops = ops};
     struct frame_reader reader = {0};
     struct shoal_error err;
     pthread_mutex_init(&worker.mutex, NULL);
     pthread_mutex_init(&worker.send_mutex, NULL);
     pthread_cond_init(&worker.wake, NULL);
-    bool stay = true;
+    vitals_open(&worker.vitals);
+    bool stay = greeting_read_secret(secret_fd, worker.greeting.secret, &err) == SHOAL_OK;
+    if (!stay) fprintf(stderr, "shoal worker: %s\n", err.message);
     while (stay) {
         struct pollfd poller = {.fd = fd, .events = POLLIN};
-        int ready = poll(&poller, 1, 1000);
-        if (ready < 0 && errno != EINTR) break;
-        if (ready == 0) {
-            stay = send_text(&worker, FRAME_HEARTBEAT, "");
-            continue;
-        }
+        int patience = beat(&worker);
+        int ready = patience < 0 ? -1 : poll(&poller, 1, patience);
+        if (ready < 0 && (patience < 0 || errno != EINTR)) break;
+        if (ready <= 0) continue;
         bool closed = false;
         if (frame_receive(&reader, fd, &closed, &err) != SHOAL_OK || closed) stay = false;
         for (;;) {
@@ -300,6 +352,9 @@ int worker_serve(int fd, const struct executor_ops *ops) {
     if (worker.executor != NULL) worker.ops->close(worker.executor);
     free(worker.slots);
     frame_writer_free(&worker.writer);
+    vitals_close(&worker.vitals);
+    paths_close(&worker.paths);
+    proof_forget(worker.greeting.secret);
     frame_reader_free(&reader);
     pthread_cond_destroy(&worker.wake);
     pthread_mutex_destroy(&worker.mutex);
@@ -314,15 +369,24 @@ static void keep_memory(void) {
     (void)mallopt(M_TRIM_THRESHOLD, 64 << 20);
 }
 
-int worker_main(int argc, char **argv) {
+// The number behind an option; -1: it is none.
+static int read_fd(const char *option, const char *name, const char *text) {
     char *end = NULL;
-    long fd = argc == 3 && strcmp(argv[1], "--fd") == 0 ? strtol(argv[2], &end, 10) : -1;
-    if (fd < 3 || end == NULL || *end != '\0') {
-        fprintf(stderr, "shoal worker is started by shoal itself: shoal worker --fd N\n");
+    long fd = strcmp(option, name) == 0 ? strtol(text, &end, 10) : -1;
+    return fd < 3 || fd > INT_MAX || *end != '\0' ? -1 : (int)fd;
+}
+
+int worker_main(int argc, char **argv) {
+    int fd = argc == 5 ? read_fd(argv[1], "--fd", argv[2]) : -1;
+    int secret_fd = argc == 5 ? read_fd(argv[3], "--secret-fd", argv[4]) : -1;
+    if (fd < 0 || secret_fd < 0) {
+        fprintf(stderr,
+                "shoal worker is started by shoal itself: "
+                "shoal worker --fd N --secret-fd M\n");
         return 2;
     }
     prctl(PR_SET_PDEATHSIG, SIGKILL);  // a driver that is gone already closed the socket
     signal(SIGINT, SIG_IGN);           // a terminal's Ctrl-C: the driver decides
     keep_memory();
-    return worker_serve((int)fd, &duck_executor);
+    return worker_serve(fd, secret_fd, &duck_executor);
 }

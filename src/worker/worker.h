@@ -5,13 +5,11 @@
 
 #include "task/executor.h"
 
-#define WORKER_PROTOCOL 2
+// secret_fd brings the run's secret (engine/handshake.h). Serves the driver on fd until
+// it says bye or goes away. Returns the process's exit code.
+int worker_serve(int fd, int secret_fd, const struct executor_ops *executor);
 
-// Serves the driver on fd until it says bye or goes away. Returns the process's exit
-// code.
-int worker_serve(int fd, const struct executor_ops *executor);
-
-// `shoal worker --fd N`.
+// `shoal worker --fd N --secret-fd M`.
 int worker_main(int argc, char **argv);
 
 #endif

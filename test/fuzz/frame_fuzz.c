@@ -52,7 +52,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size) {
     struct expected expected = {.data = data, .size = size};
     struct shoal_error err;
     bool closed = false, sound = true;
-    fuzz_number_frames(data, size);
+    fuzz_number_frames(data, size, 0);
     FUZZ_CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) == 0);
     for (size_t at = 0; sound && at < size;) {
         size_t piece = 1 + (size_t)(data[at] ^ data[size - 1]) * 17 % 5000;

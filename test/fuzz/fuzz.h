@@ -36,8 +36,7 @@ static inline uint32_t fuzz_number(const uint8_t *at) {
     return (uint32_t)at[0] | (uint32_t)at[1] << 8 | (uint32_t)at[2] << 16 |
            (uint32_t)at[3] << 24;
 }
-static inline void fuzz_number_frames(uint8_t *data, size_t size) {
-    uint32_t number = 0;
+static inline void fuzz_number_frames(uint8_t *data, size_t size, uint32_t number) {
     for (size_t at = 0; size - at >= FUZZ_HEADER; number++) {
         if (data[at + 4] != 255) memcpy(data + at + 4, &number, sizeof number);
         uint32_t length = fuzz_number(data + at);

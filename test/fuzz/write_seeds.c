@@ -63,9 +63,11 @@ static void write_messages(void) {
     put("task/rich", rich, strlen(rich));
     put("task/output", output, strlen(output));
     put("task/learned", learned, strlen(learned));
-    add_frame(&session, FRAME_HELLO,
-              "{\"protocol\":1,\"shoal\":\"0\",\"threads\":2,\"memory\":1000,"
-              "\"temp_limit\":0,\"temp_dir\":null,\"init_sql\":\"SELECT 1\"}");
+    add_frame(
+        &session, FRAME_HELLO,
+        "{\"proof\":\"ppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppppp"
+        "p\",\"threads\":2,\"memory\":1000,\"temp_limit\":0,\"temp_dir\":\"/\","
+        "\"allowed\":[],\"init_sql\":\"SELECT 1\"}");
     add_frame(&session, FRAME_RUN, plain);
     add_frame(&session, FRAME_CANCEL, "{\"task\":7,\"attempt\":1}");
     add_frame(&session, FRAME_BYE, "");

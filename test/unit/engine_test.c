@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -13,8 +14,12 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/fault.h"
+#include "base/frame.h"
+#include "shoal/version.h"
 #include "support/harness.h"
+#include "worker/greeting.h"
 #include "worker/worker.h"
 
 // ---- the stand-in: the task's SQL is what to do
@@ -43,6 +48,15 @@ static shoal_status fake_run(struct executor *executor, uint32_t slot,
         fprintf(stderr, "last words\n");
         raise(SIGKILL);
     }
+    if (strcmp(task->sql, "disk") == 0) {
+        fprintf(stderr, "what the log says\n");
+        return shoal_fail(err, SHOAL_DISK_FULL, "no space");
+    }
+    if (strcmp(task->sql, "memory") == 0) return shoal_no_memory(err);
+    while (strcmp(task->sql, "deaf") == 0) pause();
+    while (strcmp(task->sql, "busy") == 0 && !atomic_load(&executor->interrupted[slot])) {
+    }
+    if (strcmp(task->sql, "stop") == 0) raise(SIGSTOP);
     while (strcmp(task->sql, "sleep") == 0) {
         struct timespec nap = {0, 5000000};
         nanosleep(&nap, NULL);
@@ -65,6 +79,12 @@ static void fake_interrupt(struct executor *executor, uint32_t slot) {
     atomic_store(&executor->interrupted[slot], true);
 }
 
+static double fake_progress(struct executor *executor, uint32_t slot) {
+    (void)executor;
+    (void)slot;
+    return 50;
+}
+
 static void fake_close(struct executor *executor) {
     free(executor);
 }
@@ -76,8 +96,84 @@ static const char *fake_version(void) {
 static const struct executor_ops fake = {.open = fake_open,
                                          .run = fake_run,
                                          .interrupt = fake_interrupt,
+                                         .progress = fake_progress,
                                          .close = fake_close,
                                          .version = fake_version};
+
+// ---- workers that are none
+
+static struct frame_writer writer = {.fd = 3, .point = FAULT_WORKER_SEND};
+
+static void say(enum frame_type type, const char *text) {
+    struct shoal_error err;
+    if (frame_send(&writer, type, text, strlen(text), &err) != SHOAL_OK) exit(1);
+}
+
+// Waits for a message of the kind; what it says comes back.
+static char *hear(struct frame_reader *reader, enum frame_type wanted) {
+    struct shoal_error err;
+    for (;;) {
+        bool found = false, closed = false;
+        enum frame_type type;
+        const char *payload = NULL;
+        size_t size = 0;
+        if (frame_next(reader, &found, &type, &payload, &size, &err) != SHOAL_OK) exit(1);
+        if (found && type == wanted) return strndup(payload, size);
+        if (found) continue;
+        struct pollfd poller = {.fd = 3, .events = POLLIN};
+        poll(&poller, 1, -1);
+        if (frame_receive(reader, 3, &closed, &err) != SHOAL_OK || closed) exit(1);
+    }
+}
+
+static void prove(struct frame_reader *reader, struct greeting *greeting) {
+    struct shoal_error err;
+    char *challenge = hear(reader, FRAME_CHALLENGE), *proof = NULL;
+    if (greeting_answer(greeting, "v1", challenge, strlen(challenge), &proof, &err) !=
+        SHOAL_OK)
+        exit(1);
+    say(FRAME_PROOF, proof);
+    free(challenge);
+    free(proof);
+}
+
+static void say_done(const char *path) {
+    struct shoal_error err;
+    struct task_file file = {.path = strdup(path), .bytes = 1};
+    struct task_output output = {.files = &file, .count = 1, .partitions = 1};
+    uint64_t rows = 1;
+    char *text = NULL;
+    if (!sizes_make(&file.rows, &rows, 1) ||
+        task_output_encode(1, 7, &output, &text, &err) != SHOAL_OK)
+        exit(1);
+    say(FRAME_DONE, text);
+}
+
+static int rogue(const char *how) {
+    struct frame_reader reader = {0};
+    struct greeting greeting = {0};
+    struct shoal_error err;
+    if (greeting_read_secret(4, greeting.secret, &err) != SHOAL_OK) return 1;
+    if (strcmp(how, "no proof") == 0) say(FRAME_HELLO, "{}");
+    if (strcmp(how, "empty proof") == 0)
+        say(FRAME_PROOF,
+            "{\"protocol\":3,\"shoal\":\"" SHOAL_VERSION "\",\"engine\":\"v1\"}");
+    if (strcmp(how, "wrong proof") == 0) greeting.secret[7] ^= 1;
+    prove(&reader, &greeting);
+    free(hear(&reader, FRAME_HELLO));
+    say(FRAME_HELLO, "{}");
+    if (strcmp(how, "bad heartbeat") == 0) say(FRAME_HEARTBEAT, "{\"time\":1}");
+    if (strcmp(how, "elsewhere") == 0) {
+        free(hear(&reader, FRAME_RUN));
+        say_done("/etc/passwd");
+    }
+    if (strcmp(how, "not asked") == 0)
+        say(FRAME_FAILED,
+            "{\"task\":9,\"attempt\":0,\"status\":4,\"retriable\":true,"
+            "\"message\":\"so\"}");
+    free(hear(&reader, FRAME_BYE));
+    return 0;
+}
 
 // ---- the tests
 
@@ -91,7 +187,7 @@ static struct engine *open_engine(uint32_t workers, uint32_t threads,
         .workers = workers,
         .program = program,
         .engine_version = "v1",
-        .worker = {.threads = threads, .init_sql = init_sql}};
+        .worker = {.threads = threads, .temp_dir = "/nowhere", .init_sql = init_sql}};
     if (engine_local_open(&options, &engine, &err) != SHOAL_OK)
         fail_msg("%s", err.message);
     return engine;
@@ -115,7 +211,7 @@ static void run_task(struct engine *engine, uint32_t worker, uint64_t id,
                      const char *sql) {
     struct shoal_error err;
     char sql_copy[16];
-    char output[] = "/nowhere";
+    char output[] = "/nowhere/out";
     (void)snprintf(sql_copy, sizeof sql_copy, "%s", sql);
     struct task task = {
         .id = id, .attempt = 7, .sql = sql_copy, .output = output, .partitions = 4};
@@ -287,36 +383,217 @@ static void a_bad_frame_loses_the_worker(const char *fault, const char *sql,
 
 static void a_frame_to_a_worker_is_lost(void **state) {
     (void)state;
-    a_bad_frame_loses_the_worker("driver.send:2:drop", "ok",
-                                 "frame 2 came where frame 1");
+    a_bad_frame_loses_the_worker("driver.send:3:drop", "ok",
+                                 "frame 3 came where frame 2");
 }
 
 static void a_frame_to_a_worker_comes_twice(void **state) {
     (void)state;
-    a_bad_frame_loses_the_worker("driver.send:2:duplicate", "sleep",
-                                 "frame 1 came where frame 2");
+    a_bad_frame_loses_the_worker("driver.send:3:duplicate", "sleep",
+                                 "frame 2 came where frame 3");
 }
 
 static void a_frame_of_a_worker_is_lost(void **state) {
     (void)state;
-    a_bad_frame_loses_the_worker("worker.send:2:drop", "ok",
-                                 "frame 2 came where frame 1");
+    a_bad_frame_loses_the_worker("worker.send:3:drop", "ok",
+                                 "frame 3 came where frame 2");
 }
 
 static void a_frame_of_a_worker_is_overtaken(void **state) {
     (void)state;
-    a_bad_frame_loses_the_worker("worker.send:2:reorder", "ok",
-                                 "frame 2 came where frame 1");
+    a_bad_frame_loses_the_worker("worker.send:3:reorder", "ok",
+                                 "frame 3 came where frame 2");
 }
 
 static void a_frame_of_a_worker_breaks_off(void **state) {
     (void)state;
-    a_bad_frame_loses_the_worker("worker.send:2:short", "ok", "was lost");
+    a_bad_frame_loses_the_worker("worker.send:3:short", "ok", "was lost");
+}
+
+static void expect_down(const char *how, const char *task, const char *part) {
+    struct engine_event event;
+    struct shoal_error err;
+    setenv("FAKE_PEER", how, 1);
+    struct engine *engine = open_engine(1, 1, NULL);
+    if (task != NULL) run_task(engine, wait_for(engine, ENGINE_UP).worker, 1, task);
+    event = wait_for(engine, ENGINE_DOWN);
+    if (strstr(event.error.message, part) == NULL)
+        fail_msg("%s: %s", how, event.error.message);
+    assert_int_equal(event.error.status, SHOAL_LOST);
+    // All others do the same.
+    shoal_status status = SHOAL_OK;
+    while (status == SHOAL_OK) {
+        status = engine->ops->poll(engine, 1000, &event, &err);
+        if (status == SHOAL_OK && event.kind == ENGINE_UP && task != NULL)
+            run_task(engine, event.worker, 1, task);
+    }
+    assert_int_equal(status, SHOAL_LOST);
+    engine->ops->close(engine);
+    unsetenv("FAKE_PEER");
+}
+
+static void who_proves_nothing_is_refused(void **state) {
+    (void)state;
+    expect_down("wrong proof", NULL, "proof of the run's secret is wrong");
+    expect_down("empty proof", NULL, "proof of the run's secret is missing");
+    expect_down("no proof", NULL, "before the worker proved itself");
+}
+
+static void what_breaks_the_protocol_is_refused(void **state) {
+    (void)state;
+    expect_down("bad heartbeat", NULL, "a heartbeat's cpu is missing");
+    expect_down("not asked", NULL, "it answers task 9, attempt 0, which it was not sent");
+    expect_down("elsewhere", "ok",
+                "names the file /etc/passwd, but was to write /nowhere/out");
+}
+
+static struct engine *open_watched(double hang_seconds, double grace_seconds) {
+    struct shoal_error err;
+    struct engine *engine = NULL;
+    struct engine_options options = {.workers = 1,
+                                     .program = program,
+                                     .engine_version = "v1",
+                                     .watchdog = {hang_seconds, grace_seconds},
+                                     .worker = {.threads = 2, .temp_dir = "/nowhere"}};
+    if (engine_local_open(&options, &engine, &err) != SHOAL_OK)
+        fail_msg("%s", err.message);
+    return engine;
+}
+
+static void a_hung_task_is_cancelled(void **state) {
+    (void)state;
+    struct engine *engine = open_watched(2, 60);
+    uint32_t worker = wait_for(engine, ENGINE_UP).worker;
+    run_task(engine, worker, 5, "sleep");
+    struct engine_event event = wait_for(engine, ENGINE_FAILED);
+    assert_int_equal(event.task, 5);
+    assert_int_equal(event.error.status, SHOAL_TIMEOUT);
+    assert_true(event.error.retriable);
+    assert_non_null(strstr(event.error.message, "it stayed at 50%"));
+    assert_non_null(strstr(event.error.message, "--task-timeout"));
+    // The worker is as good as before.
+    run_task(engine, worker, 6, "ok");
+    event = wait_for(engine, ENGINE_DONE);
+    assert_int_equal(event.worker, worker);
+    task_output_free(&event.output);
+    engine->ops->close(engine);
+}
+
+static void one_that_can_not_be_cancelled_dies_with_its_worker(void **state) {
+    (void)state;
+    struct engine *engine = open_watched(1, 1);
+    uint32_t worker = wait_for(engine, ENGINE_UP).worker;
+    run_task(engine, worker, 5, "deaf");
+    struct engine_event event = wait_for(engine, ENGINE_FAILED);
+    assert_int_equal(event.task, 5);
+    assert_int_equal(event.error.status, SHOAL_TIMEOUT);
+    assert_non_null(strstr(event.error.message, "did not answer for 1 s"));
+    event = wait_for(engine, ENGINE_DOWN);
+    assert_int_equal(event.worker, worker);
+    assert_non_null(strstr(event.error.message, "a task of it hung"));
+    assert_int_not_equal(wait_for(engine, ENGINE_UP).worker, worker);
+    engine->ops->close(engine);
+}
+
+static void one_that_works_is_left_alone(void **state) {
+    (void)state;
+    struct engine *engine = open_watched(1, 1);
+    struct engine_event event;
+    struct shoal_error err;
+    uint32_t worker = wait_for(engine, ENGINE_UP).worker;
+    run_task(engine, worker, 5, "busy");
+    double start = clock_seconds();
+    while (clock_seconds() - start < 2.5) {
+        assert_int_equal(engine->ops->poll(engine, 100, &event, &err), SHOAL_OK);
+        assert_int_equal(event.kind, ENGINE_NOTHING);
+    }
+    engine->ops->cancel(engine, worker, 5, 7);
+    event = wait_for(engine, ENGINE_DONE);
+    task_output_free(&event.output);
+    engine->ops->close(engine);
+}
+
+static void a_silent_worker_is_lost(void **state) {
+    (void)state;
+    setenv("SHOAL_SILENT_SECONDS", "2", 1);
+    struct engine *engine = open_engine(1, 1, NULL);
+    unsetenv("SHOAL_SILENT_SECONDS");
+    run_task(engine, wait_for(engine, ENGINE_UP).worker, 5, "stop");
+    struct engine_event event = wait_for(engine, ENGINE_DOWN);
+    assert_non_null(strstr(event.error.message, "it was silent for 2 s"));
+    wait_for(engine, ENGINE_UP);
+    engine->ops->close(engine);
+}
+
+static void a_failure_brings_the_log(void **state) {
+    (void)state;
+    struct engine *engine = open_engine(1, 1, NULL);
+    uint32_t worker = wait_for(engine, ENGINE_UP).worker;
+    run_task(engine, worker, 1, "disk");
+    struct engine_event event = wait_for(engine, ENGINE_FAILED);
+    assert_int_equal(event.error.status, SHOAL_DISK_FULL);
+    assert_true(event.error.retriable);
+    assert_non_null(strstr(event.error.message,
+                           "no space\nThe end of its log:\nwhat the "
+                           "log says"));
+    run_task(engine, worker, 2, "memory");
+    event = wait_for(engine, ENGINE_FAILED);
+    assert_int_equal(event.error.status, SHOAL_NOMEM);
+    assert_true(event.error.retriable);
+    // The user's own mistake is explained by its message alone.
+    run_task(engine, worker, 3, "fail");
+    event = wait_for(engine, ENGINE_FAILED);
+    assert_string_equal(event.error.message, "task 3 failed as told");
+    engine->ops->close(engine);
+}
+
+// Workers end together: many that hear nothing don't add up.
+static void closing_takes_no_longer_for_more(void **state) {
+    (void)state;
+    struct engine *engine = open_engine(6, 1, NULL);
+    for (uint64_t i = 0; i < 6; i++)
+        run_task(engine, wait_for(engine, ENGINE_UP).worker, i, "deaf");
+    double start = clock_seconds();
+    engine->ops->close(engine);
+    assert_true(clock_seconds() - start < 1.5);
+    assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
+}
+
+static void secrets_are_in_no_argument(void **state) {
+    (void)state;
+    struct engine *engine = open_engine(1, 1, NULL);
+    wait_for(engine, ENGINE_UP);
+    char command[64], path[64];
+    (void)snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+    FILE *children = fopen(path, "re");
+    int child = 0;
+    if (children == NULL) skip();
+    assert_int_equal(fscanf(children, "%d", &child), 1);
+    fclose(children);
+    (void)snprintf(path, sizeof path, "/proc/%d/cmdline", child);
+    FILE *file = fopen(path, "re");
+    assert_non_null(file);
+    static char line[8192];
+    size_t size = fread(line, 1, sizeof line, file);
+    fclose(file);
+    (void)snprintf(command, sizeof command, "worker%c--fd%c3%c--secret-fd%c4", 0, 0, 0,
+                   0);
+    size_t length = sizeof "worker --fd 3 --secret-fd 4";
+    assert_true(size > length);
+    assert_memory_equal(line + size - length, command, length);
+    // The pipe that brought it is closed.
+    (void)snprintf(path, sizeof path, "/proc/%d/fd/4", child);
+    char target[64] = "";
+    ssize_t got = readlink(path, target, sizeof target - 1);
+    assert_true(got < 0 || strncmp(target, "pipe", 4) != 0);
+    engine->ops->close(engine);
 }
 
 int main(int argc, char **argv) {
+    const char *peer = getenv("FAKE_PEER");
+    if (argc > 1 && strcmp(argv[1], "worker") == 0 && peer != NULL) return rogue(peer);
     if (argc > 1 && strcmp(argv[1], "worker") == 0) {
-        return fault_from_environment(true, NULL) == SHOAL_OK ? worker_serve(3, &fake)
+        return fault_from_environment(true, NULL) == SHOAL_OK ? worker_serve(3, 4, &fake)
                                                               : 2;
     }
     ssize_t size = readlink("/proc/self/exe", program, sizeof program - 1);
@@ -333,6 +610,15 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_frame_of_a_worker_is_lost),
         cmocka_unit_test(a_frame_of_a_worker_is_overtaken),
         cmocka_unit_test(a_frame_of_a_worker_breaks_off),
+        cmocka_unit_test(who_proves_nothing_is_refused),
+        cmocka_unit_test(what_breaks_the_protocol_is_refused),
+        cmocka_unit_test(a_hung_task_is_cancelled),
+        cmocka_unit_test(one_that_can_not_be_cancelled_dies_with_its_worker),
+        cmocka_unit_test(one_that_works_is_left_alone),
+        cmocka_unit_test(a_silent_worker_is_lost),
+        cmocka_unit_test(a_failure_brings_the_log),
+        cmocka_unit_test(closing_takes_no_longer_for_more),
+        cmocka_unit_test(secrets_are_in_no_argument),
     };
     return cmocka_run_group_tests_name("engine", tests, NULL, NULL);
 }

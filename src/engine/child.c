@@ -1,0 +1,166 @@
+#include "engine/child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+
+extern char **environ;
+
+// Above all numbers that the child gets its files under: none is overwritten before it is
+// copied, even where this program was started without a standard input.
+static int lift(int fd) {
+    int lifted = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, 10);
+    if (fd >= 0) close(fd);
+    return lifted;
+}
+
+static void close_pair(int fds[2]) {
+    for (int i = 0; i < 2; i++) {
+        if (fds[i] >= 0) close(fds[i]);
+    }
+}
+
+// The secret waits in a pipe for the child to read it: no argument and no variable of a
+// process is hidden from others.
+static shoal_status open_secret(const uint8_t secret[PROOF_SECRET], int *fd,
+                                struct shoal_error *err) {
+    int ends[2];
+    *fd = -1;
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return shoal_fail(err, SHOAL_IO, "cannot make a pipe for a worker: %s",
+                          strerror(errno));
+    bool written = write(ends[1], secret, PROOF_SECRET) == PROOF_SECRET;
+    close(ends[1]);
+    *fd = lift(ends[0]);
+    if (written && *fd >= 0) return SHOAL_OK;
+    return shoal_fail(err, SHOAL_IO, "cannot hand a worker the run's secret: %s",
+                      strerror(errno));
+}
+
+static shoal_status open_pairs(int sockets[2], int logs[2], struct shoal_error *err) {
+    sockets[0] = sockets[1] = logs[0] = logs[1] = -1;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) != 0)
+        return shoal_fail(err, SHOAL_IO, "cannot make a socket for a worker: %s",
+                          strerror(errno));
+    if (pipe2(logs, O_CLOEXEC | O_NONBLOCK) != 0)
+        return shoal_fail(err, SHOAL_IO, "cannot make a pipe for a worker: %s",
+                          strerror(errno));
+    sockets[1] = lift(sockets[1]);
+    logs[1] = lift(logs[1]);
+    if (sockets[1] < 0 || logs[1] < 0)
+        return shoal_fail(err, SHOAL_IO,
+                          "cannot open files for a worker: %s; raise the limit "
+                          "(ulimit -n)",
+                          strerror(errno));
+    return SHOAL_OK;
+}
+
+static int spawn(pid_t *pid, const char *program, int socket, int log, int secret) {
+    char *arguments[] = {
+        (char *)(uintptr_t)program, "worker", "--fd", "3", "--secret-fd", "4", NULL};
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    sigset_t none;
+    sigemptyset(&none);
+    posix_spawn_file_actions_init(&actions);
+    posix_spawnattr_init(&attributes);
+    posix_spawn_file_actions_adddup2(&actions, log, 1);
+    posix_spawn_file_actions_adddup2(&actions, log, 2);
+    posix_spawn_file_actions_adddup2(&actions, socket, 3);
+    posix_spawn_file_actions_adddup2(&actions, secret, 4);
+    // Its own process group: a terminal's Ctrl-C is for the driver to handle.
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
+    posix_spawnattr_setpgroup(&attributes, 0);
+    posix_spawnattr_setsigmask(&attributes, &none);
+    int failed = posix_spawn(pid, program, &actions, &attributes, arguments, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    posix_spawnattr_destroy(&attributes);
+    return failed;
+}
+
+shoal_status child_start(struct child *child, const char *program,
+                         const uint8_t secret[PROOF_SECRET], struct shoal_error *err) {
+    int sockets[2], logs[2], secret_fd = -1;
+    *child = (struct child){.fd = -1, .log_fd = -1};
+    shoal_status status = open_pairs(sockets, logs, err);
+    if (status == SHOAL_OK) status = open_secret(secret, &secret_fd, err);
+    if (status == SHOAL_OK) {
+        int failed = fault_at(FAULT_ENGINE_SPAWN, program);
+        if (failed == 0)
+            failed = spawn(&child->pid, program, sockets[1], logs[1], secret_fd);
+        if (failed != 0)
+            status = shoal_fail(err, SHOAL_IO, "cannot start a worker (%s): %s", program,
+                                strerror(failed));
+    }
+    if (secret_fd >= 0) close(secret_fd);
+    if (status != SHOAL_OK) {
+        child->pid = 0;
+        close_pair(sockets);
+        close_pair(logs);
+        return status;
+    }
+    close(sockets[1]);
+    close(logs[1]);
+    struct timeval patience = {.tv_sec = 10};
+    setsockopt(sockets[0], SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
+    child->fd = sockets[0];
+    child->log_fd = logs[0];
+    return SHOAL_OK;
+}
+
+void child_read_log(struct child *child) {
+    char bytes[1024];
+    for (;;) {
+        ssize_t got = read(child->log_fd, bytes, sizeof bytes);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return;
+        log_tail_add(&child->log, bytes, (size_t)got);
+    }
+}
+
+static void reaped(struct child *child, int status, char *how, size_t size) {
+    child_read_log(child);
+    if (WIFSIGNALED(status)) {
+        (void)snprintf(how, size, "killed by signal %d (%s)", WTERMSIG(status),
+                       strsignal(WTERMSIG(status)));
+    } else {
+        (void)snprintf(how, size, "exited with %d", WEXITSTATUS(status));
+    }
+    close(child->fd);
+    close(child->log_fd);
+    child->fd = child->log_fd = -1;
+    child->pid = 0;
+}
+
+static bool has_ended(struct child *child, char *how, size_t size) {
+    int status = 0;
+    if (waitpid(child->pid, &status, WNOHANG) != child->pid) return false;
+    reaped(child, status, how, size);
+    return true;
+}
+
+void child_end(struct child *child, double patience, char *how, size_t size) {
+    double until = clock_seconds() + patience;
+    while (patience > 0 && clock_seconds() < until) {
+        if (has_ended(child, how, size)) return;
+        struct pollfd log = {.fd = child->log_fd, .events = POLLIN};
+        poll(&log, 1, 10);
+        child_read_log(child);
+    }
+    int status = 0;
+    kill(child->pid, SIGKILL);
+    while (waitpid(child->pid, &status, 0) < 0 && errno == EINTR) {
+    }
+    reaped(child, status, how, size);
+}

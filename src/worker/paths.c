@@ -1,0 +1,134 @@
+#include "worker/paths.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/spool.h"
+
+static bool copy(const char *from, char **to) {
+    *to = from == NULL ? NULL : strdup(from);
+    return from == NULL || *to != NULL;
+}
+
+shoal_status paths_open(struct paths *paths, const struct executor_options *options,
+                        struct shoal_error *err) {
+    *paths =
+        (struct paths){.allowed = calloc(options->allowed_count + 1, sizeof(char *))};
+    bool ok = paths->allowed != NULL && copy(options->temp_dir, &paths->folders[0]) &&
+              copy(options->memory_dir, &paths->folders[1]);
+    for (size_t i = 0; ok && i < options->allowed_count; i++)
+        ok = copy(options->allowed[i], &paths->allowed[paths->allowed_count++]);
+    return ok ? SHOAL_OK : shoal_no_memory(err);
+}
+
+void paths_close(struct paths *paths) {
+    for (size_t i = 0; i < 2; i++) free(paths->folders[i]);
+    for (size_t i = 0; i < paths->allowed_count; i++) free(paths->allowed[i]);
+    free(paths->allowed);
+    *paths = (struct paths){0};
+}
+
+// Whole, and with no part that leads elsewhere by its name.
+static bool is_plain(const char *path) {
+    if (*path != '/') return false;
+    while (*path != '\0') {
+        size_t size = strcspn(path + 1, "/");
+        if (size == 0 || (size == 1 && path[1] == '.') ||
+            (size == 2 && path[1] == '.' && path[2] == '.'))
+            return false;
+        path += size + 1;
+    }
+    return true;
+}
+
+static bool is_below(const char *path, const char *folder) {
+    size_t size = folder == NULL ? 0 : strlen(folder);
+    if (size == 1) return *folder == '/';
+    return size > 0 && strncmp(path, folder, size) == 0 && path[size] == '/';
+}
+
+// No link on the way from the folder to the path, nor there: what is not there yet can be
+// none.
+static bool has_no_link(const char *path, size_t from) {
+    char *part = strdup(path);
+    bool ok = part != NULL;
+    for (size_t at = from; ok && path[at] == '/';) {
+        at += 1 + strcspn(path + at + 1, "/");
+        struct stat is;
+        part[at] = '\0';
+        if (lstat(part, &is) == 0) ok = !S_ISLNK(is.st_mode);
+        part[at] = path[at];
+    }
+    free(part);
+    return ok;
+}
+
+static bool in_folders(const struct paths *paths, const char *path) {
+    for (size_t i = 0; i < 2; i++) {
+        const char *folder = paths->folders[i];
+        if (is_below(path, folder) && has_no_link(path, strlen(folder))) return true;
+    }
+    return false;
+}
+
+static bool is_allowed(const struct paths *paths, const char *path) {
+    for (size_t i = 0; i < paths->allowed_count; i++) {
+        if (is_below(path, paths->allowed[i])) return true;
+    }
+    return paths->allowed_count == 0;
+}
+
+// <anywhere>/.shoal-XXXXXX/<name>, where a driver made that folder for it.
+static bool in_staging(const struct paths *paths, const char *path) {
+    const char *end = strrchr(path, '/');
+    char *folder = strndup(path, (size_t)(end - path));
+    const char *name = folder == NULL ? NULL : strrchr(folder, '/');
+    bool ok = name != NULL && spool_is_named(name + 1, SPOOL_STAGING) &&
+              spool_is_marked(folder) && has_no_link(path, (size_t)(end - path)) &&
+              is_allowed(paths, path);
+    free(folder);
+    return ok;
+}
+
+static shoal_status refuse(const struct task *task, const char *what, const char *path,
+                           struct shoal_error *err) {
+    return shoal_fail(err, SHOAL_CORRUPT,
+                      "protocol error: task %llu's %s is %.500s, which is in no folder "
+                      "that this worker was told",
+                      (unsigned long long)task->id, what, path);
+}
+
+static shoal_status check_own(const struct paths *paths, const struct task *task,
+                              const char *what, const char *path,
+                              struct shoal_error *err) {
+    if (path == NULL || (is_plain(path) && in_folders(paths, path))) return SHOAL_OK;
+    return refuse(task, what, path, err);
+}
+
+shoal_status paths_check(const struct paths *paths, const struct task *task,
+                         struct shoal_error *err) {
+    const char *range = task->range.pipe == NULL ? NULL : task->range.path;
+    const char *file = task->copy_file;
+    bool staged = task->copy_options != NULL && is_plain(task->output) &&
+                  in_staging(paths, task->output);
+    shoal_status status =
+        staged ? SHOAL_OK : check_own(paths, task, "output", task->output, err);
+    if (status == SHOAL_OK)
+        status = check_own(paths, task, "output in memory", task->memory_output, err);
+    if (status == SHOAL_OK)
+        status = check_own(paths, task, "rejects file", task->rejects, err);
+    if (status == SHOAL_OK)
+        status = check_own(paths, task, "pipe", task->range.pipe, err);
+    for (size_t i = 0; status == SHOAL_OK && i < task->input_count; i++) {
+        for (size_t s = 0; status == SHOAL_OK && s < task->inputs[i].count; s++)
+            status =
+                check_own(paths, task, "input", task->inputs[i].segments[s].path, err);
+    }
+    if (status == SHOAL_OK && range != NULL && paths->allowed_count > 0 &&
+        !(is_plain(range) && is_allowed(paths, range)))
+        status = refuse(task, "text file", range, err);
+    if (status == SHOAL_OK && file != NULL && strchr(file, '/') != NULL)
+        status = refuse(task, "file", file, err);
+    return status;
+}
