@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <ftw.h>
 #include <linux/magic.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +32,52 @@ static int remove_one(const char *path, const struct stat *stat, int kind,
 void spool_remove_tree(const char *path) {
     nftw(path, remove_one, 32, FTW_DEPTH | FTW_PHYS);
 }
+
+// ---- those that are open
+
+struct open_spool {
+    struct open_spool *next;
+    char path[];
+};
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct open_spool *open_spools;
+
+static bool remember(const char *path) {
+    size_t size = strlen(path) + 1;
+    struct open_spool *spool = malloc(sizeof *spool + size);
+    if (spool == NULL) return false;
+    memcpy(spool->path, path, size);
+    pthread_mutex_lock(&mutex);
+    spool->next = open_spools;
+    open_spools = spool;
+    pthread_mutex_unlock(&mutex);
+    return true;
+}
+
+static void forget(const char *path) {
+    pthread_mutex_lock(&mutex);
+    struct open_spool **link = &open_spools;
+    while (*link != NULL && strcmp((*link)->path, path) != 0) link = &(*link)->next;
+    struct open_spool *found = *link;
+    if (found != NULL) *link = found->next;
+    pthread_mutex_unlock(&mutex);
+    free(found);
+}
+
+void spool_spare(const struct spool *spool) {
+    forget(spool->path);
+}
+
+void spool_hold(void) {
+    pthread_mutex_lock(&mutex);
+}
+
+void spool_release(void) {
+    pthread_mutex_unlock(&mutex);
+}
+
+// ---- removing
 
 static bool is_dot(const char *name) {
     return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
@@ -59,6 +106,12 @@ static void remove_marked(const char *path) {
     }
     text_free(&inside);
     text_free(&mark);
+}
+
+void spool_abandon_all(void) {
+    pthread_mutex_lock(&mutex);
+    for (struct open_spool *at = open_spools; at != NULL; at = at->next)
+        remove_marked(at->path);
 }
 
 // The lock of a folder, or -1 when someone lives in it.
@@ -157,7 +210,8 @@ static shoal_status make_folder(struct spool *spool, const char *parent,
         spool->path = whole;
     }
     spool->lock = take_lock(spool->path);
-    shoal_status status = mark_folder(spool->path, err);
+    shoal_status status =
+        remember(spool->path) ? mark_folder(spool->path, err) : shoal_no_memory(err);
     if (status != SHOAL_OK) {
         *gone = access(spool->path, F_OK) != 0;
         spool_close(spool);
@@ -206,6 +260,7 @@ void spool_close(struct spool *spool) {
 }
 
 void spool_leave(struct spool *spool) {
+    if (spool->path != NULL) forget(spool->path);
     if (spool->lock >= 0) close(spool->lock);
     free(spool->path);
     *spool = (struct spool){.lock = -1};

@@ -27,6 +27,13 @@ shoal_status spool_open_as(struct spool *spool, const char *parent, const char *
 bool spool_adopt(struct spool *spool, const char *path);
 void spool_close(struct spool *spool);
 void spool_leave(struct spool *spool);  // closes it, but what is in it stays
+// From any thread, once, before the process ends where it stands: removes all folders
+// that are open. From then on spool_hold waits for ever.
+void spool_abandon_all(void);
+void spool_spare(const struct spool *spool);  // it leaves this one: a job goes on from it
+// Between these two, spool_abandon_all waits: what is in a folder goes to its place.
+void spool_hold(void);
+void spool_release(void);
 // Removes a folder and what is in it; what can't be removed stays.
 void spool_remove_tree(const char *path);
 

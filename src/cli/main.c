@@ -1,14 +1,9 @@
 // The program: read the command line, open a session, run its statements in order; or
 // another command.
 #include <errno.h>
-#include <limits.h>
-#include <pthread.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -17,13 +12,11 @@
 #include "cli/gen.h"
 #include "cli/jobs.h"
 #include "cli/options.h"
+#include "cli/output.h"
+#include "cli/stop.h"
 #include "duck/duck.h"
 #include "shoal/version.h"
 #include "worker/worker.h"
-
-static volatile sig_atomic_t cancelled;
-static struct session *running;  // guarded by running_mutex
-static pthread_mutex_t running_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 static int exit_code(shoal_status status) {
     switch (status) {
@@ -49,53 +42,6 @@ static int exit_code(shoal_status status) {
             break;
     }
     return 5;
-}
-
-// The output file that is being written, for end_at_once().
-static char part_path[PATH_MAX];
-static atomic_bool writing_part;
-
-static void end_at_once(void) {
-    if (writing_part) unlink(part_path);
-    _exit(130);
-}
-
-// Signals are taken by this thread alone, so that nothing happens in a handler. After the
-// first it goes on interrupting: a statement that starts just now must end too. DuckDB's
-// optimizer looks for no interrupt, and can take minutes over hundreds of joins: another
-// signal, a second or more after the first, ends the process where it stands. Workers end
-// with it, and the next run removes its folder.
-static void *take_signals(void *argument) {
-    sigset_t *signals = argument;
-    int signal_number = 0;
-    while (sigwait(signals, &signal_number) != 0) {
-    }
-    cancelled = 1;
-    for (unsigned naps = 0;; naps++) {
-        struct timespec nap = {0, 50000000};
-        pthread_mutex_lock(&running_mutex);
-        if (running != NULL) session_interrupt(running);
-        pthread_mutex_unlock(&running_mutex);
-        if (sigtimedwait(signals, NULL, &nap) > 0 && naps >= 20) end_at_once();
-    }
-    return NULL;
-}
-
-static shoal_status start_signal_thread(struct shoal_error *err) {
-    static sigset_t signals;
-    pthread_t thread;
-    sigemptyset(&signals);
-    sigaddset(&signals, SIGINT);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGHUP);
-    pthread_sigmask(SIG_BLOCK, &signals, NULL);
-    signal(SIGPIPE, SIG_IGN);
-    int failed = pthread_create(&thread, NULL, take_signals, &signals);
-    if (failed != 0) {
-        return shoal_fail(err, SHOAL_IO, "cannot start a thread: %s", strerror(failed));
-    }
-    pthread_detach(thread);
-    return SHOAL_OK;
 }
 
 static shoal_status read_file(const char *path, char **content, struct shoal_error *err) {
@@ -137,19 +83,22 @@ struct sink {
     FILE *file;
     char *part;
     const char *path;
+    int error;  // errno of standard output
 };
 
 static shoal_status sink_open(struct sink *sink, const char *path,
                               struct shoal_error *err) {
     struct text part = {0};
-    *sink = (struct sink){.file = stdout, .path = path};
-    if (path == NULL) return SHOAL_OK;
+    *sink = (struct sink){.path = path};
+    if (path == NULL) {
+        sink->file = output_open(&sink->error);
+        return sink->file == NULL ? shoal_no_memory(err) : SHOAL_OK;
+    }
     text_printf(&part, "%s.part-%d", path, (int)getpid());
     sink->part = text_take(&part);
     sink->file = sink->part == NULL ? NULL : fopen(sink->part, "wxe");
     if (sink->file != NULL) {
-        (void)snprintf(part_path, sizeof part_path, "%s", sink->part);
-        writing_part = true;
+        stop_tell_part(sink->part);
         return SHOAL_OK;
     }
     free(sink->part);
@@ -159,15 +108,42 @@ static shoal_status sink_open(struct sink *sink, const char *path,
 
 static shoal_status sink_close(struct sink *sink, shoal_status status,
                                struct shoal_error *err) {
-    if (sink->part == NULL) return status;
-    bool ok = fclose(sink->file) == 0;
+    if (sink->file == NULL) return status;
+    bool ok = fclose(sink->file) == 0 && sink->error == 0;
+    if (sink->part == NULL) {
+        // What failed may have been said of a later call.
+        int why = sink->error;
+        if (ok || (status != SHOAL_OK && status != SHOAL_IO)) return status;
+        status = why == ECANCELED
+                     ? shoal_fail(err, SHOAL_CANCELLED, "cancelled")
+                     : shoal_fail(err, SHOAL_IO, "cannot write the result: %s%s",
+                                  strerror(why),
+                                  why == EPIPE ? ": whoever read it has closed it" : "");
+        return status;
+    }
     if (status == SHOAL_OK && (!ok || rename(sink->part, sink->path) != 0)) {
         status =
             shoal_fail(err, SHOAL_IO, "cannot write %s: %s", sink->path, strerror(errno));
     }
     if (status != SHOAL_OK) unlink(sink->part);
-    writing_part = false;
+    stop_tell_part(NULL);
     free(sink->part);
+    return status;
+}
+
+static shoal_status run_one(const struct cli_options *options, bool explain,
+                            struct session *session, const char *sql, bool last,
+                            FILE *out, struct shoal_error *err) {
+    shoal_status status = SHOAL_OK;
+    if (stop_asked) return shoal_fail(err, SHOAL_CANCELLED, "cancelled");
+    // CREATE VIEW and the like come before the query that is explained.
+    if (!explain || !session_explains(sql, last))
+        return session_query(session, sql, options->format, out, err);
+    status = session_explain(session, sql, options->analyze,
+                             options->format == FORMAT_JSON, out, err);
+    // What it shows may be that of a part of the rows.
+    if (status == SHOAL_OK && stop_asked)
+        status = shoal_fail(err, SHOAL_CANCELLED, "cancelled");
     return status;
 }
 
@@ -183,17 +159,10 @@ static shoal_status run_statements(const struct cli_options *options, bool expla
     for (size_t i = 0; status == SHOAL_OK && i < count; i++) {
         double start = clock_seconds();
         session_number(session, (uint32_t)i);
-        if (cancelled) {
-            status = shoal_fail(err, SHOAL_CANCELLED, "cancelled");
-        } else if (!explain) {
-            status = session_query(session, statements[i], options->format, out, err);
-        } else if (session_explains(statements[i], i + 1 == count)) {
-            status = session_explain(session, statements[i], options->analyze,
-                                     options->format == FORMAT_JSON, out, err);
-        } else {
-            // CREATE VIEW and the like before the query that is explained.
-            status = session_query(session, statements[i], options->format, out, err);
-        }
+        stop_tell_output(options->output == NULL && duck_is_select(statements[i]));
+        status =
+            run_one(options, explain, session, statements[i], i + 1 == count, out, err);
+        stop_tell_output(false);
         // What was written is done: whoever reads this may rely on it, whatever comes
         // next.
         (void)fflush(out);
@@ -214,10 +183,10 @@ static shoal_status run_command(struct cli_options *options, bool explain,
     ssize_t size = readlink("/proc/self/exe", program, sizeof program - 1);
     program[size > 0 ? size : 0] = '\0';
     options->session.program = program;
-    options->session.cancelled = &cancelled;
+    options->session.cancelled = &stop_asked;
     options->session.progress = !options->quiet && isatty(STDERR_FILENO);
     if (explain && options->session.workers == 0) options->session.workers = 2;
-    shoal_status status = start_signal_thread(err);
+    shoal_status status = stop_start(options->timeout, err);
     if (status == SHOAL_OK && options->query_file != NULL) {
         status = read_file(options->query_file, &text, err);
     }
@@ -233,21 +202,19 @@ static shoal_status run_command(struct cli_options *options, bool explain,
     if (status == SHOAL_OK && !done) status = sink_open(&sink, options->output, err);
     if (status == SHOAL_OK && !done) {
         status = session_open(&options->session, &session, err);
-        pthread_mutex_lock(&running_mutex);
-        running = session;
-        pthread_mutex_unlock(&running_mutex);
+        stop_tell_session(session);
         if (status == SHOAL_OK && options->job != NULL)
             status = session_keep_job(session, options->job, sql,
                                       job_format_name(options->format), options->replace,
                                       &job, err);
         if (status == SHOAL_OK)
             status = run_statements(options, explain, session, sql, sink.file, err);
-        pthread_mutex_lock(&running_mutex);
-        running = NULL;
-        pthread_mutex_unlock(&running_mutex);
+        stop_tell_session(NULL);
+        stop_tell_ending();
         session_close(session);
         status = sink_close(&sink, status, err);
     }
+    status = stop_explain(status, err);
     job_command_end(options, job, done, status, err);
     free(text);
     free(init);
@@ -255,8 +222,10 @@ static shoal_status run_command(struct cli_options *options, bool explain,
 }
 
 static shoal_status run_gen(int argc, char **argv, struct shoal_error *err) {
-    shoal_status status = start_signal_thread(err);
-    return status == SHOAL_OK ? gen_command(argc, argv, &cancelled, err) : status;
+    shoal_status status = stop_start(0, err);
+    stop_tell_ending();  // it looks for the flag often, and has files of its own to
+                         // remove
+    return status == SHOAL_OK ? gen_command(argc, argv, &stop_asked, err) : status;
 }
 
 int main(int argc, char **argv) {

@@ -26,6 +26,8 @@ enum option_code {
     OPTION_SKEW,
     OPTION_REJECTS,
     OPTION_REJECTS_LIMIT,
+    OPTION_TIMEOUT,
+    OPTION_TASK_TIMEOUT,
     OPTION_FORMAT,
     OPTION_ANALYZE,
     OPTION_QUIET,
@@ -57,6 +59,19 @@ shoal_status cli_number(const char *name, const char *text, long least, long mos
     }
     return shoal_fail(err, SHOAL_USAGE, "--%s %s: give a whole number from %ld to %ld",
                       name, text, least, most);
+}
+
+#define SECONDS_MOST 1e9
+
+static shoal_status read_seconds(const char *name, const char *text, bool zero,
+                                 double *seconds, struct shoal_error *err) {
+    char *end = NULL;
+    *seconds = strtod(text, &end);
+    bool number = end != text && *end == '\0' && strspn(text, "0123456789.") > 0;
+    if (number && *seconds <= SECONDS_MOST && (*seconds > 0 || (zero && *seconds == 0)))
+        return SHOAL_OK;
+    return shoal_fail(err, SHOAL_USAGE, "--%s %s: give seconds, such as 2.5%s", name,
+                      text, zero ? "; 0: no limit" : "");
 }
 
 static shoal_status read_memory(const char *name, const char *text, uint64_t *bytes,
@@ -185,6 +200,13 @@ static shoal_status read_one(struct cli_options *options, bool explain, int opti
             status = cli_number("rejects-limit", optarg, 0, 1L << 60, &number, err);
             session->rejects_limit = (uint64_t)number;
             break;
+        case OPTION_TIMEOUT:
+            status = read_seconds("timeout", optarg, false, &options->timeout, err);
+            break;
+        case OPTION_TASK_TIMEOUT:
+            status =
+                read_seconds("task-timeout", optarg, true, &session->task_seconds, err);
+            break;
         case OPTION_FORMAT:
             status = read_format(optarg, explain, &options->format, err);
             break;
@@ -245,6 +267,8 @@ static const struct option known[] = {
     {"skew", required_argument, NULL, OPTION_SKEW},
     {"rejects", required_argument, NULL, OPTION_REJECTS},
     {"rejects-limit", required_argument, NULL, OPTION_REJECTS_LIMIT},
+    {"timeout", required_argument, NULL, OPTION_TIMEOUT},
+    {"task-timeout", required_argument, NULL, OPTION_TASK_TIMEOUT},
     {"format", required_argument, NULL, OPTION_FORMAT},
     {"analyze", no_argument, NULL, OPTION_ANALYZE},
     {"timer", no_argument, NULL, OPTION_TIMER},
@@ -291,7 +315,8 @@ shoal_status cli_options_read(struct cli_options *options, bool explain, int arg
                                                 .split_rows = SPLIT_ROWS,
                                                 .cluster_rows = CLUSTER_ROWS,
                                                 .merge_segments = MERGE_SEGMENTS,
-                                                .rejects_limit = UINT64_MAX}};
+                                                .rejects_limit = UINT64_MAX,
+                                                .task_seconds = TASK_SECONDS}};
     const char *planned = NULL;
     opterr = 0;
     optind = 1;
@@ -381,6 +406,12 @@ void cli_help(FILE *out) {
         "                      LZ4 for block files on disk (auto: where --temp-dir is on "
         "a\n"
         "                      network file system)\n"
+        "  --timeout SECONDS   end the whole command after so long, as Ctrl-C would\n"
+        "  --task-timeout SECONDS\n"
+        "                      a task that neither gets on nor uses the processor nor "
+        "files\n"
+        "                      for so long is hung: it runs again elsewhere (120; 0: "
+        "never)\n"
         "What it reads\n"
         "  files by name       FROM 'logs/*.parquet'\n"
         "  --db FILE           a DuckDB database; CREATE TABLE ... AS makes one\n"
@@ -408,6 +439,6 @@ void cli_help(FILE *out) {
         "Exit codes\n"
         "  0 done   1 the query or its data is at fault   2 wrong options\n"
         "  3 files, memory, a corrupt block   4 workers lost   5 a defect in shoal\n"
-        "  130 cancelled\n",
+        "  124 out of time (--timeout, --task-timeout)   130 cancelled\n",
         out);
 }

@@ -15,6 +15,7 @@ struct cli_options {
     const char *resume;  // the job to go on with; NULL: none
     bool replace;        // what is in the job's folder
     bool format_given;
+    double timeout;  // seconds; 0: none
     bool analyze;
     bool quiet;
     bool timer;

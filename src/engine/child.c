@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -66,6 +68,39 @@ static shoal_status open_pairs(int sockets[2], int logs[2], struct shoal_error *
     return SHOAL_OK;
 }
 
+// All that live, for child_kill_all: a number is taken out with the same step by which
+// the system may give it to another process.
+static pthread_mutex_t living_mutex = PTHREAD_MUTEX_INITIALIZER;
+static pid_t *living;
+static size_t living_count;
+
+static bool make_room_to_live(void) {
+    pid_t *more = realloc(living, (living_count + 1) * sizeof *more);
+    if (more != NULL) living = more;
+    return more != NULL;
+}
+
+static bool reap(pid_t pid, int *status, int flags) {
+    pthread_mutex_lock(&living_mutex);
+    pid_t got = 0;
+    while ((got = waitpid(pid, status, flags)) < 0 && errno == EINTR) {
+    }
+    for (size_t i = 0; got == pid && i < living_count; i++) {
+        if (living[i] == pid) living[i] = living[--living_count];
+    }
+    pthread_mutex_unlock(&living_mutex);
+    return got == pid;
+}
+
+void child_kill_all(void) {
+    pthread_mutex_lock(&living_mutex);
+    for (size_t i = 0; i < living_count; i++) kill(living[i], SIGKILL);
+    for (size_t i = 0; i < living_count; i++) {
+        siginfo_t ignored;
+        (void)waitid(P_PID, (id_t)living[i], &ignored, WEXITED | WNOWAIT);
+    }
+}
+
 static int spawn(pid_t *pid, const char *program, int socket, int log, int secret) {
     char *arguments[] = {
         (char *)(uintptr_t)program, "worker", "--fd", "3", "--secret-fd", "4", NULL};
@@ -96,9 +131,13 @@ shoal_status child_start(struct child *child, const char *program,
     shoal_status status = open_pairs(sockets, logs, err);
     if (status == SHOAL_OK) status = open_secret(secret, &secret_fd, err);
     if (status == SHOAL_OK) {
+        pthread_mutex_lock(&living_mutex);
         int failed = fault_at(FAULT_ENGINE_SPAWN, program);
+        if (failed == 0 && !make_room_to_live()) failed = ENOMEM;
         if (failed == 0)
             failed = spawn(&child->pid, program, sockets[1], logs[1], secret_fd);
+        if (failed == 0) living[living_count++] = child->pid;
+        pthread_mutex_unlock(&living_mutex);
         if (failed != 0)
             status = shoal_fail(err, SHOAL_IO, "cannot start a worker (%s): %s", program,
                                 strerror(failed));
@@ -145,7 +184,7 @@ static void reaped(struct child *child, int status, char *how, size_t size) {
 
 static bool has_ended(struct child *child, char *how, size_t size) {
     int status = 0;
-    if (waitpid(child->pid, &status, WNOHANG) != child->pid) return false;
+    if (!reap(child->pid, &status, WNOHANG)) return false;
     reaped(child, status, how, size);
     return true;
 }
@@ -160,7 +199,6 @@ void child_end(struct child *child, double patience, char *how, size_t size) {
     }
     int status = 0;
     kill(child->pid, SIGKILL);
-    while (waitpid(child->pid, &status, 0) < 0 && errno == EINTR) {
-    }
+    (void)reap(child->pid, &status, 0);
     reaped(child, status, how, size);
 }

@@ -24,5 +24,8 @@ void child_read_log(struct child *child);
 // Ends and reaps it; it has so many seconds to end by itself. how: in words, at least 64
 // bytes.
 void child_end(struct child *child, double patience, char *how, size_t size);
+// Kills all that there are and waits until they are dead. From any thread, once: from
+// then on none starts and none is reaped.
+void child_kill_all(void);
 
 #endif

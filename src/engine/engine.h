@@ -65,5 +65,7 @@ struct engine {
 // replaced by a new incarnation (UP), at most 3 + 2 * workers times.
 shoal_status engine_local_open(const struct engine_options *options,
                                struct engine **engine, struct shoal_error *err);
+// Kills all workers of this process, from any thread: it is about to end.
+void engine_local_abandon(void);
 
 #endif

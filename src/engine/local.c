@@ -450,6 +450,10 @@ static const struct engine_ops local_ops = {.name = "local",
                                             .poll = local_poll,
                                             .close = local_close};
 
+void engine_local_abandon(void) {
+    child_kill_all();
+}
+
 // Tests can't wait for half a minute.
 static double silent_seconds(void) {
     const char *text = getenv("SHOAL_SILENT_SECONDS");

@@ -169,6 +169,11 @@ void session_close(struct session *session) {
     free(session);
 }
 
+void session_abandon(void) {
+    engine_local_abandon();
+    spool_abandon_all();
+}
+
 void session_interrupt(struct session *session) {
     duck_interrupt(session->conn);
     duck_interrupt(session->trial);

@@ -138,7 +138,10 @@ static shoal_status open_staging(struct sink *sink, const char *parent,
     status = spool_open_as(&sink->staging, parent, SPOOL_STAGING, journal_undo, err);
     if (status == SHOAL_OK) sink->run = name_of_run(sink);
     if (status == SHOAL_OK && sink->run == NULL) status = shoal_no_memory(err);
-    if (status == SHOAL_OK && sink->job != NULL) status = job_sink_begin(sink, err);
+    if (status == SHOAL_OK && sink->job != NULL) {
+        spool_spare(&sink->staging);
+        status = job_sink_begin(sink, err);
+    }
     return status;
 }
 
@@ -329,11 +332,13 @@ static shoal_status gather_files(struct sink *sink, const char *ready,
 shoal_status sink_commit(struct sink *sink, struct shoal_error *err) {
     char *ready = sink_join(sink->staging.path, JOURNAL_READY);
     if (ready == NULL) return shoal_no_memory(err);
+    spool_hold();
     shoal_status status = gather_files(sink, ready, err);
     if (status == SHOAL_OK && sink->job != NULL)
         status = job_sink_publish(sink, ready, err);
     if (status == SHOAL_OK) status = sink->kind->publish(sink, ready, err);
     if (status == SHOAL_OK && sink->job != NULL) status = job_sink_over(sink, err);
+    spool_release();
     free(ready);
     return status;
 }
