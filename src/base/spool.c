@@ -17,7 +17,6 @@
 #include "base/fault.h"
 #include "base/text.h"
 
-#define PREFIX "shoal-"
 #define MARK ".shoal-spool"  // in each folder: it is one of these
 
 static int remove_one(const char *path, const struct stat *stat, int kind,
@@ -145,35 +144,46 @@ static bool is_left(const char *path) {
            at.st_mode == (S_IFDIR | 0700);
 }
 
-static void sweep_folder(const char *path, bool (*undo)(const char *path)) {
-    int lock = is_left(path) ? take_lock(path) : -1;
-    if (lock < 0) return;
+static enum spool_fate remove_left(const char *path, bool (*undo)(const char *path),
+                                   bool only_look) {
+    if (!is_left(path)) return SPOOL_FOREIGN;
+    int lock = take_lock(path);
+    if (lock < 0) return SPOOL_ALIVE;
+    enum spool_fate fate = SPOOL_REMOVED;
     // One that is empty goes at once, one without a mark in no other way.
-    struct text mark = {0};
-    text_printf(&mark, "%s/" MARK, path);
-    bool marked = !mark.failed && access(mark.data, F_OK) == 0;
-    text_free(&mark);
-    if (!marked) {
-        (void)rmdir(path);
-    } else if (undo == NULL || undo(path)) {
+    if (only_look) {
+        fate = SPOOL_REMOVED;
+    } else if (!spool_is_marked(path)) {
+        fate = rmdir(path) == 0 ? SPOOL_REMOVED : SPOOL_FOREIGN;
+    } else if (undo != NULL && !undo(path)) {
+        fate = SPOOL_NEEDED;
+    } else {
         remove_marked(path);
+        fate = access(path, F_OK) == 0 ? SPOOL_STUCK : SPOOL_REMOVED;
     }
     close(lock);
+    return fate;
 }
 
-static void sweep(const char *parent, const char *prefix,
-                  bool (*undo)(const char *path)) {
+bool spool_sweep(const char *parent, const char *prefix, bool (*undo)(const char *path),
+                 bool only_look,
+                 void (*tell)(void *context, const char *path, enum spool_fate fate),
+                 void *context) {
     DIR *folder = opendir(parent);
-    if (folder == NULL) return;
+    if (folder == NULL) return false;
     for (struct dirent *entry = readdir(folder); entry != NULL; entry = readdir(folder)) {
         // Exactly what mkdtemp made here, not what a user called shoal-something.
         if (!spool_is_named(entry->d_name, prefix)) continue;
         struct text path = {0};
         text_printf(&path, "%s/%s", parent, entry->d_name);
-        if (!path.failed) sweep_folder(path.data, undo);
+        if (!path.failed) {
+            enum spool_fate fate = remove_left(path.data, undo, only_look);
+            if (tell != NULL) tell(context, path.data, fate);
+        }
         text_free(&path);
     }
     closedir(folder);
+    return true;
 }
 
 static shoal_status mark_folder(const char *path, struct shoal_error *err) {
@@ -226,7 +236,7 @@ shoal_status spool_open_as(struct spool *spool, const char *parent, const char *
     bool gone = true;
     shoal_status status = SHOAL_OK;
     *spool = (struct spool){.lock = -1};
-    sweep(parent, prefix, undo);
+    (void)spool_sweep(parent, prefix, undo, false, NULL, NULL);
     for (int i = 0; gone && i < TRIES; i++)
         status = make_folder(spool, parent, prefix, &gone, err);
     return status;
@@ -236,7 +246,7 @@ shoal_status spool_open(struct spool *spool, const char *parent, const char *opt
                         struct shoal_error *err) {
     if (parent == NULL) parent = getenv("TMPDIR");
     if (parent == NULL || *parent == '\0') parent = "/tmp";
-    shoal_status status = spool_open_as(spool, parent, PREFIX, NULL, err);
+    shoal_status status = spool_open_as(spool, parent, SPOOL_PREFIX, NULL, err);
     if (status == SHOAL_IO && spool->path == NULL) {
         size_t length = strlen(err->message);
         (void)snprintf(err->message + length, sizeof err->message - length,

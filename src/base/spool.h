@@ -37,6 +37,22 @@ void spool_release(void);
 // Removes a folder and what is in it; what can't be removed stays.
 void spool_remove_tree(const char *path);
 
+enum spool_fate {
+    SPOOL_REMOVED,  // or would be
+    SPOOL_ALIVE,    // whoever made it lives
+    SPOOL_FOREIGN,  // it has such a name, but this user's shoal didn't make it
+    SPOOL_NEEDED,   // undo couldn't take back what it had begun
+    SPOOL_STUCK,    // something in it can't be removed
+};
+// All folders in parent that spool_open_as could have made with this prefix; what dead
+// processes left is undone and removed, but if only_look. False: parent can't be read
+// (errno).
+bool spool_sweep(const char *parent, const char *prefix, bool (*undo)(const char *path),
+                 bool only_look,
+                 void (*tell)(void *context, const char *path, enum spool_fate fate),
+                 void *context);
+
+#define SPOOL_PREFIX "shoal-"    // of those that hold a query's files
 #define SPOOL_STAGING ".shoal-"  // the prefix of a sink's
 // Is it a name that spool_open_as gives with this prefix? Is the folder one that it made?
 bool spool_is_named(const char *name, const char *prefix);

@@ -9,6 +9,7 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/text.h"
+#include "cli/gc.h"
 #include "cli/gen.h"
 #include "cli/jobs.h"
 #include "cli/options.h"
@@ -228,9 +229,19 @@ static shoal_status run_gen(int argc, char **argv, struct shoal_error *err) {
     return status == SHOAL_OK ? gen_command(argc, argv, &stop_asked, err) : status;
 }
 
+static shoal_status run_sql(bool explain, int argc, char **argv,
+                            struct shoal_error *err) {
+    struct cli_options options;
+    shoal_status status = cli_options_read(&options, explain, argc, argv, err);
+    if (status == SHOAL_OK && options.help) {
+        cli_help(stdout);
+        return SHOAL_OK;
+    }
+    return status == SHOAL_OK ? run_command(&options, explain, err) : status;
+}
+
 int main(int argc, char **argv) {
     const char *command = argc > 1 ? argv[1] : "";
-    struct cli_options options;
     struct shoal_error err = {0};
     if (fault_from_environment(strcmp(command, "worker") == 0, &err) != SHOAL_OK) {
         fprintf(stderr, "shoal: %s\n", err.message);
@@ -251,25 +262,25 @@ int main(int argc, char **argv) {
         if (listed != SHOAL_OK) fprintf(stderr, "shoal: %s\n", err.message);
         return exit_code(listed);
     }
-    bool gen = strcmp(command, "gen") == 0;
+    bool gen = strcmp(command, "gen") == 0, gc = strcmp(command, "gc") == 0;
     shoal_status status = SHOAL_OK;
     if (gen) {
         status = run_gen(argc - 1, argv + 1, &err);
-    } else if (!explain && strcmp(command, "sql") != 0) {
+    } else if (gc) {
+        status = gc_command(argc - 1, argv + 1, stdout, &err);
+    } else if (explain || strcmp(command, "sql") == 0) {
+        status = run_sql(explain, argc - 1, argv + 1, &err);
+    } else {
         status = shoal_fail(&err, SHOAL_USAGE,
                             *command ? "unknown command %s" : "no command%s", command);
-    } else {
-        status = cli_options_read(&options, explain, argc - 1, argv + 1, &err);
     }
-    if (status == SHOAL_OK && !gen && options.help) {
-        cli_help(stdout);
-        return 0;
-    }
-    if (status == SHOAL_OK && !gen) status = run_command(&options, explain, &err);
     if (status != SHOAL_OK) {
         fprintf(stderr, "shoal: %s\n", err.message);
         if (status == SHOAL_USAGE)
-            fprintf(stderr, "shoal: see shoal %s--help\n", gen ? "gen " : "");
+            fprintf(stderr, "shoal: see shoal %s--help\n",
+                    gen  ? "gen "
+                    : gc ? "gc "
+                         : "");
     }
     return exit_code(status);
 }

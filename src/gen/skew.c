@@ -98,7 +98,7 @@ static shoal_status stage(struct spool *staging, const char *folder,
                    : slash == folder ? strdup("/")
                                      : strndup(folder, (size_t)(slash - folder));
     if (parent == NULL) return shoal_no_memory(err);
-    shoal_status status = spool_open_as(staging, parent, ".shoal-gen-", NULL, err);
+    shoal_status status = spool_open_as(staging, parent, SPOOL_STAGING "gen-", NULL, err);
     free(parent);
     for (size_t i = 0; status == SHOAL_OK && i < sizeof names / sizeof *names; i++) {
         struct text path = {0};
