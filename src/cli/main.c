@@ -235,9 +235,11 @@ static shoal_status run_sql(bool explain, int argc, char **argv,
     shoal_status status = cli_options_read(&options, explain, argc, argv, err);
     if (status == SHOAL_OK && options.help) {
         cli_help(stdout);
-        return SHOAL_OK;
+    } else if (status == SHOAL_OK) {
+        status = run_command(&options, explain, err);
     }
-    return status == SHOAL_OK ? run_command(&options, explain, err) : status;
+    cli_options_free(&options);
+    return status;
 }
 
 int main(int argc, char **argv) {

@@ -4,6 +4,7 @@
 #include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/memory.h"
 
@@ -28,6 +29,7 @@ enum option_code {
     OPTION_REJECTS_LIMIT,
     OPTION_TIMEOUT,
     OPTION_TASK_TIMEOUT,
+    OPTION_ALLOW,
     OPTION_FORMAT,
     OPTION_ANALYZE,
     OPTION_QUIET,
@@ -72,6 +74,36 @@ static shoal_status read_seconds(const char *name, const char *text, bool zero,
         return SHOAL_OK;
     return shoal_fail(err, SHOAL_USAGE, "--%s %s: give seconds, such as 2.5%s", name,
                       text, zero ? "; 0: no limit" : "");
+}
+
+// DIR[,DIR...], added to those that there are: whole, without links, as files are
+// compared with them by name.
+static shoal_status read_folders(struct cli_options *options, const char *text,
+                                 struct shoal_error *err) {
+    struct session_options *session = &options->session;
+    for (const char *at = text;; at++) {
+        size_t size = strcspn(at, ",");
+        char *name = strndup(at, size);
+        char *folder = name == NULL ? NULL : realpath(name, NULL);
+        bool is_folder = folder != NULL && access(folder, R_OK | X_OK) == 0;
+        free(name);
+        if (!is_folder) {
+            free(folder);
+            return shoal_fail(err, SHOAL_USAGE,
+                              "--allow-paths %.*s: give folders that are there, with "
+                              "commas between them",
+                              (int)size, at);
+        }
+        if (session->allowed_count == CLI_FOLDERS) {
+            free(folder);
+            return shoal_fail(err, SHOAL_USAGE, "--allow-paths: more than %d folders",
+                              CLI_FOLDERS);
+        }
+        options->allowed[session->allowed_count++] = folder;
+        session->allowed = (const char *const *)options->allowed;
+        at += size;
+        if (*at == '\0') return SHOAL_OK;
+    }
 }
 
 static shoal_status read_memory(const char *name, const char *text, uint64_t *bytes,
@@ -207,6 +239,9 @@ static shoal_status read_one(struct cli_options *options, bool explain, int opti
             status =
                 read_seconds("task-timeout", optarg, true, &session->task_seconds, err);
             break;
+        case OPTION_ALLOW:
+            status = read_folders(options, optarg, err);
+            break;
         case OPTION_FORMAT:
             status = read_format(optarg, explain, &options->format, err);
             break;
@@ -269,6 +304,7 @@ static const struct option known[] = {
     {"rejects-limit", required_argument, NULL, OPTION_REJECTS_LIMIT},
     {"timeout", required_argument, NULL, OPTION_TIMEOUT},
     {"task-timeout", required_argument, NULL, OPTION_TASK_TIMEOUT},
+    {"allow-paths", required_argument, NULL, OPTION_ALLOW},
     {"format", required_argument, NULL, OPTION_FORMAT},
     {"analyze", no_argument, NULL, OPTION_ANALYZE},
     {"timer", no_argument, NULL, OPTION_TIMER},
@@ -360,6 +396,11 @@ shoal_status cli_options_read(struct cli_options *options, bool explain, int arg
     return SHOAL_OK;
 }
 
+void cli_options_free(struct cli_options *options) {
+    for (size_t i = 0; i < options->session.allowed_count; i++) free(options->allowed[i]);
+    options->session.allowed_count = 0;
+}
+
 void cli_help(FILE *out) {
     fputs(
         "shoal: SQL on files, in this process or over workers\n"
@@ -415,6 +456,8 @@ void cli_help(FILE *out) {
         "files\n"
         "                      for so long is hung: it runs again elsewhere (120; 0: "
         "never)\n"
+        "  --allow-paths DIR[,DIR...]\n"
+        "                      workers read and write files in these folders alone\n"
         "What it reads\n"
         "  files by name       FROM 'logs/*.parquet'\n"
         "  --db FILE           a DuckDB database; CREATE TABLE ... AS makes one\n"

@@ -4,6 +4,8 @@
 
 #include "query/query.h"
 
+#define CLI_FOLDERS 100  // of --allow-paths
+
 struct cli_options {
     struct session_options session;
     enum result_format format;
@@ -15,7 +17,8 @@ struct cli_options {
     const char *resume;  // the job to go on with; NULL: none
     bool replace;        // what is in the job's folder
     bool format_given;
-    double timeout;  // seconds; 0: none
+    double timeout;              // seconds; 0: none
+    char *allowed[CLI_FOLDERS];  // as session.allowed
     bool analyze;
     bool quiet;
     bool timer;
@@ -25,6 +28,7 @@ struct cli_options {
 // argv[0] is the command's name. SHOAL_USAGE says which option is wrong, and why.
 shoal_status cli_options_read(struct cli_options *options, bool explain, int argc,
                               char **argv, struct shoal_error *err);
+void cli_options_free(struct cli_options *options);
 void cli_help(FILE *out);
 // The value of --name, a whole number of least..most.
 shoal_status cli_number(const char *name, const char *text, long least, long most,

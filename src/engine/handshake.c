@@ -66,12 +66,12 @@ shoal_status handshake_hello(const struct handshake *handshake,
     for (size_t i = 0; i < options->allowed_count; i++)
         json_array_append_new(allowed, json_string(options->allowed[i]));
     return json_take_text(
-        json_pack("{s:s, s:I, s:I, s:I, s:s?, s:s?, s:o, s:s?}", "proof", proof,
+        json_pack("{s:s, s:I, s:I, s:I, s:s?, s:s?, s:s?, s:o, s:s?}", "proof", proof,
                   "threads", (json_int_t)options->threads, "memory",
                   (json_int_t)options->memory_bytes, "temp_limit",
                   (json_int_t)options->temp_bytes, "temp_dir", options->temp_dir,
-                  "memory_dir", options->memory_dir, "allowed", allowed, "init_sql",
-                  options->init_sql),
+                  "memory_dir", options->memory_dir, "job_dir", options->job_dir,
+                  "allowed", allowed, "init_sql", options->init_sql),
         json, err);
 }
 

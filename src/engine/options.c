@@ -18,6 +18,7 @@ shoal_status engine_options_copy(const struct engine_options *from,
     to->engine_version = copy(from->engine_version, &ok);
     to->worker.temp_dir = copy(from->worker.temp_dir, &ok);
     to->worker.memory_dir = copy(from->worker.memory_dir, &ok);
+    to->worker.job_dir = copy(from->worker.job_dir, &ok);
     to->worker.init_sql = copy(from->worker.init_sql, &ok);
     const char **allowed = calloc(from->worker.allowed_count + 1, sizeof *allowed);
     for (size_t i = 0; allowed != NULL && i < from->worker.allowed_count; i++)
@@ -35,6 +36,7 @@ void engine_options_free(struct engine_options *options) {
     drop(options->engine_version);
     drop(options->worker.temp_dir);
     drop(options->worker.memory_dir);
+    drop(options->worker.job_dir);
     drop(options->worker.init_sql);
     for (size_t i = 0;
          options->worker.allowed != NULL && i < options->worker.allowed_count; i++)

@@ -279,9 +279,14 @@ static shoal_status run_tasks(struct run *run, struct shoal_error *err) {
 shoal_status session_start_workers(struct session *session, struct shoal_error *err) {
     if (session->engine != NULL) return SHOAL_OK;
     const struct session_options *options = &session->options;
-    shoal_status status = session_open_spools(session, err);
+    struct text init = {0};
+    shoal_status status = worker_state_extensions(session, err);
+    if (status == SHOAL_OK) status = session_open_spools(session, err);
     if (status != SHOAL_OK) return status;
     uint32_t hosts = options->hosts > 0 ? options->hosts : options->workers;
+    // Extensions first: what follows may be settings of theirs.
+    text_printf(&init, "%s\n%s", session->extensions ? session->extensions : "",
+                session->worker_sql.size > 0 ? session->worker_sql.data : "");
     struct engine_options engine = {
         .workers = hosts,
         .program = options->program,
@@ -292,8 +297,13 @@ shoal_status session_start_workers(struct session *session, struct shoal_error *
                    .temp_bytes = options->temp_bytes / (hosts + 1),
                    .temp_dir = session->spool.path,
                    .memory_dir = session->memory.path,
-                   .init_sql = session->worker_sql.data}};
-    status = engine_local_open(&engine, &session->engine, err);
+                   .job_dir = options->job != NULL ? options->job->blocks : NULL,
+                   .allowed = options->allowed,
+                   .allowed_count = options->allowed_count,
+                   .init_sql = init.data}};
+    status = init.failed ? shoal_no_memory(err)
+                         : engine_local_open(&engine, &session->engine, err);
+    text_free(&init);
     if (status != SHOAL_OK) session_close_spools(session);
     return status;
 }
@@ -414,6 +424,7 @@ shoal_status run_stages(struct session *session, struct stages *stages,
         sink_close(&sink);
         return status;
     }
+    if (status == SHOAL_OK) status = worker_state_extensions(session, err);
     if (status == SHOAL_OK) status = prepare(&run, err);
     if (status == SHOAL_OK) status = run_driver_stages(&run, err);
     for (bool again = status == SHOAL_OK, first = true; again; first = false) {

@@ -164,6 +164,7 @@ void session_close(struct session *session) {
     duck_disconnect(session->trial);
     duck_disconnect(session->conn);
     duck_close(session->duck);
+    free(session->extensions);
     text_free(&session->worker_sql);
     free(session->up);
     free(session);

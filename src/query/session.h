@@ -40,6 +40,7 @@ struct session {
     struct spool spool;   // open while there is an engine
     struct spool memory;  // the same, of block files in memory; none if block_bytes is 0
     struct rejects *rejects;  // of the statement that runs, if it keeps them
+    char *extensions;         // LOADs of what is loaded here, as workers had it; or NULL
     struct text worker_sql;   // what brings a new worker to this session's state
     uint32_t next_query;
 };
@@ -101,6 +102,8 @@ shoal_status levels_add(const struct session_options *options, struct stages *st
 // worker_state.c: remembers a statement that just ran here if workers must repeat it, and
 // ends those that run.
 void worker_state_keep(struct session *session, const char *sql);
+// Workers load no extension by themselves, this process does: ends those that lack one.
+shoal_status worker_state_extensions(struct session *session, struct shoal_error *err);
 // pivot.c: a PIVOT without IN lists, with them; *expanded NULL: the statement is no such.
 shoal_status session_expand_pivot(struct session *session, const char *sql,
                                   char **expanded, struct shoal_error *err);

@@ -2,6 +2,7 @@
 // order in which they were given. No more is needed. Canonical SQL has views, macros and
 // variables expanded, types spelled out and functions named in full, and what a session
 // attaches or creates is read in this process.
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
@@ -88,4 +89,22 @@ void worker_state_keep(struct session *session, const char *sql) {
     text_append(&session->worker_sql, "\n;\n");
     text_free(&global);
     session_stop_workers(session);  // the next query's workers start in the new state
+}
+
+shoal_status worker_state_extensions(struct session *session, struct shoal_error *err) {
+    static const char loads[] =
+        "SELECT string_agg('LOAD ' || extension_name || ';', ' ' ORDER BY "
+        "extension_name) FROM duckdb_extensions() WHERE loaded AND "
+        "install_mode IS DISTINCT FROM 'STATICALLY_LINKED'";
+    char *now = NULL;
+    shoal_status status = duck_scalar(session->trial, loads, &now, err);
+    const char *before = session->extensions == NULL ? "" : session->extensions;
+    if (status != SHOAL_OK || strcmp(before, now == NULL ? "" : now) == 0) {
+        free(now);
+        return status;
+    }
+    free(session->extensions);
+    session->extensions = now;
+    session_stop_workers(session);
+    return SHOAL_OK;
 }

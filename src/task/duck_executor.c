@@ -2,6 +2,7 @@
 // into block files; with several threads each writes a file of its own.
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -40,16 +41,48 @@ static const char settings[] =
     "SET preserve_insertion_order=false; SET enable_progress_bar=true; "
     "SET enable_progress_bar_print=false";
 
+// Extensions come by LOAD alone, which the session repeats here, unless its statements
+// turn this on again.
+static const char first_settings[] =
+    "SET autoload_known_extensions=false; SET autoinstall_known_extensions=false";
+
 static shoal_status open_slot(struct executor *executor, uint32_t slot,
                               const char *init_sql, struct shoal_error *err) {
     shoal_status status = duck_connect(executor->duck, &executor->conns[slot], err);
     struct duck_conn *conn = executor->conns[slot];
     if (status == SHOAL_OK) status = duck_run(conn, settings, err);
     if (status == SHOAL_OK && slot == 0) status = block_register(conn, err);
+    if (status == SHOAL_OK && slot == 0) status = duck_run(conn, first_settings, err);
     // Views, macros and settings are of the whole instance; later slots find them there.
     if (status == SHOAL_OK && slot == 0 && init_sql != NULL && *init_sql) {
         status = duck_run(conn, init_sql, err);
     }
+    return status;
+}
+
+// Once all is set: what runs then can't set anything any more, nor reach files outside
+// the folders that are allowed, if any are named.
+static shoal_status lock(struct duck_conn *conn, const struct executor_options *options,
+                         struct shoal_error *err) {
+    struct text sql = {0};
+    const char *const own[] = {options->temp_dir, options->memory_dir, options->job_dir};
+    if (options->allowed_count > 0) {
+        text_append(&sql, "SET allowed_directories=[");
+        for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+            if (own[i] == NULL) continue;
+            text_append_literal(&sql, own[i]);
+            text_append(&sql, ", ");
+        }
+        for (size_t i = 0; i < options->allowed_count; i++) {
+            text_append(&sql, i > 0 ? ", " : "");
+            text_append_literal(&sql, options->allowed[i]);
+        }
+        text_append(&sql, "]; SET enable_external_access=false; ");
+    }
+    text_append(&sql, "SET lock_configuration=true");
+    shoal_status status =
+        sql.failed ? shoal_no_memory(err) : duck_run(conn, sql.data, err);
+    text_free(&sql);
     return status;
 }
 
@@ -85,6 +118,7 @@ static shoal_status executor_open(const struct executor_options *options,
     for (uint32_t i = 0; status == SHOAL_OK && i < executor->slots; i++) {
         status = open_slot(executor, i, options->init_sql, err);
     }
+    if (status == SHOAL_OK) status = lock(executor->conns[0], options, err);
     if (status != SHOAL_OK) {
         executor_close(executor);
         return status;
@@ -163,9 +197,10 @@ static shoal_status write_blocks(struct duck_conn *conn, uint32_t threads,
     if (status != SHOAL_OK) return status;
     text_printf(&sql, "COPY (%s) TO ", task->sql);
     text_append_literal(&sql, task->output);
-    text_append(&sql, threads > 1 && !task->ordered
-                          ? " (FORMAT shoal, PER_THREAD_OUTPUT true)"
-                          : " (FORMAT shoal)");
+    bool in_folder = threads > 1 && !task->ordered;
+    text_append(
+        &sql, in_folder ? " (FORMAT shoal, PER_THREAD_OUTPUT true)" : " (FORMAT shoal)");
+    if (in_folder) (void)mkdir(task->output, 0700);  // DuckDB's would be open to others
     status = sql.failed ? shoal_no_memory(err) : duck_run(conn, sql.data, err);
     block_take_output(task->output, &blocks);
     if (status == SHOAL_OK) status = take_counts(&blocks, output, err);
@@ -256,7 +291,14 @@ shoal_status duck_run_task(struct duck_conn *conn, uint32_t threads,
 static shoal_status executor_run(struct executor *executor, uint32_t slot,
                                  const struct task *task, struct task_output *output,
                                  struct shoal_error *err) {
-    return duck_run_task(executor->conns[slot], executor->slots, task, output, err);
+    shoal_status status =
+        duck_run_task(executor->conns[slot], executor->slots, task, output, err);
+    // No mistake of the query's: the driver is not to try it in its own way.
+    if (status != SHOAL_USER || strstr(err->message, "disabled by configuration") == NULL)
+        return status;
+    struct shoal_error why = *err;
+    return shoal_fail(err, SHOAL_USAGE,
+                      "--allow-paths doesn't let workers do this: %.3900s", why.message);
 }
 
 static void executor_interrupt(struct executor *executor, uint32_t slot) {

@@ -10,7 +10,8 @@ struct executor_options {
     uint32_t threads;        // slots, and DuckDB's threads
     const char *temp_dir;    // of block files and DuckDB's spill; may be NULL
     const char *memory_dir;  // of block files in memory; may be NULL
-    // The only folders, beside these two, whose files SQL may read and write;
+    const char *job_dir;     // of block files that outlive the run; may be NULL
+    // The only folders, beside these, whose files SQL may read and write;
     // allowed_count 0: any.
     const char *const *allowed;
     size_t allowed_count;

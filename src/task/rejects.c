@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/text.h"
 #include "lines/faults.h"
@@ -174,6 +175,7 @@ shoal_status rejects_take(struct duck_conn *conn, const char *path, uint64_t *ro
         text_append_literal(&sql, path);
         text_append(&sql, " (FORMAT parquet)");
         status = sql.failed ? shoal_no_memory(err) : duck_run(conn, sql.data, err);
+        if (status == SHOAL_OK) (void)chmod(path, 0600);  // rows are nobody else's
     }
     text_free(&all);
     text_free(&counted);

@@ -99,6 +99,7 @@ shoal_status greeting_trust(struct greeting *greeting, const char *hello, size_t
             json_get_count(*root, "temp_limit", INT64_MAX, &options->temp_bytes, err);
     options->temp_dir = json_string_value(json_object_get(*root, "temp_dir"));
     options->memory_dir = json_string_value(json_object_get(*root, "memory_dir"));
+    options->job_dir = json_string_value(json_object_get(*root, "job_dir"));
     options->init_sql = json_string_value(json_object_get(*root, "init_sql"));
     if (status == SHOAL_OK) status = read_allowed(*root, allowed, options, err);
     return status;

@@ -16,14 +16,15 @@ shoal_status paths_open(struct paths *paths, const struct executor_options *opti
     *paths =
         (struct paths){.allowed = calloc(options->allowed_count + 1, sizeof(char *))};
     bool ok = paths->allowed != NULL && copy(options->temp_dir, &paths->folders[0]) &&
-              copy(options->memory_dir, &paths->folders[1]);
+              copy(options->memory_dir, &paths->folders[1]) &&
+              copy(options->job_dir, &paths->folders[2]);
     for (size_t i = 0; ok && i < options->allowed_count; i++)
         ok = copy(options->allowed[i], &paths->allowed[paths->allowed_count++]);
     return ok ? SHOAL_OK : shoal_no_memory(err);
 }
 
 void paths_close(struct paths *paths) {
-    for (size_t i = 0; i < 2; i++) free(paths->folders[i]);
+    for (size_t i = 0; i < PATHS_FOLDERS; i++) free(paths->folders[i]);
     for (size_t i = 0; i < paths->allowed_count; i++) free(paths->allowed[i]);
     free(paths->allowed);
     *paths = (struct paths){0};
@@ -65,28 +66,32 @@ static bool has_no_link(const char *path, size_t from) {
 }
 
 static bool in_folders(const struct paths *paths, const char *path) {
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < PATHS_FOLDERS; i++) {
         const char *folder = paths->folders[i];
         if (is_below(path, folder) && has_no_link(path, strlen(folder))) return true;
     }
     return false;
 }
 
+// Where the path leads, whatever links are on the way.
 static bool is_allowed(const struct paths *paths, const char *path) {
-    for (size_t i = 0; i < paths->allowed_count; i++) {
-        if (is_below(path, paths->allowed[i])) return true;
-    }
-    return paths->allowed_count == 0;
+    if (paths->allowed_count == 0) return true;
+    char *whole = realpath(path, NULL);
+    bool allowed = false;
+    for (size_t i = 0; whole != NULL && i < paths->allowed_count; i++)
+        allowed = allowed || is_below(whole, paths->allowed[i]);
+    free(whole);
+    return allowed;
 }
 
 // <anywhere>/.shoal-XXXXXX/<name>, where a driver made that folder for it.
-static bool in_staging(const struct paths *paths, const char *path) {
+static bool in_staging(const struct paths *paths, const char *path, bool *allowed) {
     const char *end = strrchr(path, '/');
     char *folder = strndup(path, (size_t)(end - path));
     const char *name = folder == NULL ? NULL : strrchr(folder, '/');
     bool ok = name != NULL && spool_is_named(name + 1, SPOOL_STAGING) &&
-              spool_is_marked(folder) && has_no_link(path, (size_t)(end - path)) &&
-              is_allowed(paths, path);
+              spool_is_marked(folder) && has_no_link(path, (size_t)(end - path));
+    *allowed = ok && is_allowed(paths, folder);
     free(folder);
     return ok;
 }
@@ -97,6 +102,13 @@ static shoal_status refuse(const struct task *task, const char *what, const char
                       "protocol error: task %llu's %s is %.500s, which is in no folder "
                       "that this worker was told",
                       (unsigned long long)task->id, what, path);
+}
+
+static shoal_status deny(const char *what, const char *path, struct shoal_error *err) {
+    return shoal_fail(
+        err, SHOAL_USAGE,
+        "--allow-paths doesn't let workers %s %.1000s: name its folder there", what,
+        path);
 }
 
 static shoal_status check_own(const struct paths *paths, const struct task *task,
@@ -110,8 +122,9 @@ shoal_status paths_check(const struct paths *paths, const struct task *task,
                          struct shoal_error *err) {
     const char *range = task->range.pipe == NULL ? NULL : task->range.path;
     const char *file = task->copy_file;
+    bool allowed = false;
     bool staged = task->copy_options != NULL && is_plain(task->output) &&
-                  in_staging(paths, task->output);
+                  in_staging(paths, task->output, &allowed);
     shoal_status status =
         staged ? SHOAL_OK : check_own(paths, task, "output", task->output, err);
     if (status == SHOAL_OK)
@@ -125,10 +138,11 @@ shoal_status paths_check(const struct paths *paths, const struct task *task,
             status =
                 check_own(paths, task, "input", task->inputs[i].segments[s].path, err);
     }
-    if (status == SHOAL_OK && range != NULL && paths->allowed_count > 0 &&
-        !(is_plain(range) && is_allowed(paths, range)))
-        status = refuse(task, "text file", range, err);
     if (status == SHOAL_OK && file != NULL && strchr(file, '/') != NULL)
         status = refuse(task, "file", file, err);
+    if (status == SHOAL_OK && staged && !allowed)
+        status = deny("write to", task->output, err);
+    if (status == SHOAL_OK && range != NULL && !is_allowed(paths, range))
+        status = deny("read", range, err);
     return status;
 }

@@ -144,8 +144,11 @@ static shoal_status take_task(struct worker *worker, const char *payload, size_t
     shoal_status status = task_decode(payload, size, &task, err);
     if (status == SHOAL_OK) status = paths_check(&worker->paths, task, err);
     if (status != SHOAL_OK) {
+        char *text = status == SHOAL_USAGE ? failure_text(task, NULL, err) : NULL;
+        bool said = text != NULL && send_text(worker, FRAME_FAILED, text);
+        free(text);
         task_free(task);
-        return status;
+        return said ? SHOAL_OK : status;
     }
     pthread_mutex_lock(&worker->mutex);
     for (uint32_t i = 0; task != NULL && i < worker->slot_count; i++) {
