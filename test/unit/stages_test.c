@@ -337,6 +337,9 @@ static void a_long_order_by_is_a_range_exchange(void **state) {
     assert_int_equal(stages->stages[0].scatter, BLOCK_SAMPLE);
     assert_int_equal(stages->stages[1].scatter, BLOCK_RANGE);
     assert_true(stages->stages[2].ordered);
+    // A frequent key's rows go to parts in turn: another attempt's may go elsewhere.
+    assert_true(stages->stages[0].repeatable);
+    assert_false(stages->stages[1].repeatable);
     stages_free(stages);
 }
 
