@@ -128,9 +128,11 @@ static bool add_all(struct duck_result *result) {
         for (size_t c = 0; c < result->columns; c++) {
             char *text = duckdb_value_varchar(&result->raw, c, r);
             char *copy = text ? new_block(result, strlen(text)) : NULL;
+            bool lost = text != NULL && copy == NULL;
             if (copy != NULL) memcpy(copy, text, strlen(text) + 1);
             result->cells[r * result->columns + c] = copy;
             duckdb_free(text);
+            if (lost) return false;
         }
     }
     result->rows = rows;

@@ -40,7 +40,8 @@ static void free_reader(void *data) {
 }
 
 static void on_bind(duckdb_bind_info info) {
-    struct shoal_error err = {.message = "out of memory"};
+    struct shoal_error err;
+    (void)shoal_no_memory(&err);  // unless it is something else
     const struct duck_source *source = duckdb_bind_get_extra_info(info);
     duckdb_value key = duckdb_bind_get_parameter(info, 0);
     duckdb_value index = duckdb_bind_get_parameter(info, 1);

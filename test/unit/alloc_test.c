@@ -217,12 +217,60 @@ static shoal_status write_and_read(struct shoal_error *err) {
     return status;
 }
 
+static struct duck *duck;
+static struct duck_conn *conn;
+
+static shoal_status copy_blocks(struct block_output *files, struct shoal_error *err) {
+    char sql[512];
+    shoal_status status = block_bind_output(path, NULL, 3, BLOCK_HASH, NULL, err);
+    if (status != SHOAL_OK) return status;
+    (void)snprintf(
+        sql, sizeof sql,
+        "COPY (SELECT hash(i) AS h, i AS c0, [i] AS c1 FROM range(90) r(i)) TO "
+        "'%s' (FORMAT shoal)",
+        path);
+    status = duck_run(conn, sql, err);
+    block_take_output(path, files);
+    return status;
+}
+
+static shoal_status select_blocks(const struct block_output *files,
+                                  struct shoal_error *err) {
+    struct block_segment segments[4];
+    struct block_read how = {0};
+    char *value = NULL;
+    size_t count = 0;
+    for (; count < files->count && count < 4; count++)
+        segments[count] = (struct block_segment){files->files[count].path, 0, BLOCK_LAST};
+    shoal_status status = block_bind_input("alloc", 0, segments, count, &how, err);
+    if (status == SHOAL_OK)
+        status =
+            duck_scalar(conn,
+                        "SELECT sum(c0 + c1[1])::VARCHAR FROM shoal_input('alloc', 0, "
+                        "CAST(NULL AS STRUCT(c0 BIGINT, c1 BIGINT[])))",
+                        &value, err);
+    block_release_inputs("alloc");
+    if (status == SHOAL_OK) HOLDS(value != NULL && strcmp(value, "8010") == 0);
+    free(value);
+    return status;
+}
+
+static shoal_status through_duckdb(struct shoal_error *err) {
+    struct block_output files = {0};
+    shoal_status status = copy_blocks(&files, err);
+    if (status == SHOAL_OK) status = select_blocks(&files, err);
+    for (size_t i = 0; i < files.count; i++) (void)unlink(files.files[i].path);
+    block_output_free(&files);
+    return status;
+}
+
 static void blocks(void **state) {
     (void)state;
     (void)snprintf(path, sizeof path, "%s/block", folder);
     try_each(write_and_read);
     compresses = true;
     try_each(write_and_read);
+    try_each(through_duckdb);
 }
 
 // ---- what is learned of keys and sizes
@@ -525,8 +573,6 @@ static void the_scheduler(void **state) {
 #define PLAN_STEP 197
 #endif
 
-static struct duck *duck;
-static struct duck_conn *conn;
 static const char *query;
 static size_t stages_wanted;
 
@@ -564,7 +610,8 @@ static int set_up(void **state) {
     char sql[512];
     (void)state;
     if (mkdtemp(folder) == NULL || duck_open(&duck, &options, &err) != SHOAL_OK ||
-        duck_connect(duck, &conn, &err) != SHOAL_OK)
+        duck_connect(duck, &conn, &err) != SHOAL_OK ||
+        block_register(conn, &err) != SHOAL_OK)
         return -1;
     (void)snprintf(
         sql, sizeof sql,
