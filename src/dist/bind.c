@@ -92,15 +92,17 @@ struct leaves {
     shoal_status status;
 };
 
-// Which of the stage's leaves the planner's is; leaf_count: none.
+// Which of the stage's leaves the planner's is; leaf_count: none. One that there was no
+// memory for has no name.
 static size_t find_leaf(const struct planner *planner, const struct stage *stage,
                         size_t leaf) {
     char name[LEAF_NAME_SIZE];
     size_t found = 0;
     leaf_name(planner, leaf, name);
-    while (found < stage->leaf_count &&
-           strcmp(stage->leaves[found].placeholder, name) != 0)
-        found++;
+    for (; found < stage->leaf_count; found++) {
+        const char *placeholder = stage->leaves[found].placeholder;
+        if (placeholder != NULL && strcmp(placeholder, name) == 0) break;
+    }
     return found;
 }
 
@@ -239,10 +241,9 @@ static shoal_status write_stage(struct planner *planner, struct stages *stages,
     if (draft->samples && leaves.status == SHOAL_OK)
         leaves.status = copy_leaf(planner, draft->sampled_leaf, false,
                                   &stage->leaves[stage->leaf_count++]);
-    shoal_status status = write_cuts(planner, draft, others, stage);
-    if (status != SHOAL_OK || leaves.status != SHOAL_OK)
-        return status != SHOAL_OK ? status : leaves.status;
-    return check_drivers(planner, stage);
+    shoal_status status = leaves.status;
+    if (status == SHOAL_OK) status = write_cuts(planner, draft, others, stage);
+    return status == SHOAL_OK ? check_drivers(planner, stage) : status;
 }
 
 // The CTE that stands for a stage while it is bound.
