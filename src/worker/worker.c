@@ -120,13 +120,13 @@ static void *slot_main(void *argument) {
         char *text = NULL, short_text[160];
         enum frame_type type = run_task(slot, task, cancelled, &text);
         if (text == NULL) type = no_memory_text(task, short_text, sizeof short_text);
-        task_free(task);
         // The slot is free before the driver hears of it: its next task finds it so.
         pthread_mutex_lock(&worker->mutex);
         slot->task = NULL;
         slot->cancelled = false;
         bool leaving = worker->leaving;
         pthread_mutex_unlock(&worker->mutex);
+        task_free(task);  // only now nobody looks at it to cancel it
         // What fails as the worker leaves was interrupted, and says nothing of the task:
         // the driver finds the worker gone, and runs it elsewhere.
         if (!(leaving && type == FRAME_FAILED))

@@ -56,7 +56,7 @@ static void add_frame(struct bytes *bytes, enum frame_type type, const char *pay
 }
 
 static void write_messages(void) {
-    static struct bytes session, mixed;
+    static struct bytes session, cancels, mixed;
     char *plain = task_text(false), *rich = task_text(true);
     char *output = output_text(false), *learned = output_text(true);
     put("task/plain", plain, strlen(plain));
@@ -72,6 +72,12 @@ static void write_messages(void) {
     add_frame(&session, FRAME_CANCEL, "{\"task\":7,\"attempt\":1}");
     add_frame(&session, FRAME_BYE, "");
     put("worker/session", session.data, session.size);
+    cancels = session;
+    cancels.size -= FUZZ_HEADER;  // without its end
+    for (int i = 0; i < 40; i++)
+        add_frame(&cancels, i % 8 == 0 ? FRAME_RUN : FRAME_CANCEL,
+                  i % 8 == 0 ? plain : "{\"task\":7,\"attempt\":1}");
+    put("worker/cancels", cancels.data, cancels.size);
     add_frame(&mixed, FRAME_HEARTBEAT, "");
     add_frame(&mixed, FRAME_DONE, learned);
     add_frame(&mixed, FRAME_FAILED, "{\"task\":7,\"attempt\":1,\"message\":\"no\"}");
