@@ -76,7 +76,7 @@ void block_release_inputs(const char *key) {
 static bool tells_of_file(const struct shoal_error *err) {
     if (err->status == SHOAL_CORRUPT) return true;
     return err->status == SHOAL_IO && errno != EMFILE && errno != ENFILE &&
-           errno != EACCES;
+           errno != EACCES && errno != ENOMEM;
 }
 
 void registry_note_lost(const char *key, size_t index, const char *path,

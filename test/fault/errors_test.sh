@@ -60,7 +60,7 @@ faulty() {
     done
 }
 check "a full spool" faulty block.write:1+:ENOSPC 3 'No space left on device; free space there'
-check "a corrupt block" faulty block.write:2:flip 3 "a chunk's checksum differs"
+check "blocks that are always corrupt" faulty block.write:1+:flip 3 "checksum differs"
 check "an unreadable block" faulty block.read:1+:EIO 3 'Input/output error'
 check "a task that kills workers" faulty block.write:1:kill 4 'killed 3 workers'
 check "a malformed fault" faulty nonsense 2 'SHOAL_FAULT=nonsense'

@@ -28,12 +28,19 @@ def damage(path, how):
     return 1
 
 
+def list_blocks(folder):
+    try:
+        return list(Path(folder).glob("shoal-*/q*/s*.t*"))
+    except OSError:
+        return []  # a folder went while it was listed
+
+
 def main(stop, seed, share, *folders):
     rng = random.Random(int(seed))
     seen, hit = set(), 0
     while not Path(stop).exists():
         for folder in folders:
-            for path in Path(folder).glob("shoal-*/q*/s*.t*"):
+            for path in list_blocks(folder):
                 if path in seen or path.suffix in (".pipe", ".rejects") or path.is_dir():
                     continue
                 seen.add(path)
