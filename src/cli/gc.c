@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "base/spool.h"
+#include "query/job.h"
 #include "query/journal.h"
 
 struct sweep {
@@ -34,6 +35,23 @@ static void tell(void *context, const char *path, enum spool_fate fate) {
     }
 }
 
+static void tell_job(void *context, const char *path, enum job_fate fate) {
+    static const char *const reasons[] = {
+        [JOB_DONE] = "a job that is done; its log is all there is",
+        [JOB_RUNNING] = "a job that runs",
+        [JOB_RESUMABLE] = "a job that can go on (shoal sql --resume)",
+        [JOB_DAMAGED] = "a job whose log is damaged"};
+    struct sweep *sweep = context;
+    if (fate == JOB_CLEANED) {
+        sweep->removed++;
+        fprintf(sweep->out, "%s %s: blocks of a job that is done\n",
+                sweep->only_look ? "would remove" : "removed", path);
+    } else {
+        sweep->kept++;
+        fprintf(sweep->out, "kept %s: %s\n", path, reasons[fate]);
+    }
+}
+
 static void help(FILE *out) {
     fputs(
         "shoal gc DIR [--dry-run]: removes what killed runs left in the folder\n"
@@ -42,6 +60,9 @@ static void help(FILE *out) {
         "  $TMPDIR or /tmp, and /dev/shm\n"
         "  COPY's staged files (.shoal-XXXXXX): give the folder that the target is in;\n"
         "  what a killed COPY had begun to change is taken back first\n"
+        "  blocks of jobs (--job) that are done: give the folder that they are in; a job "
+        "that\n"
+        "  can go on stays\n"
         "\n"
         "What a running shoal uses stays. Runs do the same where they make such "
         "folders.\n"
@@ -58,6 +79,8 @@ static shoal_status sweep_all(const char *folder, struct sweep *sweep,
     if (!ok)
         return shoal_fail(err, SHOAL_USAGE, "cannot read the folder %s: %s", folder,
                           strerror(errno));
+    shoal_status status = jobs_clean(folder, sweep->only_look, tell_job, sweep, err);
+    if (status != SHOAL_OK) return status;
     fprintf(sweep->out, "%s: %u %s, %u kept\n", folder, sweep->removed,
             sweep->only_look ? "to remove" : "removed", sweep->kept);
     return SHOAL_OK;

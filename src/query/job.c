@@ -18,9 +18,6 @@
 #include "duck/duck.h"
 #include "shoal/version.h"
 
-#define LOG "job.log"
-#define BLOCKS "blocks"
-
 static char *join(const char *folder, const char *name) {
     struct text path = {0};
     text_printf(&path, "%s/%s", folder, name);
@@ -101,7 +98,7 @@ shoal_status job_options(const struct job *job, struct session_options *options,
         uint32_t small = (uint32_t)large;
         const char *text = json_string_value(value);
         if (value == NULL)
-            return shoal_fail(err, SHOAL_CORRUPT, "%s/" LOG " says nothing of %s",
+            return shoal_fail(err, SHOAL_CORRUPT, "%s/" JOB_LOG " says nothing of %s",
                               job->folder, kept[i].name);
         if (kept[i].kind == OPTION_COUNT32) memcpy(at, &small, sizeof small);
         if (kept[i].kind == OPTION_COUNT64 || kept[i].kind == OPTION_SIGNED)
@@ -130,22 +127,21 @@ static struct job *job_new(const char *folder) {
     job->log.fd = job->lock = -1;
     job->past = json_array();
     job->folder = realpath(folder, NULL);
-    job->blocks = job->folder == NULL ? NULL : join(job->folder, BLOCKS);
+    job->blocks = job->folder == NULL ? NULL : join(job->folder, JOB_BLOCKS);
     if (job->blocks != NULL && job->past != NULL) return job;
     job_free(job);
     return NULL;
 }
 
-// -1: another process has it, or it can't be opened.
-static int take_lock(const char *folder) {
+int job_lock(const char *folder) {
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
     close(fd);
     return -1;
 }
 
-static bool has_log(const char *folder) {
-    char *path = join(folder, LOG);
+bool job_is_there(const char *folder) {
+    char *path = join(folder, JOB_LOG);
     bool has = path != NULL && access(path, F_OK) == 0;
     free(path);
     return has;
@@ -162,7 +158,7 @@ static bool is_empty(const char *folder) {
 
 // What the log names is removed first: without it nothing else is.
 static shoal_status remove_inside(const char *folder, struct shoal_error *err) {
-    char *log = join(folder, LOG), *blocks = join(folder, BLOCKS);
+    char *log = join(folder, JOB_LOG), *blocks = join(folder, JOB_BLOCKS);
     shoal_status status = log && blocks ? SHOAL_OK : shoal_no_memory(err);
     if (status == SHOAL_OK) spool_remove_tree(blocks);
     if (status == SHOAL_OK && unlink(log) != 0 && errno != ENOENT)
@@ -184,8 +180,8 @@ static shoal_status make_folder(const char *folder, bool replace,
     if (errno != EEXIST)
         return shoal_fail(err, SHOAL_IO, "cannot make the folder %s for the job: %s",
                           folder, strerror(errno));
-    if (!has_log(folder) && is_empty(folder)) return SHOAL_OK;
-    if (!has_log(folder))
+    if (!job_is_there(folder) && is_empty(folder)) return SHOAL_OK;
+    if (!job_is_there(folder))
         return shoal_fail(
             err, SHOAL_USAGE,
             "--job %s: there is something else in the folder: give one that "
@@ -197,7 +193,7 @@ static shoal_status make_folder(const char *folder, bool replace,
             "--job %s: a job is in there: go on with it (shoal sql --resume "
             "%s), or add --replace to begin anew",
             folder, folder);
-    int lock = take_lock(folder);
+    int lock = job_lock(folder);
     if (lock < 0) return is_running(folder, err);
     shoal_status status = remove_inside(folder, err);
     close(lock);
@@ -228,10 +224,10 @@ shoal_status job_create(const char *folder, const char *sql, const char *format,
     shoal_status status = make_folder(folder, replace, err);
     if (status != SHOAL_OK) return status;
     struct job *job = job_new(folder);
-    char *path = job == NULL ? NULL : join(job->folder, LOG);
+    char *path = job == NULL ? NULL : join(job->folder, JOB_LOG);
     if (path == NULL) status = shoal_no_memory(err);
     if (status == SHOAL_OK) {
-        job->lock = take_lock(job->folder);
+        job->lock = job_lock(job->folder);
         if (job->lock < 0) status = is_running(folder, err);
     }
     if (status == SHOAL_OK) status = record_log_create(&job->log, path, err);
@@ -260,8 +256,8 @@ static shoal_status visit(void *context, const char *payload, size_t size,
     json_t *record = json_loadb(payload, size, 0, NULL);
     if (!json_is_object(record)) {
         json_decref(record);
-        return shoal_fail(err, SHOAL_CORRUPT, "%s/" LOG " has a record that is no object",
-                          job->folder);
+        return shoal_fail(err, SHOAL_CORRUPT,
+                          "%s/" JOB_LOG " has a record that is no object", job->folder);
     }
     if (is_kind(record, "life")) job->lives++;
     if (is_kind(record, "job") && job->head == NULL) {
@@ -299,13 +295,13 @@ shoal_status job_resume(const char *folder, struct job **out, bool *done,
                         struct shoal_error *err) {
     *out = NULL;
     *done = false;
-    if (!has_log(folder))
+    if (!job_is_there(folder))
         return shoal_fail(err, SHOAL_USAGE, "--resume %s: there is no job", folder);
     struct job *job = job_new(folder);
-    char *path = job == NULL ? NULL : join(job->folder, LOG);
+    char *path = job == NULL ? NULL : join(job->folder, JOB_LOG);
     shoal_status status = path == NULL ? shoal_no_memory(err) : SHOAL_OK;
     if (status == SHOAL_OK) {
-        job->lock = take_lock(job->folder);
+        job->lock = job_lock(job->folder);
         if (job->lock < 0) status = is_running(folder, err);
     }
     if (status == SHOAL_OK) status = record_log_open(&job->log, path, visit, job, err);
@@ -417,100 +413,4 @@ bool job_is_resumed(const struct job *job) {
 void job_begin_statement(struct job *job, uint32_t number) {
     job->statement = number;
     job->plan = 0;
-}
-
-// ---- shoal jobs
-
-struct summary {
-    json_t *head;
-    uint64_t tasks, statements;
-    char last[16];  // kind of the last record
-    char why[160];
-};
-
-static shoal_status summarise(void *context, const char *payload, size_t size,
-                              struct shoal_error *err) {
-    struct summary *summary = context;
-    json_t *record = json_loadb(payload, size, 0, NULL);
-    (void)err;
-    (void)snprintf(summary->last, sizeof summary->last, "%s", kind_of(record));
-    const char *why = json_string_value(json_object_get(record, "why"));
-    if (why != NULL)
-        (void)snprintf(summary->why, sizeof summary->why, "%.*s", (int)strcspn(why, "\n"),
-                       why);
-    summary->tasks += is_kind(record, "done");
-    uint64_t statement = (uint64_t)json_integer_value(json_object_get(record, "n"));
-    if (statement + 1 > summary->statements) summary->statements = statement + 1;
-    if (is_kind(record, "job") && summary->head == NULL) {
-        summary->head = record;
-    } else {
-        json_decref(record);
-    }
-    return SHOAL_OK;
-}
-
-static const char *state_of(const struct summary *summary, bool runs) {
-    if (runs) return "running";
-    if (strcmp(summary->last, "end") == 0) return "done";
-    if (strcmp(summary->last, "failed") == 0) return "failed";
-    return "killed";
-}
-
-static void print_job(const char *folder, const struct summary *summary, bool runs,
-                      FILE *out) {
-    const char *sql = json_string_value(json_object_get(summary->head, "sql"));
-    time_t began = (time_t)json_integer_value(json_object_get(summary->head, "began"));
-    char when[32] = "";
-    struct tm local;
-    if (localtime_r(&began, &local) != NULL)
-        (void)strftime(when, sizeof when, "%Y-%m-%d %H:%M:%S", &local);
-    const char *state = state_of(summary, runs);
-    if (sql == NULL) sql = "";
-    fprintf(out, "%s: %s, began %s, in statement %llu, %llu tasks done: %.*s\n", folder,
-            state, when, (unsigned long long)summary->statements,
-            (unsigned long long)summary->tasks, (int)strcspn(sql, "\n"), sql);
-    if (strcmp(state, "failed") == 0) fprintf(out, "  %s\n", summary->why);
-    if (strcmp(state, "failed") == 0 || strcmp(state, "killed") == 0)
-        fprintf(out, "  go on: shoal sql --resume %s\n", folder);
-}
-
-static shoal_status list_one(const char *folder, FILE *out, struct shoal_error *err) {
-    struct summary summary = {0};
-    char *path = join(folder, LOG);
-    if (path == NULL) return shoal_no_memory(err);
-    int lock = take_lock(folder);
-    bool runs = lock < 0 && access(folder, R_OK) == 0;
-    if (lock >= 0) close(lock);
-    shoal_status status = record_log_read(path, summarise, &summary, err);
-    if (status == SHOAL_OK) print_job(folder, &summary, runs, out);
-    json_decref(summary.head);
-    free(path);
-    return status;
-}
-
-static int is_job(const struct dirent *entry) {
-    return strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0;
-}
-
-shoal_status jobs_list(const char *folder, FILE *out, struct shoal_error *err) {
-    struct dirent **entries = NULL;
-    size_t found = 0;
-    shoal_status status = SHOAL_OK;
-    if (has_log(folder)) return list_one(folder, out, err);
-    int count = scandir(folder, &entries, is_job, alphasort);
-    if (count < 0)
-        return shoal_fail(err, SHOAL_USAGE, "cannot list the folder %s: %s", folder,
-                          strerror(errno));
-    for (int i = 0; i < count; i++) {
-        char *path = join(folder, entries[i]->d_name);
-        if (status == SHOAL_OK && path != NULL && has_log(path)) {
-            found++;
-            status = list_one(path, out, err);
-        }
-        free(path);
-        free(entries[i]);
-    }
-    free(entries);
-    if (status == SHOAL_OK && found == 0) fprintf(out, "no job is in %s\n", folder);
-    return status;
 }

@@ -16,6 +16,9 @@
 #include "base/record_log.h"
 #include "query/query.h"
 
+#define JOB_LOG "job.log"
+#define JOB_BLOCKS "blocks"
+
 struct job {
     char *folder, *blocks;
     struct record_log log;
@@ -67,10 +70,28 @@ const json_t *job_next(const struct job *job, const char *kind, size_t *at);
 bool job_is_current(const struct job *job, const json_t *record);
 bool job_is_resumed(const struct job *job);
 
-// ---- shoal jobs
+// Is a job in the folder?
+bool job_is_there(const char *folder);
+// Its lock; -1: another process has it, or the folder can't be opened.
+int job_lock(const char *folder);
+
+// ---- jobs.c: shoal jobs, shoal gc
 
 // A line for each job in the folder, or for the one that it is. Jobs that run are read
 // as far as they are.
 shoal_status jobs_list(const char *folder, FILE *out, struct shoal_error *err);
+
+enum job_fate {
+    JOB_CLEANED,  // it is done, and its blocks go
+    JOB_DONE,
+    JOB_RUNNING,
+    JOB_RESUMABLE,
+    JOB_DAMAGED  // its log
+};
+// Removes blocks that jobs left whose process died when they were done. Tells of each
+// job. only_look: of what would be.
+shoal_status jobs_clean(const char *folder, bool only_look,
+                        void (*tell)(void *context, const char *path, enum job_fate fate),
+                        void *context, struct shoal_error *err);
 
 #endif

@@ -204,4 +204,10 @@ check "a database is refused" refused 1 "a job can't write to the database" sql 
     --workers 2 --job "$work/job2" "${spools[@]}"
 listed() { "$SHOAL" jobs "$work" >"$work/jobs" && grep -q 'job: done' "$work/jobs" && grep -q 'job2: failed' "$work/jobs" && grep -q "go on: " "$work/jobs"; }
 check "jobs are listed" listed
+collected() {
+    mkdir "$job/blocks" && touch "$job/blocks/left" && "$SHOAL" gc "$work" --dry-run >"$work/gc" && [ -e "$job/blocks/left" ] &&
+        grep -qF "would remove $job/blocks: blocks of a job that is done" "$work/gc" && "$SHOAL" gc "$work" >"$work/gc" &&
+        [ ! -e "$job/blocks" ] && [ -e "$job/job.log" ] && grep -qF "kept $work/job2: a job that can go on" "$work/gc"
+}
+check "gc knows jobs" collected
 finish
