@@ -10,8 +10,8 @@
 // in another order. A reader that has read the first is then at odds with one that reads
 // the second. So a fingerprint of the rows is compared (base/fingerprint.h): where it
 // differs, all readers start over, from the decisions that were taken by what had come,
-// and so do their readers. They also do where tasks read slices of a file by position:
-// the same rows in another order are not the same slices.
+// and so do their readers. They also do where it matters which file has a row, or where
+// in it: the same rows in another order, or in other files, are not the same slices.
 //
 // A stage that starts over has no rows in a target yet: what a query writes counts only
 // when all of its tasks are done.
@@ -195,15 +195,42 @@ shoal_status run_differ(struct run *run, uint32_t stage, struct shoal_error *err
     return status;
 }
 
-// Does some task read a slice of what the exchange brings?
-static bool sliced(const struct run *run, uint32_t exchange) {
-    for (size_t s = 0; s + 1 < run->stages->count; s++) {
+static bool has_slices(const struct adapt_pieces *pieces) {
+    for (size_t i = 0; i < pieces->count; i++) {
+        const struct adapt_piece *piece = &pieces->list[i];
+        if (piece->cut < ADAPT_COMBINED && (piece->slices > 1 || piece->rest))
+            return true;
+    }
+    return false;
+}
+
+// Does it matter to the leaf's readers which file has a row, or where in it? A task reads
+// some of the files, or some chunks of them; or several tasks compute the same of the
+// same rows again, which has to come out the same; or bounds were cut by samples.
+static bool by_position(const struct run *run, uint32_t stage,
+                        const struct stage_leaf *leaf) {
+    const struct stage_run *state = &run->runs[stage];
+    switch (leaf->kind) {
+        case LEAF_SPLIT:
+        case LEAF_MERGE:
+        case LEAF_ORDERED:
+            return state->tasks > 1;
+        case LEAF_SAMPLED:
+            return true;
+        case LEAF_PARTITION:
+            return has_slices(&state->pieces);
+        default:
+            return false;
+    }
+}
+
+static bool read_by_position(const struct run *run, uint32_t exchange) {
+    for (uint32_t s = 0; s + 1 < run->stages->count; s++) {
         const struct stage *stage = &run->stages->stages[s];
-        const struct adapt_pieces *pieces = &run->runs[s].pieces;
-        for (size_t i = 0; i < pieces->count; i++) {
-            const struct adapt_piece *piece = &pieces->list[i];
-            if (piece->cut < ADAPT_COMBINED && piece->slices > 1 &&
-                stage->leaves[stage->cuts[piece->cut].leaf].exchange == exchange)
+        for (size_t l = 0; l < stage->leaf_count; l++) {
+            const struct stage_leaf *leaf = &stage->leaves[l];
+            if (leaf->scan_call == NULL && leaf->exchange == exchange &&
+                by_position(run, s, leaf))
                 return true;
         }
     }
@@ -217,7 +244,7 @@ bool run_is_other(struct run *run, uint32_t stage, uint32_t task,
     for (size_t f = 0; f < output->count; f++) print += output->files[f].print;
     bool again = state->progress[task] & TASK_WAS_DONE;
     bool other = again && (print != state->prints[task] ||
-                           sliced(run, run->stages->stages[stage].exchange));
+                           read_by_position(run, run->stages->stages[stage].exchange));
     state->prints[task] = print;
     return other;
 }

@@ -72,6 +72,29 @@ sinks() {
 }
 check "a sink has each row once" sinks
 
+# The same rows, but in other files: tasks that read every n-th file must not mix the two.
+cat >"$work/driver.sql" <<SQL
+CREATE TABLE d AS SELECT i AS k FROM range($rows) r(i);
+SELECT count(*) AS n, sum(k) AS s, count(DISTINCT k) AS c FROM d;
+SQL
+echo "SELECT count(*) AS n, sum(k) AS s, sum(c) AS c FROM (SELECT k, count(*) AS c FROM t GROUP BY k)" >"$work/levels.sql"
+mixed() { # NAME INIT PROCESS NTH OPTIONS...: a block is damaged as it is written for the NTH time
+    local name=$1 init=$2 fault=block.write@$3:$4:flip
+    shift 4
+    "$SHOAL" sql --init "$init" -f "$work/$name.sql" --format csv >"$work/expected"
+    SHOAL_FAULT=$fault "$SHOAL" sql --init "$init" -f "$work/$name.sql" --format csv "${spools[@]}" --threads 2 "$@" \
+        >"$work/actual" 2>"$work/said" && grep -q 'runs again' "$work/said" && cmp "$work/expected" "$work/actual" && nothing_left && return
+    echo "with $fault"
+    cat "$work/said" "$work/actual"
+    return 1
+}
+nths=(5 20)
+if [ -n "${ALL:-}" ]; then nths=(1 2 3 5 8 13 20 30); fi
+for nth in "${nths[@]}"; do
+    check "what the driver sends, damaged at $nth" mixed driver "$work/init.sql" driver "$nth" --workers 3
+    check "two levels, damaged at $nth" mixed levels "$work/init.sql" worker "$nth" "${shuffles[@]}" --partitions 16 --merge-segments 1
+done
+
 # EXPLAIN ANALYZE says what ran again.
 explained() {
     rm -f "$work/stop"

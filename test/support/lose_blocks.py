@@ -1,5 +1,6 @@
 """Takes block files away from a query that runs: removes, cuts or changes a share of those
 that appear in its spools, chosen by a seed, until a file `stop` is there. Says how many.
+At most MOST, as what is made again could be lost again without an end.
 
 lose_blocks.py STOP SEED SHARE FOLDER...
 """
@@ -9,6 +10,9 @@ import random
 import sys
 import time
 from pathlib import Path
+
+
+MOST = 10
 
 
 def damage(path, how):
@@ -28,11 +32,11 @@ def damage(path, how):
     return 1
 
 
-def list_blocks(folder):
+def block_files(folder):
     try:
         return list(Path(folder).glob("shoal-*/q*/s*.t*"))
     except OSError:
-        return []  # a folder went while it was listed
+        return []  # a query's folder went while it was listed
 
 
 def main(stop, seed, share, *folders):
@@ -40,11 +44,11 @@ def main(stop, seed, share, *folders):
     seen, hit = set(), 0
     while not Path(stop).exists():
         for folder in folders:
-            for path in list_blocks(folder):
+            for path in block_files(folder):
                 if path in seen or path.suffix in (".pipe", ".rejects") or path.is_dir():
                     continue
                 seen.add(path)
-                if rng.random() < float(share):
+                if hit < MOST and rng.random() < float(share):
                     hit += damage(path, rng.randrange(3))
         time.sleep(0.002)  # between looks: files live for longer
     print(f"{hit} of {len(seen)} block files were lost")
