@@ -3,7 +3,8 @@
 TPC-H's queries and COPY to folders and a Delta table run one after another. Meanwhile, by the
 seed: workers are killed and stopped, bits of block files flip, they lose their end or go, the
 folders for them are full, frames are late, lost or repeated, the driver is terminated, or killed
-and run again. After each step: the rows that embedded DuckDB gives, targets with each row once, as
+and run again. Some are jobs, which go on where they were, on another number of workers, maybe
+killed again and with blocks that were damaged meanwhile. After each step: the rows that embedded DuckDB gives, targets with each row once, as
 they were before or as they shall be; no hang; no process, file in the spools or staging folder is
 left. An error is legal only where a fault allows no success, and has its documented code.
 
@@ -29,7 +30,7 @@ from collections.abc import Callable
 from faulty import ROOT, Failure, Places, Run, answer, difference, ends, rows
 
 # A block that is lost or corrupt is made again by the tasks that made it.
-LINEAGE = False
+LINEAGE = True
 LIMIT = 120.0  # seconds that a run may take
 SCALE = "0.1"
 WORKERS = 4
@@ -44,6 +45,15 @@ SINKS = {
     "delta": "FORMAT delta, APPEND",
 }
 State = dict[tuple[int, int], tuple[int, int]]  # (step, k) -> (rows, sum of keys)
+
+
+def block_files(folder: pathlib.Path) -> list[pathlib.Path]:
+    """A task's output is a file, or a folder of some."""
+    found = []
+    for top, _, names in os.walk(folder):  # as folders go meanwhile
+        inside = BLOCK_FILE.match(pathlib.Path(top).name) is not None
+        found += [pathlib.Path(top) / name for name in names if inside or BLOCK_FILE.match(name)]
+    return sorted(found)
 
 
 # ---- what is done to a run
@@ -66,11 +76,7 @@ class Target:
         return sorted(found)
 
     def blocks(self) -> list[pathlib.Path]:
-        found = []
-        for folder in (self.places.spool, self.memory or self.places.memory):
-            for top, _, names in os.walk(folder):  # as folders go meanwhile
-                found += [pathlib.Path(top) / name for name in names if BLOCK_FILE.match(name)]
-        return sorted(found)
+        return block_files(self.places.spool) + block_files(self.memory or self.places.memory)
 
 
 def signal_worker(number: int) -> Callable[[Target], bool]:
@@ -152,6 +158,9 @@ class Fault:
     weight: int = 2
 
 
+KILL, TERMINATE = signal_driver(signal.SIGKILL), signal_driver(signal.SIGTERM)
+RESUMED, REUSED = "jobs went on", "of their tasks were not run again"
+KILLED_AGAIN, DAMAGED = "killed again", "with a damaged block"
 LOSS = () if LINEAGE else (FILES,)
 FAULTS = (
     Fault("a worker is killed", signal_worker(signal.SIGKILL), weight=5),
@@ -171,8 +180,8 @@ FAULTS = (
     Fault("frames are overtaken", fault="worker.send:~40:reorder", legal=(LOST,), weight=1),
     Fault("tasks are late", fault="worker.task:~3:delay"),
     Fault("tasks end their worker", fault="worker.task:~30:exit", legal=(LOST,)),
-    Fault("the driver is killed", signal_driver(signal.SIGKILL), weight=5),
-    Fault("the driver is terminated", signal_driver(signal.SIGTERM), legal=(CANCELLED,), weight=2),
+    Fault("the driver is killed", KILL, weight=5),
+    Fault("the driver is terminated", TERMINATE, legal=(CANCELLED,), weight=2),
 )
 
 
@@ -190,10 +199,11 @@ class Plan:
     faults: list[tuple[float, Fault]]  # at this part of the run's usual time
     chance: random.Random
     small_memory: bool = False
+    job: bool = False
 
     def words(self) -> str:
         what = ", ".join(f"{fault.name} at {at:.2f}" for at, fault in self.faults)
-        return f"{self.name} {' '.join(self.options)}: {what or 'nothing'}"
+        return f"{self.name}{' as a job' if self.job else ''} {' '.join(self.options)}: {what or 'nothing'}"
 
 
 class Chaos:
@@ -202,6 +212,8 @@ class Chaos:
         self.places = Places(work, "chaos")
         self.data = work / "tpch"
         self.tmpfs = self.mount(work / "small")
+        self.job = work / "job"
+        self.has_jobs = "--resume" in answer(self.places, ["--help"])
         self.usual: dict[str, float] = {}
         self.expected: dict[str, list] = {}
         self.written: dict[int, dict[int, tuple[int, int]]] = {}
@@ -300,13 +312,17 @@ class Chaos:
         number = chance.choice((0, 1, 1, 1, 1, 1, 1, 2, 2))
         faults = [(chance.random() * 1.1, fault) for fault in chance.choices(able, weights, k=number)]
         small = any(fault.needs_tmpfs for _, fault in faults)
-        return Plan(step, "sink" if sink else "query", name, options, sorted(faults, key=lambda f: f[0]), chance, small)
+        ends_it = any(fault.strike in (KILL, TERMINATE) for _, fault in faults)
+        job = self.has_jobs and chance.random() < (0.6 if ends_it else 0.25)
+        return Plan(step, "sink" if sink else "query", name, options, sorted(faults, key=lambda f: f[0]), chance, small, job)
 
     def arguments(self, plan: Plan, faulty: bool) -> list[str]:
         sql = self.copy(plan.name, plan.step) if plan.kind == "sink" else self.query(plan.name)
         extra = [option for _, fault in plan.faults if faulty for option in fault.options]
         memory = self.tmpfs if faulty and plan.small_memory else self.places.memory
         tier = [] if "none" in plan.options + extra and not plan.small_memory else ["--memory-dir", str(memory)]
+        if faulty and plan.job:
+            extra += ["--job", str(self.job)]
         kept = [o for o in plan.options if o not in ("--memory-dir", "none")] if plan.small_memory else plan.options
         return ["sql", "--init", str(self.init), "--format", "json", "--workers", str(WORKERS), "--temp-dir",
                 str(self.places.spool), *tier, *kept, *extra, sql]
@@ -332,6 +348,7 @@ class Chaos:
         texts = [fault.fault for _, fault in plan.faults if fault.fault]
         if texts:
             environment["SHOAL_FAULT"] = ",".join(texts)
+        shutil.rmtree(self.job, ignore_errors=True)
         start = time.monotonic()
         run = Run(self.places, self.arguments(plan, True), environment)
         struck = self.strike(plan, run)
@@ -379,6 +396,37 @@ class Chaos:
             raise Failure(f"the run after a killed one: {ends(run.code)}; it said: {run.message()}")
         return run
 
+    def resume(self, plan: Plan, first: Run) -> Run:
+        """Goes on with a job until it is done, killed again at times; the run that gave the answer."""
+        chance, kept = plan.chance, first
+        for last in [False] * chance.choice((0, 0, 1, 2)) + [True]:
+            if not (self.job / "job.log").exists():  # it was killed before there was a job
+                return self.again(plan)
+            blocks = [path for path in block_files(self.job) if path.stat().st_size > 0]
+            if blocks and LINEAGE and chance.random() < 0.5:
+                chance.choice((flip, cut, remove))(chance.choice(blocks), chance)
+                self.counts[DAMAGED] += 1
+            arguments = ["sql", "--resume", str(self.job), "--workers", str(chance.randint(1, WORKERS)), "--temp-dir",
+                         str(self.places.spool), "--memory-dir", str(self.places.memory)]
+            run = Run(self.places, arguments)
+            if not last:
+                run.wait(chance.random() * self.usual.get(plan.name, 0.7))
+                run.process.kill()
+                self.counts[KILLED_AGAIN] += 1
+            if not run.wait(LIMIT):
+                run.kill()
+                raise Failure(f"the job that goes on hangs; it said: {run.message()}")
+            if self.places.wait_for_end():
+                raise Failure("processes of the job that goes on are left")
+            if run.code != 0 and last:
+                raise Failure(f"the job that goes on: {ends(run.code)}; it said: {run.message()}")
+            found = re.search(r"(\d+) tasks had been done before", run.message())
+            self.counts[REUSED] += int(found[1]) if found else 0
+            if run.code == 0:
+                return kept if "is done" in run.message() else run
+            kept = run
+        return kept
+
     def sweep(self) -> None:
         """Another run to the same folders, which undoes and removes what a killed one left."""
         folders = [self.places.memory] + ([self.tmpfs] if self.tmpfs else [])
@@ -397,11 +445,23 @@ class Chaos:
             after = self.after(plan, before)
         run, struck = self.run(plan)
         legal = {code for fault in struck for code in fault.legal}
-        killed = any(fault.name == "the driver is killed" for fault in struck) and run.code == -signal.SIGKILL
+        killed = any(fault.strike is KILL for fault in struck) and run.code == -signal.SIGKILL
         if run.code != 0 and run.code not in legal and not killed:
             raise Failure(f"{ends(run.code)}; it said: {run.message()}")
         if run.code > 0 and "shoal: " not in run.message():
             raise Failure(f"{ends(run.code)} without a message")
+        if plan.job and run.code != 0:
+            code, run = run.code, self.resume(plan, run)
+            self.sweep()
+            self.nothing_left("a job that went on")
+            if sink:
+                self.right_target(plan, 0, before, after)
+                self.states[plan.name] = after
+            else:
+                self.right_answer(plan, run.text())
+            self.counts[RESUMED] += 1
+            self.count(plan, struck, code)
+            return
         if killed:
             self.sweep()
         self.nothing_left(ends(run.code))
@@ -430,6 +490,8 @@ class Chaos:
             if number:
                 lines.append(f"  {fault.name}: {number} times, {number - errors} survived"
                              + (f", {errors} legal errors" if errors else ""))
+        if self.counts[RESUMED]:
+            lines.append("  " + ", ".join(f"{self.counts[what]} {what}" for what in (RESUMED, KILLED_AGAIN, DAMAGED, REUSED)))
         return "\n".join(lines)
 
 
