@@ -21,7 +21,7 @@ static size_t take_at_once(size_t size) {
 static ssize_t write_some(const char *at, size_t size) {
     for (;;) {
         struct pollfd out = {.fd = STDOUT_FILENO, .events = POLLOUT};
-        if (stop_asked) {
+        if (stop_now()) {
             errno = ECANCELED;
             return -1;
         }

@@ -64,6 +64,14 @@ static void end_at_once(void) {
     _exit(status == SHOAL_TIMEOUT ? 124 : status == SHOAL_CANCELLED ? 130 : 3);
 }
 
+bool stop_now(void) {
+    if (!stop_asked) return false;
+    pthread_mutex_lock(&mutex);
+    bool late = running != NULL && session_is_committed(running);
+    pthread_mutex_unlock(&mutex);
+    return !late;
+}
+
 static bool reader_is_gone(void) {
     struct pollfd out = {.fd = STDOUT_FILENO};
     return atomic_load(&output_used) && poll(&out, 1, 0) == 1 &&

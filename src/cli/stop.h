@@ -18,6 +18,8 @@
 
 // Set once the command is to end.
 extern volatile sig_atomic_t stop_asked;
+// True when one should end now: not while a COPY that has committed says so.
+bool stop_now(void);
 
 // Before any other thread starts. timeout: seconds from now; 0: none.
 shoal_status stop_start(double timeout, struct shoal_error *err);

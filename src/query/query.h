@@ -78,6 +78,8 @@ shoal_status session_explain(struct session *session, const char *sql, bool anal
                              bool json, FILE *out, struct shoal_error *err);
 // Stops the statement that runs; any thread. options.cancelled should be set before.
 void session_interrupt(struct session *session);
+// Is what the statement writes there, so that it is too late to stop it?
+bool session_is_committed(const struct session *session);
 // Before this process ends where it stands: kills the workers of all sessions and removes
 // their temporary files, once what is about to become a target has become it. Any thread;
 // what still uses these fails, or waits for ever.

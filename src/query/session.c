@@ -175,7 +175,12 @@ void session_abandon(void) {
     spool_abandon_all();
 }
 
+bool session_is_committed(const struct session *session) {
+    return atomic_load(&session->committed);
+}
+
 void session_interrupt(struct session *session) {
+    if (session_is_committed(session)) return;
     duck_interrupt(session->conn);
     duck_interrupt(session->trial);
 }

@@ -2,6 +2,8 @@
 #ifndef SHOAL_QUERY_SESSION_H
 #define SHOAL_QUERY_SESSION_H
 
+#include <stdatomic.h>
+
 #include "base/spool.h"
 #include "base/text.h"
 #include "dist/stages.h"
@@ -43,6 +45,8 @@ struct session {
     char *extensions;         // LOADs of what is loaded here, as workers had it; or NULL
     struct text worker_sql;   // what brings a new worker to this session's state
     uint32_t next_query;
+    // What the statement writes is there, or comes there now: too late to stop it.
+    atomic_bool committed;
 };
 
 // run.c: runs all stages but the last on workers, the last here. stats may be NULL, else

@@ -401,6 +401,7 @@ shoal_status session_query(struct session *session, const char *sql,
     struct rejects keeper;
     struct copy copy = {.rejects_limit = REJECTS_NO_LIMIT};
     char *rewritten = NULL;
+    atomic_store(&session->committed, false);
     shoal_status status = open_rejects(session, sql, &keeper, &copy, &rewritten, err);
     if (status == SHOAL_OK)
         status = session_rows(session, rewritten ? rewritten : sql, &result, err);
@@ -413,7 +414,9 @@ shoal_status session_query(struct session *session, const char *sql,
     close_rejects(session, &keeper);
     copy_free(&copy);
     free(rewritten);
-    if (session->options.cancelled != NULL && *session->options.cancelled) {
+    // Who was told that nothing came of a COPY would run it again.
+    bool committed = atomic_exchange(&session->committed, false);
+    if (!committed && session->options.cancelled != NULL && *session->options.cancelled) {
         status = shoal_fail(err, SHOAL_CANCELLED, "cancelled");
     }
     return status;
@@ -557,6 +560,7 @@ static shoal_status explain_entered(struct session *session, const char *sql,
 
 shoal_status session_explain(struct session *session, const char *sql, bool analyze,
                              bool json, FILE *out, struct shoal_error *err) {
+    atomic_store(&session->committed, false);
     struct rejects keeper;
     struct copy copy = {.rejects_limit = REJECTS_NO_LIMIT};
     char *rewritten = NULL;

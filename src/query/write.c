@@ -109,7 +109,10 @@ static shoal_status commit(struct session *session, struct sink *sink,
     const volatile sig_atomic_t *cancelled = session->options.cancelled;
     if (status == SHOAL_OK && cancelled != NULL && *cancelled)
         status = shoal_fail(err, SHOAL_CANCELLED, "cancelled");
-    return status == SHOAL_OK ? sink_commit(sink, err) : status;
+    atomic_store(&session->committed, status == SHOAL_OK);
+    if (status == SHOAL_OK) status = sink_commit(sink, err);
+    if (status != SHOAL_OK) atomic_store(&session->committed, false);
+    return status;
 }
 
 shoal_status run_answer(struct session *session, const struct sink *sink,

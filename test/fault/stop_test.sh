@@ -166,4 +166,21 @@ silent() {
     grep -q '^45000000$' "$work/out" && nothing_left && no_workers
 }
 check "a worker that was stopped" silent
+
+# A signal that comes once a COPY's commit has begun is too late: all is written, and it says so.
+too_late() {
+    local got=0
+    "$program" sql "COPY (SELECT k % 4 AS p, k FROM $table WHERE k < 100) TO '$work/late' (FORMAT parquet, PARTITION_BY (p))" >/dev/null
+    SHOAL_FAULT=commit.rename:3:delay=0.5 "$program" sql "COPY (SELECT k % 4 AS p, k FROM $table WHERE k < 300)
+        TO '$work/late' (FORMAT parquet, PARTITION_BY (p), APPEND)" "${workers[@]}" "${spools[@]}" --format csv >"$work/out" 2>"$work/err" &
+    local driver=$!
+    until [ "$(find "$work/late" -name '*.parquet' | wc -l)" -gt 4 ]; do
+        kill -0 "$driver" || return 1
+        sleep 0.01
+    done
+    kill -TERM "$driver"
+    wait "$driver" || got=$?
+    [ "$got" = 0 ] && grep -qx 300 "$work/out" && nothing_left && no_workers && rm -r "$work/late"
+}
+check "a signal that comes too late" too_late
 finish
