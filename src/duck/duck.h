@@ -19,7 +19,7 @@ struct duck_result;  // a materialised or streaming result
 
 struct duck_options {
     int threads;            // 0: all cores
-    const char *temp_dir;   // NULL: DuckDB's default
+    const char *temp_dir;   // of spill; "": there is none; NULL: DuckDB's default
     uint64_t memory_bytes;  // 0: DuckDB's default
     uint64_t temp_bytes;    // of spill; 0: DuckDB's default
 };

@@ -100,6 +100,19 @@ shoal_status session_open_spools(struct session *session, struct shoal_error *er
     return status;
 }
 
+// What this process's DuckDB spills has a folder of its own, so that what is left when it
+// is killed is known for a dead one's.
+static shoal_status open_spill(struct session *session, const char **temp_dir,
+                               struct shoal_error *err) {
+    const struct session_options *options = &session->options;
+    shoal_status status =
+        spool_open(&session->spill, options->temp_dir, "--temp-dir", err);
+    // Who has asked for no folder may not need one: then nothing is spilled.
+    bool needless = options->temp_dir == NULL && options->workers == 0;
+    *temp_dir = session->spill.path != NULL ? session->spill.path : "";
+    return status == SHOAL_IO && needless ? SHOAL_OK : status;
+}
+
 void session_close_spools(struct session *session) {
     spool_close(&session->spool);
     spool_close(&session->memory);
@@ -111,17 +124,18 @@ shoal_status session_open(const struct session_options *options, struct session 
     struct session *session = calloc(1, sizeof *session);
     if (session == NULL) return shoal_no_memory(err);
     session->options = *options;
-    session->spool.lock = session->memory.lock = -1;
+    session->spool.lock = session->memory.lock = session->spill.lock = -1;
     bool distributed = options->workers > 0;
     if (distributed && options->threads == 0) session->options.threads = 1;
     // With workers the driver plans and runs the last stage, with as many threads as they
     // have together.
     uint32_t threads =
         distributed ? options->workers * session->options.threads : options->threads;
-    struct duck_options duck = {.threads = (int)threads, .temp_dir = options->temp_dir};
+    struct duck_options duck = {.threads = (int)threads};
     if (options->temp_bytes > 0)
         duck.temp_bytes = options->temp_bytes / (options->workers + 1);
     shoal_status status = divide_memory(session, &duck.memory_bytes, err);
+    if (status == SHOAL_OK) status = open_spill(session, &duck.temp_dir, err);
     if (status == SHOAL_OK) status = duck_open(&session->duck, &duck, err);
     if (status == SHOAL_OK) status = duck_connect(session->duck, &session->conn, err);
     if (status == SHOAL_OK) status = duck_connect(session->duck, &session->trial, err);
@@ -164,6 +178,7 @@ void session_close(struct session *session) {
     duck_disconnect(session->trial);
     duck_disconnect(session->conn);
     duck_close(session->duck);
+    spool_close(&session->spill);
     free(session->extensions);
     text_free(&session->worker_sql);
     free(session->up);

@@ -41,6 +41,7 @@ struct session {
     size_t up_count;
     struct spool spool;   // open while there is an engine
     struct spool memory;  // the same, of block files in memory; none if block_bytes is 0
+    struct spool spill;   // of this process's DuckDB
     struct rejects *rejects;  // of the statement that runs, if it keeps them
     char *extensions;         // LOADs of what is loaded here, as workers had it; or NULL
     struct text worker_sql;   // what brings a new worker to this session's state

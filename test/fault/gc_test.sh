@@ -22,7 +22,8 @@ gc() { "$SHOAL" gc "$@" >"$work/out"; }
 of_a_killed_run() {
     local driver left
     start_query || return 1
-    left=$(ls -A "$spool")
+    left=$(cd "$spool" && echo shoal-*/q*)
+    left=${left%/*}
     gc "$spool" && grep -qF "kept $spool/$left: a running shoal uses it" "$work/out" && [ -d "$spool/$left" ] || return 1
     kill -9 "$driver"
     wait "$driver" 2>/dev/null || true
@@ -30,6 +31,23 @@ of_a_killed_run() {
     gc "$spool" && gc "$memory" && nothing_left
 }
 check "a killed run's block files" of_a_killed_run
+
+# What the driver itself spills, over no workers and over some.
+spills() {
+    local driver
+    "$SHOAL" sql "SELECT range, hash(range) AS h FROM range(12000000) ORDER BY h" -o "$work/sorted" \
+        --memory "$1" "${@:2}" "${spools[@]}" >/dev/null 2>&1 &
+    driver=$!
+    for _ in {1..1000}; do
+        compgen -G "$spool/shoal-*/duckdb_temp_*" >/dev/null && break
+        sleep 0.01
+    done
+    kill -9 "$driver"
+    wait "$driver" 2>/dev/null || true
+    compgen -G "$spool/shoal-*/duckdb_temp_*" >/dev/null && gc "$spool" && gc "$memory" && nothing_left
+}
+check "what a killed run spilled" spills 100MiB
+check "what a killed driver spilled" spills 400MiB --workers 2
 
 of_others() {
     mkdir "$spool/shoal-abcdef" "$spool/shoal-other"
