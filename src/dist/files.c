@@ -80,8 +80,9 @@ static bool find_scan(void *ctx, const json_t *object) {
     return is_file_scan(object) && !add_scan(ctx, object);
 }
 
-static bool add_file(struct file_set *set, const char *path, const char *rows,
-                     const char *bytes) {
+// What a file is when its rows are known: the tasks must find it so.
+static bool add_file(struct planner *planner, struct file_set *set, const char *path,
+                     const char *rows, const char *bytes) {
     struct scan_file *files = realloc(set->files, (set->file_count + 1) * sizeof *files);
     char *copy = strdup(path);
     if (files != NULL) set->files = files;
@@ -89,10 +90,14 @@ static bool add_file(struct file_set *set, const char *path, const char *rows,
         free(copy);
         return false;
     }
-    files[set->file_count++] = (struct scan_file){.path = copy,
-                                                  .rows = strtoull(rows, NULL, 10),
-                                                  .bytes = strtoull(bytes, NULL, 10)};
-    return true;
+    struct scan_file *file = &files[set->file_count++];
+    *file = (struct scan_file){.path = copy,
+                               .rows = strtoull(rows, NULL, 10),
+                               .bytes = strtoull(bytes, NULL, 10),
+                               .state = file_state_read(path)};
+    struct file_state listed = file->state;
+    listed.bytes = file->bytes;
+    return file_state_check(path, &listed, planner->err) == SHOAL_OK;
 }
 
 // Parquet files with their rows; of text files the bytes say how many there may be.
@@ -118,7 +123,7 @@ static bool list_files(struct planner *planner) {
         size_t set = strtoull(duck_result_text(result, 0, i), NULL, 10);
         const char *rows = duck_result_text(result, 2, i);
         const char *bytes = duck_result_text(result, 3, i);
-        ok = add_file(&planner->file_sets[set], duck_result_text(result, 1, i),
+        ok = add_file(planner, &planner->file_sets[set], duck_result_text(result, 1, i),
                       rows ? rows : "0", bytes ? bytes : "0");
     }
     duck_result_free(result);

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "adapt/adapt.h"
+#include "base/file_state.h"
 #include "base/schema.h"
 #include "base/status.h"
 #include "base/text.h"
@@ -68,6 +69,7 @@ struct scan_file {
     char *path;
     uint64_t rows;  // of a text file estimated
     uint64_t bytes;
+    struct file_state state;  // as it was planned for
 };
 
 // The files of a scan, and how a call is written that reads some of them, or a part.

@@ -55,6 +55,17 @@ bool run_verify(struct run *run) {
     return whole;
 }
 
+// Files that this stage reads itself must be those that tasks have read.
+static shoal_status check_files(const struct stage *stage, struct shoal_error *err) {
+    shoal_status status = SHOAL_OK;
+    for (size_t l = 0; l < stage->leaf_count; l++) {
+        const struct stage_leaf *leaf = &stage->leaves[l];
+        for (size_t f = 0; status == SHOAL_OK && f < leaf->file_count; f++)
+            status = file_state_check(leaf->files[f].path, &leaf->files[f].state, err);
+    }
+    return status;
+}
+
 shoal_status run_result(struct run *run, struct duck_result **result, bool *again,
                         struct shoal_error *err) {
     struct session *session = run->session;
@@ -71,6 +82,7 @@ shoal_status run_result(struct run *run, struct duck_result **result, bool *agai
     char *sql = run_task_sql(run, last, 0, key, NULL, inputs, &count);
     if (sql != NULL) sql = wrap_select(run->statement, sql);
     if (sql == NULL) status = shoal_no_memory(err);
+    if (status == SHOAL_OK) status = check_files(stage, err);
     if (status == SHOAL_OK) status = task_bind_inputs(inputs, count, key, err);
     for (size_t i = 0; i < count; i++) task_input_free(&inputs[i]);
     double start = clock_seconds();
@@ -79,6 +91,7 @@ shoal_status run_result(struct run *run, struct duck_result **result, bool *agai
         // The place is one in the stage's SQL, which the user has not seen.
         char *place = status == SHOAL_OK ? NULL : strstr(err->message, "\n\nLINE ");
         if (place != NULL) *place = '\0';
+        if (status == SHOAL_OK) status = check_files(stage, err);
     }
     if (status == SHOAL_OK && run->stats != NULL) {
         if (!stats_add_task(&run->stats[last], clock_seconds() - start))

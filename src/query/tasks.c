@@ -190,7 +190,10 @@ static char *leaf_sql(const struct run *run, size_t s, size_t l, uint32_t index,
         return stage_good_sql(leaf, &state->splits[index], l);
     if (leaf->kind == LEAF_SCAN) return stage_scan_sql(leaf, &state->splits[index], pipe);
     if (leaf->kind == LEAF_RANGE) return stage_range_sql(leaf, &leaf->ranges[index]);
-    if (leaf->kind == LEAF_SCAN_ALL) return stage_scan_sql(leaf, NULL, NULL);
+    // Its files by name: by a pattern, a task could find one that came later.
+    struct scan_split all = {.files = leaf->files, .count = leaf->file_count};
+    if (leaf->kind == LEAF_SCAN_ALL)
+        return stage_scan_sql(leaf, all.count > 0 ? &all : NULL, NULL);
     return block_input_sql(key, number, &run->stages->exchanges[leaf->exchange].schema);
 }
 
@@ -320,6 +323,46 @@ static bool name_rejects(const struct run *run, const struct sched_action *actio
     return task->rejects != NULL;
 }
 
+// The files that the task reads through the leaf.
+static bool add_sources(const struct run *run, const struct stage_leaf *leaf,
+                        const struct sched_action *action, struct task *task) {
+    const struct scan_split *split = NULL;
+    const struct scan_range *range = NULL;
+    size_t count = leaf->file_count;
+    if (leaf->kind == LEAF_SCAN) {
+        split = &run->runs[action->stage].splits[action->task];
+        count = split->count;
+    } else if (leaf->kind == LEAF_RANGE) {
+        range = &leaf->ranges[action->task];
+        count = range->file_count;
+    }
+    struct task_source *sources =
+        realloc(task->sources, (task->source_count + count + 1) * sizeof *task->sources);
+    if (sources == NULL) return false;
+    task->sources = sources;
+    for (size_t f = 0; f < count; f++) {
+        const struct scan_file *file = split != NULL   ? &split->files[f]
+                                       : range != NULL ? range->files[f]
+                                                       : &leaf->files[f];
+        if (!file->state.known) continue;
+        sources[task->source_count] =
+            (struct task_source){strdup(file->path), file->state};
+        if (sources[task->source_count++].path == NULL) return false;
+    }
+    return true;
+}
+
+static bool name_sources(const struct run *run, const struct sched_action *action,
+                         struct task *task) {
+    const struct stage *stage = &run->stages->stages[action->stage];
+    bool ok = true;
+    for (size_t l = 0; ok && l < stage->leaf_count; l++) {
+        if (stage->leaves[l].scan_call != NULL)
+            ok = add_sources(run, &stage->leaves[l], action, task);
+    }
+    return ok;
+}
+
 static shoal_status copy_bounds(struct run *run, const struct sched_action *action,
                                 struct bounds *bounds, struct shoal_error *err) {
     const struct stage_run *state = &run->runs[action->stage];
@@ -372,7 +415,7 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
         task_free(task);
         return shoal_no_memory(err);
     }
-    if (!name_range(run, action, &task->range)) {
+    if (!name_range(run, action, &task->range) || !name_sources(run, action, task)) {
         task_free(task);
         return shoal_no_memory(err);
     }

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/spool.h"
 #include "base/text.h"
 #include "block/block.h"
 #include "duck/duck.h"
@@ -266,6 +267,23 @@ static shoal_status run_good(struct duck_conn *conn, uint32_t threads,
     return status == SHOAL_OK ? run_fed(conn, threads, &good, output, err) : status;
 }
 
+static void remove_output(const struct task *task, struct task_output *output) {
+    for (size_t f = 0; f < output->count; f++) spool_remove_tree(output->files[f].path);
+    (void)rmdir(task->output);
+    task_output_free(output);
+}
+
+// Of another file than the one that was planned for, neither rows nor an error count.
+static shoal_status check_after(const struct task *task, shoal_status status,
+                                struct task_output *output, struct shoal_error *err) {
+    struct shoal_error why;
+    if (status == SHOAL_CANCELLED || task_check_sources(task, &why) == SHOAL_OK)
+        return status;
+    if (status == SHOAL_OK) remove_output(task, output);
+    *err = why;
+    return why.status;
+}
+
 shoal_status duck_run_task(struct duck_conn *conn, uint32_t threads,
                            const struct task *task, struct task_output *output,
                            struct shoal_error *err) {
@@ -273,7 +291,9 @@ shoal_status duck_run_task(struct duck_conn *conn, uint32_t threads,
     double start = clock_seconds();
     *output = (struct task_output){0};
     task_key(task, key);
-    shoal_status status = task_bind_inputs(task->inputs, task->input_count, key, err);
+    shoal_status status = task_check_sources(task, err);
+    if (status != SHOAL_OK) return status;
+    status = task_bind_inputs(task->inputs, task->input_count, key, err);
     if (status == SHOAL_OK && task->rejects != NULL) status = rejects_clear(conn, err);
     if (status == SHOAL_OK) {
         status = run_fed(conn, threads, task, output, err);
@@ -281,6 +301,7 @@ shoal_status duck_run_task(struct duck_conn *conn, uint32_t threads,
             status = run_good(conn, threads, task, output, err);
         if (status == SHOAL_OK) status = take_rejects(conn, task, output, err);
         if (status != SHOAL_OK && status != SHOAL_CANCELLED) add_place(task, err);
+        status = check_after(task, status, output, err);
         if (status != SHOAL_OK) output->lost = block_take_lost(key);
     }
     block_release_inputs(key);

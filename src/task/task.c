@@ -8,6 +8,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "task/segments.h"
+#include "task/sources.h"
 
 #define MANY (1u << 24)  // bounds every count in a message
 
@@ -25,7 +26,9 @@ void task_input_free(struct task_input *input) {
 void task_free(struct task *task) {
     if (task == NULL) return;
     for (size_t i = 0; i < task->input_count; i++) task_input_free(&task->inputs[i]);
+    for (size_t i = 0; i < task->source_count; i++) free(task->sources[i].path);
     bounds_free(&task->bounds);
+    free(task->sources);
     free(task->inputs);
     free(task->range.pipe);
     free(task->range.path);
@@ -162,7 +165,7 @@ shoal_status task_encode(const struct task *task, char **json, struct shoal_erro
     return json_take_whole(
         json_pack(
             "{s:I, s:I, s:I, s:s, s:o, s:s, s:s?, s:I, s:b, s:b, s:I, s:i, s:b, s:o, "
-            "s:s?, s:s?, s:b, s:b, s:o, s:s?, s:s?, s:s?}",
+            "s:s?, s:s?, s:b, s:b, s:o, s:o, s:s?, s:s?, s:s?}",
             "task", (json_int_t)task->id, "attempt", (json_int_t)task->attempt, "stage",
             (json_int_t)task->stage, "sql", task->sql, "inputs", inputs, "output",
             task->output, "memory_output", task->memory_output, "memory_bytes",
@@ -172,8 +175,8 @@ shoal_status task_encode(const struct task *task, char **json, struct shoal_erro
             bounds_to_json(&task->bounds), "copy_options", task->copy_options,
             "copy_file", task->copy_file, "copy_counts", task->copy_counts,
             "copy_statistics", task->copy_statistics, "range",
-            range_to_json(&task->range), "rejects", task->rejects, "good_sql",
-            task->good_sql, "faults_sql", task->faults_sql),
+            range_to_json(&task->range), "sources", sources_to_json(task), "rejects",
+            task->rejects, "good_sql", task->good_sql, "faults_sql", task->faults_sql),
         before, json, err);
 }
 
@@ -276,6 +279,8 @@ shoal_status task_decode(const char *json, size_t size, struct task **out,
     }
     if (status == SHOAL_OK) {
         status = get_range(root, &task->range, err);
+        if (status == SHOAL_OK)
+            status = sources_from_json(json_object_get(root, "sources"), task, err);
         if (status == SHOAL_OK) status = get_rejects(root, task, err);
     }
     if (status == SHOAL_OK) {

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "base/bounds.h"
+#include "base/file_state.h"
 #include "base/sizes.h"
 #include "base/sketch.h"
 #include "base/status.h"
@@ -35,6 +36,12 @@ struct task_range {
     uint64_t first, end;
 };
 
+// A file of the user's that the SQL reads, as it was when the query was planned.
+struct task_source {
+    char *path;
+    struct file_state state;
+};
+
 struct task {
     uint64_t id;  // unique in the session
     uint32_t attempt;
@@ -43,6 +50,8 @@ struct task {
     struct task_input *inputs;
     size_t input_count;
     struct task_range range;
+    struct task_source *sources;  // those of which something is known
+    size_t source_count;
     char *output;   // path of the output: a file, or a folder of one file a thread
     char *rejects;  // where rows of files that can't be read are kept; NULL: nowhere
     // For a task that fails by records of JSON files: the SQL without them, and a SELECT
@@ -111,6 +120,10 @@ struct task_output {
 // "<id>.<attempt>", into a buffer of TASK_KEY_SIZE.
 #define TASK_KEY_SIZE 40
 void task_key(const struct task *task, char *key);
+
+// Is each of its sources still the file that the query was planned for? SHOAL_USER,
+// naming one, when not.
+shoal_status task_check_sources(const struct task *task, struct shoal_error *err);
 
 void task_input_free(struct task_input *input);     // contents only
 void task_free(struct task *task);                  // contents and the struct

@@ -82,6 +82,7 @@ const struct task *example_task(bool rich) {
     static struct task_segment segments[] = {{a, 0, 3}, {b, 0, 3}, {b, 5, BLOCK_LAST}};
     static struct task_input inputs[] = {{segments, 3, {.ordered = true}},
                                          {segments, 1, {.slice = 1, .slices = 3}}};
+    static struct task_source source = {csv, {true, 1000, 1}};
     static struct task task;
     task = (struct task){.id = 7,
                          .attempt = 1,
@@ -94,6 +95,8 @@ const struct task *example_task(bool rich) {
                          .scatter = rich ? BLOCK_RANGE : BLOCK_HASH};
     if (!rich) return &task;
     task.range = (struct task_range){pipe, csv, 10, 900};
+    task.sources = &source;
+    task.source_count = 1;
     task.bounds = (struct bounds){{one_key, 1}, one_span};
     task.memory_output = out;
     task.memory_bytes = 1 << 20;

@@ -82,12 +82,15 @@ static void ranges_come_back(void **state) {
     char sql[] = "SELECT 1", output[] = "/out", rejects[] = "/out.rejects";
     char path[] = "/data/a \"b\".csv", pipe[] = "/tmp/s0.pipe";
     char good[] = "SELECT 2", faults[] = "SELECT 3";
+    struct task_source source = {path, {true, 1ull << 41, -5}};
     struct task from = {.sql = sql,
                         .output = output,
                         .partitions = 1,
                         .rejects = rejects,
                         .good_sql = good,
                         .faults_sql = faults,
+                        .sources = &source,
+                        .source_count = 1,
                         .range = {pipe, path, 1ull << 40, (1ull << 40) + 7}};
     struct shoal_error err;
     struct task *task = NULL;
@@ -98,6 +101,11 @@ static void ranges_come_back(void **state) {
     assert_string_equal(task->range.pipe, pipe);
     assert_int_equal(task->range.first, 1ull << 40);
     assert_int_equal(task->range.end, (1ull << 40) + 7);
+    assert_int_equal(task->source_count, 1);
+    assert_string_equal(task->sources[0].path, path);
+    assert_true(task->sources[0].state.known);
+    assert_int_equal(task->sources[0].state.bytes, 1ull << 41);
+    assert_int_equal(task->sources[0].state.changed, -5);
     assert_string_equal(task->rejects, rejects);
     assert_string_equal(task->good_sql, good);
     assert_string_equal(task->faults_sql, faults);
