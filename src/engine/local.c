@@ -471,6 +471,8 @@ shoal_status engine_local_open(const struct engine_options *options,
     local->silent_seconds = silent_seconds();
     local->peers = calloc(options->workers, sizeof *local->peers);
     shoal_status status = engine_options_copy(options, &local->options, err);
+    if (local->options.watchdog.grace_seconds > local->silent_seconds)
+        local->options.watchdog.grace_seconds = local->silent_seconds;
     if (status == SHOAL_OK && local->peers == NULL) status = shoal_no_memory(err);
     if (status == SHOAL_OK) status = proof_make_secret(local->secret, err);
     for (uint32_t i = 0; status == SHOAL_OK && i < options->workers; i++) {

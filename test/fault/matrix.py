@@ -22,7 +22,6 @@ import threading
 
 from faulty import Failure, Places, Run, answer, difference, ends, rows
 
-WATCHDOG = False
 LIMIT = 60.0  # seconds that a run may take
 HANG = 1.5  # a driver that hangs is given up then
 ROWS = 4000
@@ -31,7 +30,7 @@ FOLDERS = ("append", "overwrite", "partitions")
 SINKS = (*FOLDERS, "delta")
 EVERY = (*QUERIES, *SINKS)
 KILLED = (-9, 99)  # by a fault
-ERRORS = {3: "files or memory", 4: "lost workers"}
+ERRORS = {3: "files or memory", 4: "lost workers", 124: "hung tasks"}
 
 # Where a point is: D the driver, W the workers, and the statements that get there.
 POINTS = {
@@ -57,9 +56,17 @@ POINTS = {
     "worker.hello": ("W", EVERY),
     "worker.send": ("W", EVERY),
     "worker.task": ("W", EVERY),
+    "job.open": ("D", ("join", "append", "delta")),
+    "job.append": ("D", ("join", "order-by", "append", "delta")),
+    "job.read": ("D", ("join", "append")),  # see DIED
+    "job.sync": ("D", ("join", "partitions", "delta")),
 }
+# What ends a run whose job then goes on.
+DIED = "driver.send@driver:9:exit"
 # Where something has happened already when it fails for the third time.
 MIDDLE = {"commit.rename": "append", "commit.swap": "partitions"}
+# Whose paths have the attempt's number: only the first ones hang, which takes less time.
+ATTEMPTS = ("block.create", "block.write", "worker.task")
 # A point that comes into play after another fault alone.
 AFTER = {"undo.move": "commit.swap:3:EIO,"}
 
@@ -73,7 +80,8 @@ class Case:
     statement: str
 
     def fault(self) -> str:
-        return f"{AFTER.get(self.point, '')}{self.point}@{self.process}:{self.nth}:{self.action}"
+        text = f"{AFTER.get(self.point, '')}{self.point}@{self.process}:{self.nth}:{self.action}"
+        return text + (":.a0." if self.action == "hang" and self.point in ATTEMPTS else "")
 
 
 class Matrix:
@@ -168,8 +176,8 @@ class Matrix:
         if sink:
             shutil.copytree(self.work / case.statement, places.target)
         sql = self.copy(case.statement, places.target, 1) if sink else self.query(case.statement)
-        run = Run(places, ["sql", *self.options, *places.options(), sql],
-                  {"SHOAL_FAULT": case.fault(), "SHOAL_FAULT_SEED": "1", "SHOAL_SILENT_SECONDS": "2"})
+        job = case.point.startswith("job.")
+        run = self.start(case, places, sql, job)
         hangs = case.action == "hang" and case.process == "driver"
         in_time = run.wait(HANG if hangs else LIMIT)
         if not in_time:
@@ -180,8 +188,10 @@ class Matrix:
         if left:
             raise Failure(f"processes {left} are left")
         self.check_end(case, run)
+        if job and run.code != 0:
+            run = self.resume(places, run)
         killed = run.code in KILLED
-        if killed or (case.point == "undo.move" and places.left()):
+        if killed or ((job or case.point == "undo.move") and places.left()):
             self.sweep(places)
         if places.left():
             raise Failure(f"{ends(run.code)} left {places.left()}")
@@ -194,6 +204,34 @@ class Matrix:
         with self.lock:
             self.idle.append(places)
         return "killed" if killed else ERRORS.get(run.code, "done")
+
+    def start(self, case: Case, places: Places, sql: str, job: bool) -> Run:
+        folder = places.work / "job"
+        shutil.rmtree(folder, ignore_errors=True)
+        arguments = ["sql", *self.options, "--task-timeout", "1", *places.options(), sql]
+        if job:
+            arguments += ["--job", str(folder)]
+        if case.point == "job.read":
+            first = Run(places, arguments, {"SHOAL_FAULT": DIED})
+            if not first.wait(LIMIT) or first.code != 99 or places.wait_for_end():
+                raise Failure("the first run of the job did not die as it should")
+            arguments = ["sql", "--resume", str(folder), *places.options()]
+        return Run(places, arguments, {"SHOAL_FAULT": case.fault(), "SHOAL_FAULT_SEED": "1",
+                                       "SHOAL_SILENT_SECONDS": "2"})
+
+    def resume(self, places: Places, first: Run) -> Run:
+        """Goes on with the job, if it began; the run whose rows and whose end count."""
+        if not (places.work / "job/job.log").exists():
+            return first
+        run = Run(places, ["sql", "--resume", str(places.work / "job"), *places.options()])
+        if not run.wait(LIMIT):
+            run.kill()
+            raise Failure(f"the job that goes on hangs; it said: {run.message()}")
+        if run.code == 0:
+            return first if "is done" in run.message() else run
+        if run.code not in (2, 3) or "shoal: " not in run.message():
+            raise Failure(f"the job that goes on: {ends(run.code)}; it said: {run.message()}")
+        return first
 
     def check_end(self, case: Case, run: Run) -> None:
         killed_itself = run.code in KILLED
@@ -251,8 +289,6 @@ def cases(everything: bool, wanted: str) -> list[Case]:
             for process in ("driver", "worker"):
                 if process[0].upper() not in where or not f"{point}:{action}".startswith(wanted):
                     continue
-                if action == "hang" and process == "worker" and not WATCHDOG:
-                    continue
                 if point in MIDDLE:
                     found.append(Case(point, action, "3", process, MIDDLE[point]))
                 if everything:
@@ -273,7 +309,7 @@ def main() -> int:
     try:
         todo = cases(everything, sys.argv[1] if len(sys.argv) > 1 else "")
         matrix = Matrix(work)
-        with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        with concurrent.futures.ThreadPoolExecutor(3) as pool:
             running = {pool.submit(matrix.try_case, case): case for case in todo}
             for future in concurrent.futures.as_completed(running):
                 case = running[future]
