@@ -108,4 +108,18 @@ explained() {
     grep -q 'ran again: [0-9]* task' "$work/plan" || grep -q 'made was lost' "$work/said" || { cat "$work/plan" "$work/said"; return 1; }
 }
 check "EXPLAIN ANALYZE says what ran again" explained
+
+# Tasks that share the files of an exchange out by number: another attempt's second file has
+# other rows than the first one's.
+shares() {
+    local i times=4
+    if under_asan; then times=1; fi
+    "$SHOAL" sql "COPY (SELECT i, (i * 7919) % 100003 AS v FROM range(600000) r(i)) TO '$work/many.parquet' (ROW_GROUP_SIZE 20000)"
+    echo "SELECT i, v FROM '$work/many.parquet' WHERE i % 3 > 0 ORDER BY v, i" >"$work/shares.sql"
+    for ((i = 0; i < times; i++)); do
+        SHOAL_FAULT=block.write:1:flip:s0.t0.a0.w0.data_1 same "$work/shares.sql" /dev/null ordered --workers 2 \
+            --threads 2 --sort-rows 1 --partitions 8 2>"$work/said" && nothing_left || return 1
+    done
+}
+check "shares of files that are made again" shares
 finish
