@@ -140,6 +140,19 @@ int job_lock(const char *folder) {
     return -1;
 }
 
+#define LOCK_TRIES 20
+
+// A worker that was just being started when its driver died may hold it for a moment.
+static int lock_patiently(const char *folder) {
+    int fd = job_lock(folder);
+    for (int i = 1; fd < 0 && i < LOCK_TRIES; i++) {
+        struct timespec nap = {0, 50000000};
+        nanosleep(&nap, NULL);
+        fd = job_lock(folder);
+    }
+    return fd;
+}
+
 bool job_is_there(const char *folder) {
     char *path = join(folder, JOB_LOG);
     bool has = path != NULL && access(path, F_OK) == 0;
@@ -193,7 +206,7 @@ static shoal_status make_folder(const char *folder, bool replace,
             "--job %s: a job is in there: go on with it (shoal sql --resume "
             "%s), or add --replace to begin anew",
             folder, folder);
-    int lock = job_lock(folder);
+    int lock = lock_patiently(folder);
     if (lock < 0) return is_running(folder, err);
     shoal_status status = remove_inside(folder, err);
     close(lock);
@@ -227,7 +240,7 @@ shoal_status job_create(const char *folder, const char *sql, const char *format,
     char *path = job == NULL ? NULL : join(job->folder, JOB_LOG);
     if (path == NULL) status = shoal_no_memory(err);
     if (status == SHOAL_OK) {
-        job->lock = job_lock(job->folder);
+        job->lock = lock_patiently(job->folder);
         if (job->lock < 0) status = is_running(folder, err);
     }
     if (status == SHOAL_OK) status = record_log_create(&job->log, path, err);
@@ -301,7 +314,7 @@ shoal_status job_resume(const char *folder, struct job **out, bool *done,
     char *path = job == NULL ? NULL : join(job->folder, JOB_LOG);
     shoal_status status = path == NULL ? shoal_no_memory(err) : SHOAL_OK;
     if (status == SHOAL_OK) {
-        job->lock = job_lock(job->folder);
+        job->lock = lock_patiently(job->folder);
         if (job->lock < 0) status = is_running(folder, err);
     }
     if (status == SHOAL_OK) status = record_log_open(&job->log, path, visit, job, err);
