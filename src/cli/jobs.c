@@ -1,7 +1,11 @@
 #include "cli/jobs.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#include "base/text.h"
 
 static const char *const formats[] = {
     [FORMAT_TABLE] = "table", [FORMAT_CSV] = "csv", [FORMAT_JSON] = "json"};
@@ -10,9 +14,36 @@ const char *job_format_name(enum result_format format) {
     return formats[format];
 }
 
+// A path of the command line is from here, those in the job's statements from where it
+// began.
+static shoal_status fix_path(const char **path, char **own, struct shoal_error *err) {
+    struct text whole = {0};
+    if (*path == NULL || **path == '/') return SHOAL_OK;
+    char *here = getcwd(NULL, 0);
+    if (here == NULL) return shoal_no_memory(err);
+    text_printf(&whole, "%s/%s", here, *path);
+    free(here);
+    *own = text_take(&whole);
+    if (*own == NULL) return shoal_no_memory(err);
+    *path = *own;
+    return SHOAL_OK;
+}
+
+static shoal_status fix_paths(struct cli_options *options, struct shoal_error *err) {
+    struct session_options *session = &options->session;
+    shoal_status status = fix_path(&options->output, &options->fixed[0], err);
+    if (status == SHOAL_OK)
+        status = fix_path(&session->temp_dir, &options->fixed[1], err);
+    if (status == SHOAL_OK && session->memory_dir != NULL &&
+        strcmp(session->memory_dir, "none") != 0)
+        status = fix_path(&session->memory_dir, &options->fixed[2], err);
+    return status;
+}
+
 shoal_status job_command_resume(struct cli_options *options, struct job **job,
                                 const char **sql, bool *done, struct shoal_error *err) {
-    shoal_status status = job_resume(options->resume, job, done, err);
+    shoal_status status = fix_paths(options, err);
+    if (status == SHOAL_OK) status = job_resume(options->resume, job, done, err);
     if (status != SHOAL_OK) return status;
     if (*done) {
         fprintf(stderr,

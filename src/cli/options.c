@@ -398,6 +398,8 @@ shoal_status cli_options_read(struct cli_options *options, bool explain, int arg
 
 void cli_options_free(struct cli_options *options) {
     for (size_t i = 0; i < options->session.allowed_count; i++) free(options->allowed[i]);
+    for (size_t i = 0; i < sizeof options->fixed / sizeof *options->fixed; i++)
+        free(options->fixed[i]);
     options->session.allowed_count = 0;
 }
 

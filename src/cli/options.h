@@ -17,7 +17,8 @@ struct cli_options {
     const char *resume;  // the job to go on with; NULL: none
     bool replace;        // what is in the job's folder
     bool format_given;
-    double timeout;              // seconds; 0: none
+    double timeout;  // seconds; 0: none
+    char *fixed[3];  // paths of the command line, whole, where the folder changes
     char *allowed[CLI_FOLDERS];  // as session.allowed
     bool analyze;
     bool quiet;

@@ -33,6 +33,22 @@ static shoal_status attach(struct session *session, enum database how,
     return status;
 }
 
+shoal_status database_check_job(struct session *session, struct shoal_error *err) {
+    static const char writable[] =
+        "SELECT any_value(database_name) FROM duckdb_databases() WHERE NOT internal AND "
+        "NOT readonly AND path IS NOT NULL";
+    char *name = NULL;
+    shoal_status status = duck_scalar(session->conn, writable, &name, err);
+    if (status == SHOAL_OK && name != NULL)
+        status = shoal_fail(err, SHOAL_USER,
+                            "a job can't write to an attached database (%s), as it could "
+                            "not tell after a crash whether it has: attach it with "
+                            "(READ_ONLY), and write files or a Delta table",
+                            name);
+    free(name);
+    return status;
+}
+
 shoal_status database_attach(struct session *session, struct shoal_error *err) {
     if (session->options.db == NULL) return SHOAL_OK;
     if (access(session->options.db, F_OK) != 0) {

@@ -162,8 +162,9 @@ shoal_status session_keep_job(struct session *session, const char *folder,
                               const char *sql, const char *format, bool replace,
                               struct job **job, struct shoal_error *err) {
     session->options.plan_bytes = session->worker_bytes;
-    shoal_status status =
-        job_create(folder, sql, format, &session->options, replace, job, err);
+    shoal_status status = database_check_job(session, err);
+    if (status == SHOAL_OK)
+        status = job_create(folder, sql, format, &session->options, replace, job, err);
     session->options.job = *job;
     return status;
 }

@@ -70,6 +70,9 @@ void session_close_spools(struct session *session);
 
 // database.c: --db
 shoal_status database_attach(struct session *session, struct shoal_error *err);
+// SHOAL_USER: the user has attached one that could be written, and a job can't tell after
+// a crash whether it had.
+shoal_status database_check_job(struct session *session, struct shoal_error *err);
 // Before a statement runs: the database must be there, and be written if the statement
 // looks like it. *own, not NULL, is to be run instead, and freed: a table is created in
 // the database.

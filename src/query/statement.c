@@ -362,6 +362,9 @@ shoal_status session_rows(struct session *session, const char *sql,
     status = run_rewritten(session, sql, result, err);
     if (database_retry(session, &status, err))
         status = run_rewritten(session, sql, result, err);
+    if (status == SHOAL_OK && job != NULL &&
+        duck_token_is(duck_token_start(sql), "attach"))
+        status = database_check_job(session, err);
     free(own);
     return status;
 }

@@ -202,6 +202,23 @@ mkdir "$work/full" && touch "$work/full/x"
 check "a folder of something else" refused 2 'something else' sql "SELECT 1" --workers 2 --job "$work/full"
 check "a database is refused" refused 1 "a job can't write to the database" sql "CREATE TABLE x AS SELECT 1 AS a" --db "$work/x.db" \
     --workers 2 --job "$work/job2" "${spools[@]}"
+"$SHOAL" sql "ATTACH '$work/y.db' AS y; CREATE TABLE y.t (k BIGINT)"
+echo "ATTACH '$work/y.db' AS y" >"$work/attach.sql"
+check "so is one that is attached" refused 1 "a job can't write to an attached database (y)" sql "ATTACH '$work/y.db' AS y;
+    INSERT INTO y.t SELECT 1" --workers 2 --job "$work/job3" "${spools[@]}"
+check "or was before" refused 1 "a job can't write to an attached database (y)" sql "INSERT INTO y.t SELECT 1" \
+    --init "$work/attach.sql" --workers 2 --job "$work/job4" "${spools[@]}"
+read_only() { "$SHOAL" sql "ATTACH '$work/y.db' AS y (READ_ONLY); SELECT count(*) FROM y.t" --workers 2 --job "$work/job4" "${spools[@]}" >/dev/null; }
+check "but to be read" read_only
+# Paths of the command line are from where it is typed, those of the job from where it began.
+elsewhere() (
+    mkdir -p "$work/here/temp" "$work/there" && cd "$work/there" || return 1
+    half_done && cd "$work/here" && "$SHOAL" sql --resume ../job --temp-dir temp --memory-dir temp -o rows.csv 2>"$work/said" &&
+        cmp rows.csv "$work/plain.csv" && [ -z "$(find temp "$work/there" -mindepth 1)" ] && return
+    cat "$work/said"
+    return 1
+)
+check "resumed from elsewhere" elsewhere
 listed() { "$SHOAL" jobs "$work" >"$work/jobs" && grep -q 'job: done' "$work/jobs" && grep -q 'job2: failed' "$work/jobs" && grep -q "go on: " "$work/jobs"; }
 check "jobs are listed" listed
 collected() {
