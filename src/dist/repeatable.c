@@ -34,6 +34,7 @@ static const char *const known[] = {
     "varchar", "week", "when", "where", "with", "xor", "year", "|", "||", "~~", "~~*",
 };
 static const char *const sums[] = {"avg", "sum"};
+static const char *const fractions[] = {"/", "avg", "epoch"};  // floating point of whole numbers
 static const char *const some_rows[] = {"asof", "fetch", "limit", "offset", "over", "positional",
                                         "qualify", "sample", "tablesample", "window", NULL};
 static const char *const floats[] = {"double", "float", "float4", "float8", "real", NULL};
@@ -84,7 +85,7 @@ static void read_token(struct reading *reading, const char *at) {
         return;
     }
     reading->sums = reading->sums || LISTED(sums, name);
-    reading->floats = reading->floats || strcmp(name, "/") == 0;
+    reading->floats = reading->floats || LISTED(fractions, name);
 }
 
 static void read_sql(struct reading *reading, const char *sql) {
@@ -121,6 +122,7 @@ bool stage_is_repeatable(const struct stages *stages, const struct stage *stage)
         read_sql(&reading, stage->cuts[c].sql);
         read_sql(&reading, stage->cuts[c].rest_sql);
     }
+    reading.floats = reading.floats || floating(&stage->schema);
     for (size_t l = 0; l < stage->leaf_count; l++) {
         const struct stage_leaf *leaf = &stage->leaves[l];
         bool scans = leaf->scan_call != NULL;
