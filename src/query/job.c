@@ -355,6 +355,10 @@ const char *job_id(const struct job *job) {
     return json_string_value(json_object_get(job->head, "id"));
 }
 
+time_t job_began(const struct job *job) {
+    return (time_t)json_integer_value(json_object_get(job->head, "began"));
+}
+
 void job_close(struct job *job, shoal_status status, const struct shoal_error *why) {
     struct shoal_error ignored;
     if (job == NULL) return;

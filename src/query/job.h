@@ -12,6 +12,7 @@
 
 #include <jansson.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "base/record_log.h"
 #include "query/query.h"
@@ -49,6 +50,7 @@ shoal_status job_options(const struct job *job, struct session_options *options,
 const char *job_sql(const struct job *job);
 const char *job_format(const struct job *job);
 const char *job_id(const struct job *job);  // random, for others to know it by
+time_t job_began(const struct job *job);
 // All statements are done, or one failed for the reason: then blocks stay. why NULL: it
 // was done when it was opened.
 void job_close(struct job *job, shoal_status status, const struct shoal_error *why);

@@ -137,15 +137,18 @@ void rejects_free(struct rejects *rejects) {
 static char *file_name(const struct rejects *rejects) {
     struct tm utc;
     char stamp[32];
-    time_t now = time(NULL);
+    bool job = rejects->job[0] != '\0';
+    time_t now = job ? rejects->began : time(NULL);
     gmtime_r(&now, &utc);
     (void)strftime(stamp, sizeof stamp, "%Y%m%dT%H%M%SZ", &utc);
-    for (unsigned number = 0;; number++) {
+    for (unsigned number = rejects->written;; number++) {
         struct text name = {0};
-        text_printf(&name, "%s/rejects-%s-%d-%u.csv", rejects->folder, stamp,
-                    (int)getpid(), number);
+        text_printf(&name, "%s/rejects-%s-", rejects->folder, stamp);
+        if (job) text_append(&name, rejects->job);
+        if (!job) text_printf(&name, "%d", (int)getpid());
+        text_printf(&name, "-%u.csv", number);
         char *path = text_take(&name);
-        if (path == NULL || access(path, F_OK) != 0) return path;
+        if (path == NULL || job || access(path, F_OK) != 0) return path;
         free(path);
     }
 }
@@ -198,6 +201,7 @@ shoal_status rejects_settle(struct rejects *rejects, struct duck_conn *conn,
         status = write_file(rejects, conn, part.data, target, &rows, err);
         if (status == SHOAL_OK) {
             rejects->rows += rows;
+            rejects->written++;
             fprintf(stderr, "shoal: rejected rows: %llu, kept in %s\n",
                     (unsigned long long)rows, target);
         }

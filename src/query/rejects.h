@@ -3,6 +3,8 @@
 #ifndef SHOAL_QUERY_REJECTS_H
 #define SHOAL_QUERY_REJECTS_H
 
+#include <time.h>
+
 #include "base/text.h"
 #include "duck/duck.h"
 
@@ -14,6 +16,11 @@ struct rejects {
     uint64_t limit;     // more, and the statement fails
     struct text files;  // what tasks took, "'path', ..."
     uint64_t rows;      // that are in the folder by now
+    // Of a job: the file's name is the same whichever process writes it, so that what is
+    // kept again by one that resumes is there once. "": of none.
+    char job[40];
+    time_t began;
+    unsigned written;  // files
 };
 
 // The statement with every read of a text file told to keep them; free() it. trial: a

@@ -384,6 +384,12 @@ static shoal_status open_rejects(struct session *session, const char *sql,
     if (keeper->folder == NULL && copy->rejects_limit != REJECTS_NO_LIMIT)
         return shoal_fail(err, SHOAL_USER, "REJECTS_LIMIT goes with REJECTS 'folder'");
     if (keeper->folder == NULL) return SHOAL_OK;
+    const struct job *job = session->options.job;
+    if (job != NULL) {
+        (void)snprintf(keeper->job, sizeof keeper->job, "%s.%u", job_id(job),
+                       job->statement);
+        keeper->began = job_began(job);
+    }
     shoal_status status = rejects_clear(session->conn, err);
     if (status == SHOAL_OK) status = rejects_rewrite(session->trial, sql, rewritten, err);
     if (status == SHOAL_OK) session->rejects = keeper;

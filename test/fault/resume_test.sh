@@ -169,6 +169,23 @@ sinks_at_each() {
 }
 check "sinks have each row once, whenever the job dies" sinks_at_each
 
+# What can't be read is kept once, by whichever process.
+printf 'k,s\n1,a\nx,b\n3,c\n' >"$work/bad.csv"
+cat >"$work/rejects.sql" <<SQL
+SELECT sum(k) FROM read_csv('$work/bad.csv', types = {'k': 'BIGINT'});
+COPY (SELECT k FROM read_csv('$work/bad.csv', types = {'k': 'BIGINT'})) TO '$work/good' (FORMAT parquet, PER_THREAD_OUTPUT);
+SQL
+rejects_once() {
+    local at
+    for at in 1 2 3; do
+        rm -rf "$work/rejected" "$work/good"
+        SHOAL_FAULT=job.sync@driver:$((at + 1)):kill run_job --rejects "$work/rejected" -f "$work/rejects.sql" >/dev/null 2>&1 && return 1
+        resume >/dev/null 2>"$work/said" || { cat "$work/said"; return 1; }
+        [ "$(cat "$work"/rejected/rejects-*.csv | grep -c ',x,\|"x,b"')" = 2 ] || { ls "$work/rejected"; return 1; }
+    done
+}
+check "rejected rows are kept once" rejects_once
+
 # ---- what is damaged, changed, or not for this job
 half_done() { dies "job.append@driver:${1:-14}:kill" "$work/plain.sql" && ! "$SHOAL" jobs "$job" | grep -q ': done'; }
 same_again() { resume "$@" >"$work/rows" 2>"$work/said" && cmp "$work/rows" "$work/plain.csv" && ended; }
