@@ -126,6 +126,17 @@ bool spool_is_named(const char *name, const char *prefix) {
     return strncmp(name, prefix, size) == 0 && strlen(name) == size + 6;
 }
 
+bool spool_stays_below(const char *path) {
+    while (true) {
+        size_t size = strcspn(path, "/");
+        if (size == 0 || (size == 1 && path[0] == '.') ||
+            (size == 2 && path[0] == '.' && path[1] == '.'))
+            return false;
+        if (path[size] == '\0') return true;
+        path += size + 1;
+    }
+}
+
 bool spool_is_marked(const char *path) {
     struct text mark = {0};
     struct stat at;
@@ -255,9 +266,12 @@ shoal_status spool_open(struct spool *spool, const char *parent, const char *opt
     return status;
 }
 
-bool spool_adopt(struct spool *spool, const char *path) {
+bool spool_adopt(struct spool *spool, const char *prefix, const char *path) {
+    const char *end = strrchr(path, '/');
+    bool named = spool_is_named(end == NULL ? path : end + 1, prefix);
     *spool = (struct spool){.lock = -1};
-    int lock = is_left(path) ? take_lock(path) : -1;
+    // Its name came from a file: any other folder, empty or not, is someone else's.
+    int lock = named && spool_is_marked(path) ? take_lock(path) : -1;
     if (lock < 0) return false;
     *spool = (struct spool){.path = strdup(path), .lock = lock};
     if (spool->path == NULL) close(lock);

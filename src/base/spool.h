@@ -23,8 +23,9 @@ shoal_status spool_open(struct spool *spool, const char *parent, const char *opt
 // is still needed and stays.
 shoal_status spool_open_as(struct spool *spool, const char *parent, const char *prefix,
                            bool (*undo)(const char *path), struct shoal_error *err);
-// Takes over the folder that a dead process had. False: it is gone, or another has it.
-bool spool_adopt(struct spool *spool, const char *path);
+// Takes over the folder that a dead process had made with this prefix. False: it is gone,
+// another has it, or this user's shoal didn't make it.
+bool spool_adopt(struct spool *spool, const char *prefix, const char *path);
 void spool_close(struct spool *spool);
 void spool_leave(struct spool *spool);  // closes it, but what is in it stays
 // From any thread, once, before the process ends where it stands: removes all folders
@@ -57,6 +58,8 @@ bool spool_sweep(const char *parent, const char *prefix, bool (*undo)(const char
 // Is it a name that spool_open_as gives with this prefix? Is the folder one that it made?
 bool spool_is_named(const char *name, const char *prefix);
 bool spool_is_marked(const char *path);
+// Of a path that begins in a folder: does it stay below that, by its names?
+bool spool_stays_below(const char *path);
 
 struct spool_space {
     bool in_memory;  // a tmpfs

@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/spool.h"
+
 static void assignment_free(struct assignment *assignment) {
     free(assignment->output);
     free(assignment->memory_output);
@@ -59,21 +61,9 @@ static bool is_block(const struct assignment *asked, const struct task_file *fil
             is_name(behind(file->path, asked->memory_output), '.'));
 }
 
-// A path that stays below where it begins.
-static bool stays_below(const char *path) {
-    while (true) {
-        size_t size = strcspn(path, "/");
-        if (size == 0 || (size == 1 && path[0] == '.') ||
-            (size == 2 && path[0] == '.' && path[1] == '.'))
-            return false;
-        if (path[size] == '\0') return true;
-        path += size + 1;
-    }
-}
-
 static bool is_copy(const struct assignment *asked, const struct task_file *file) {
     for (size_t i = 0; i < file->written_count; i++) {
-        if (!stays_below(file->written[i].path)) return false;
+        if (!spool_stays_below(file->written[i].path)) return false;
     }
     return strcmp(file->path, asked->output) == 0;
 }

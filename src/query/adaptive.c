@@ -175,7 +175,8 @@ shoal_status run_adapt(struct run *run, uint32_t index, struct shoal_error *err)
     if (!run_adapt_parts(run, index, &parts)) return shoal_no_memory(err);
     if (parts) return take_pieces(run, index, err);
     bool ok = tell(run, stage, &told) && adapt_pieces(&told.stage, &state->pieces);
-    (void)replay_pieces(run, index, &state->pieces);
+    shoal_status status =
+        ok ? replay_pieces(run, index, &told.stage, &state->pieces, err) : SHOAL_OK;
     if (ok && run->stats != NULL) {
         const char *reasons = state->pieces.reasons.data;
         run->stats[index].partitions = told.stage.partitions;
@@ -183,7 +184,7 @@ shoal_status run_adapt(struct run *run, uint32_t index, struct shoal_error *err)
         run->stats[index].heavy = name_heavy(run, &told.stage);
     }
     told_free(&told);
-    shoal_status status = ok ? record_pieces(run, index, err) : SHOAL_OK;
+    if (status == SHOAL_OK && ok) status = record_pieces(run, index, err);
     if (status != SHOAL_OK) return status;
     return ok ? take_pieces(run, index, err) : shoal_no_memory(err);
 }

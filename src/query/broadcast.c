@@ -157,6 +157,7 @@ static shoal_status repeat(struct run *run, uint32_t over, struct shoal_error *e
     shoal_status status = SHOAL_OK;
     while (status == SHOAL_OK && replay_broadcast(run, over, &at, &reader, &first)) {
         if (reader >= run->stages->count || !find_join(run, reader, first, &join) ||
+            join.small_stage != over ||
             !sched_resize_stage(run->sched, run->runs[join.feeder].in_sched, 0, false))
             return shoal_fail(err, SHOAL_CORRUPT,
                               "%s/job.log has a broadcast for stage %u that can't be",

@@ -37,21 +37,32 @@ static bool is_kind(const json_t *record, const char *kind) {
 
 enum option_kind { OPTION_COUNT32, OPTION_COUNT64, OPTION_SIGNED, OPTION_TEXT };
 
-#define OPTION(name, kind) \
-    { #name, kind, offsetof(struct session_options, name) }
+// The least and the most that the command line takes, and what stands for none.
+#define OPTION(name, kind, least, most) \
+    { #name, kind, offsetof(struct session_options, name), least, most }
+#define TEXT_OPTION(name) OPTION(name, OPTION_TEXT, 0, 0)
+#define ROWS_MOST (INT64_C(1) << 60)
 static const struct option {
     const char *name;
     enum option_kind kind;
     size_t at;
+    int64_t least, most;
 } kept[] = {
-    OPTION(workers, OPTION_COUNT32),       OPTION(threads, OPTION_COUNT32),
-    OPTION(partitions, OPTION_COUNT32),    OPTION(broadcast_rows, OPTION_SIGNED),
-    OPTION(sort_rows, OPTION_COUNT64),     OPTION(cluster_rows, OPTION_SIGNED),
-    OPTION(split_rows, OPTION_COUNT64),    OPTION(merge_segments, OPTION_SIGNED),
-    OPTION(skew, OPTION_COUNT32),          OPTION(skew_seed, OPTION_COUNT64),
-    OPTION(plan_bytes, OPTION_COUNT64),    OPTION(db, OPTION_TEXT),
-    OPTION(init_sql, OPTION_TEXT),         OPTION(rejects_dir, OPTION_TEXT),
-    OPTION(rejects_limit, OPTION_COUNT64),
+    OPTION(workers, OPTION_COUNT32, 1, 1024),
+    OPTION(threads, OPTION_COUNT32, 0, 1024),
+    OPTION(partitions, OPTION_COUNT32, 0, 65536),
+    OPTION(broadcast_rows, OPTION_SIGNED, BROADCAST_AUTO, ROWS_MOST),
+    OPTION(sort_rows, OPTION_COUNT64, 0, ROWS_MOST),
+    OPTION(cluster_rows, OPTION_SIGNED, -1, ROWS_MOST),
+    OPTION(split_rows, OPTION_COUNT64, 0, ROWS_MOST),
+    OPTION(merge_segments, OPTION_SIGNED, -1, ROWS_MOST),
+    OPTION(skew, OPTION_COUNT32, ADAPT_AUTO, ADAPT_RANDOM),
+    OPTION(skew_seed, OPTION_COUNT64, 0, ROWS_MOST),
+    OPTION(plan_bytes, OPTION_COUNT64, 0, INT64_MAX),
+    TEXT_OPTION(db),
+    TEXT_OPTION(init_sql),
+    TEXT_OPTION(rejects_dir),
+    OPTION(rejects_limit, OPTION_COUNT64, -1, ROWS_MOST),
 };
 _Static_assert(sizeof(enum adapt_skew) == sizeof(uint32_t), "kept as a 32-bit number");
 
@@ -86,6 +97,12 @@ static json_t *options_to_json(const struct session_options *options) {
     return object;
 }
 
+static bool option_fits(const struct option *option, const json_t *value) {
+    if (option->kind == OPTION_TEXT) return json_is_string(value) || json_is_null(value);
+    json_int_t number = json_integer_value(value);
+    return json_is_integer(value) && number >= option->least && number <= option->most;
+}
+
 shoal_status job_options(const struct job *job, struct session_options *options,
                          struct shoal_error *err) {
     const json_t *object = json_object_get(job->head, "options");
@@ -97,9 +114,12 @@ shoal_status job_options(const struct job *job, struct session_options *options,
         uint64_t large = (uint64_t)json_integer_value(value);
         uint32_t small = (uint32_t)large;
         const char *text = json_string_value(value);
-        if (value == NULL)
-            return shoal_fail(err, SHOAL_CORRUPT, "%s/" JOB_LOG " says nothing of %s",
-                              job->folder, kept[i].name);
+        if (!option_fits(&kept[i], value))
+            return shoal_fail(err, SHOAL_CORRUPT,
+                              "%s/" JOB_LOG
+                              " has no %s, or one that can't be: restore the "
+                              "file, or begin anew (--job %s --replace)",
+                              job->folder, kept[i].name, job->folder);
         if (kept[i].kind == OPTION_COUNT32) memcpy(at, &small, sizeof small);
         if (kept[i].kind == OPTION_COUNT64 || kept[i].kind == OPTION_SIGNED)
             memcpy(at, &large, sizeof large);
@@ -289,8 +309,14 @@ static shoal_status check_version(const struct job *job, struct shoal_error *err
                           "the job in %s died before it had begun: begin it anew (--job "
                           "%s --replace)",
                           job->folder, job->folder);
-    if (strcmp(shoal, SHOAL_VERSION) == 0 && strcmp(duckdb, duck_version()) == 0)
-        return SHOAL_OK;
+    bool same = strcmp(shoal, SHOAL_VERSION) == 0 && strcmp(duckdb, duck_version()) == 0;
+    if (same && (job_sql(job) == NULL || job_id(job) == NULL))
+        return shoal_fail(err, SHOAL_CORRUPT,
+                          "%s/" JOB_LOG
+                          " doesn't say what the job is: restore the file, or "
+                          "begin anew (--job %s --replace)",
+                          job->folder, job->folder);
+    if (same) return SHOAL_OK;
     return shoal_fail(
         err, SHOAL_USAGE,
         "the job in %s began with shoal %s and DuckDB %s; this is shoal %s "

@@ -65,7 +65,7 @@ shoal_status job_sink_adopt(struct sink *sink, bool *adopted, struct shoal_error
     if (over != NULL) return take_answer(sink, over) ? SHOAL_OK : shoal_no_memory(err);
     const char *path = text_of(staging, "path"), *run = text_of(staging, "run");
     if (path == NULL || run == NULL) return SHOAL_OK;
-    bool there = spool_adopt(&sink->staging, path);
+    bool there = spool_adopt(&sink->staging, SPOOL_STAGING, path);
     if (there && !journal_undo(path)) {
         sink->leave = true;
         return shoal_fail(err, SHOAL_IO,
@@ -92,7 +92,7 @@ shoal_status job_sink_adopt(struct sink *sink, bool *adopted, struct shoal_error
 void job_sink_clean(const struct job *job) {
     struct spool staging;
     const char *path = text_of(job_find(job, "staging"), "path");
-    if (path != NULL && spool_adopt(&staging, path)) spool_close(&staging);
+    if (path != NULL && spool_adopt(&staging, SPOOL_STAGING, path)) spool_close(&staging);
 }
 
 shoal_status job_sink_begin(const struct sink *sink, struct shoal_error *err) {

@@ -26,12 +26,23 @@ static bool is_done(const struct stage_run *state, uint32_t task) {
     return state->progress[task] & TASK_IS_DONE;
 }
 
-static void remove_file(struct run *run, bool sink, const struct task_file *file) {
-    if (sink) {
-        spool_remove_tree(file->path);
+bool run_owns(const struct run *run, uint32_t stage, const char *path) {
+    if (run->job == NULL) return true;
+    bool sink = run->stages->stages[stage].sink;
+    const char *folder = sink ? run->sink->staging.path : run->job->blocks;
+    size_t size = folder == NULL ? 0 : strlen(folder);
+    if (size == 0 || strncmp(path, folder, size) != 0 || path[size] != '/') return false;
+    const char *name = path + size + 1;
+    return sink ? name[0] == 's' && strchr(name, '/') == NULL : spool_stays_below(name);
+}
+
+static void remove_file(struct run *run, uint32_t stage, const struct task_file *file) {
+    bool ours = run_owns(run, stage, file->path);
+    if (run->stages->stages[stage].sink) {
+        if (ours) spool_remove_tree(file->path);
         return;
     }
-    if (unlink(file->path) != 0 && access(file->path, F_OK) == 0) return;
+    if (ours && unlink(file->path) != 0 && access(file->path, F_OK) == 0) return;
     memory_tier_return(&run->memory, file);
     if (file->memory == 0) run->disk_bytes -= file->bytes;
 }
@@ -57,7 +68,7 @@ void run_drop_inputs(struct run *run, uint32_t stage) {
             if (run->stages->stages[s].exchange != leaf->exchange || state->dropped)
                 continue;
             for (size_t f = 0; f < state->file_count; f++)
-                remove_file(run, false, &state->files[f]);
+                remove_file(run, (uint32_t)s, &state->files[f]);
             state->dropped = true;
         }
     }
@@ -68,13 +79,12 @@ void run_drop_inputs(struct run *run, uint32_t stage) {
 // The files of the task are no longer the stage's.
 static void forget_files(struct run *run, uint32_t stage, uint32_t task, bool gone) {
     struct stage_run *state = &run->runs[stage];
-    bool sink = run->stages->stages[stage].sink;
     size_t first = 0, kept = 0;
     while (first < state->file_count && state->file_tasks[first] != task) first++;
     kept = first;
     for (size_t f = first; f < state->file_count; f++) {
         if (state->file_tasks[f] == task) {
-            if (!gone) remove_file(run, sink, &state->files[f]);
+            if (!gone) remove_file(run, stage, &state->files[f]);
             task_file_free(&state->files[f]);
             continue;
         }

@@ -240,6 +240,20 @@ shoal_status record_broadcast(struct run *run, uint32_t over, uint32_t reader, b
 
 // ---- and back
 
+static shoal_status is_wrong(const struct run *run, const char *kind, uint32_t stage,
+                             struct shoal_error *err) {
+    return shoal_fail(err, SHOAL_CORRUPT,
+                      "%s/job.log says of stage %u what can't be (%.20s): restore the "
+                      "file, or begin anew (--job %s --replace)",
+                      run->job->folder, stage, kind, run->job->folder);
+}
+
+static bool read_number(const json_t *value, uint32_t *number) {
+    json_int_t read = json_integer_value(value);
+    *number = (uint32_t)read;
+    return json_is_integer(value) && read >= 0 && read <= UINT32_MAX;
+}
+
 static void key_of(uint32_t stage, uint32_t task, char *key) {
     (void)snprintf(key, 32, "%u/%u", stage, task);
 }
@@ -261,50 +275,83 @@ static void forget_readers(const struct run *run, json_t *past, uint32_t stage) 
     }
 }
 
-// "s/t": what the task made last; "s/": the stage's pieces.
-static json_t *gather_past(struct run *run) {
-    json_t *past = json_object();
-    const json_t *record;
+// One record of the plan.
+static shoal_status gather(const struct run *run, json_t *record, json_t *past,
+                           struct shoal_error *err) {
+    const char *kind = json_string_value(json_object_get(record, "r"));
+    bool done = kind != NULL && strcmp(kind, "done") == 0;
+    bool pieces = kind != NULL && strcmp(kind, "pieces") == 0;
+    uint32_t stage = 0, task = 0;
     char key[32];
-    for (size_t i = 0, count = json_array_size(run->job->past); i < count; i++) {
-        record = json_array_get(run->job->past, i);
-        if (!job_is_current(run->job, record)) continue;
-        const char *kind = json_string_value(json_object_get(record, "r"));
-        uint32_t stage = (uint32_t)json_integer_value(json_object_get(record, "s"));
-        if (strcmp(kind, "done") == 0) {
-            key_of(stage, (uint32_t)json_integer_value(json_object_get(record, "t")),
-                   key);
-            json_object_set(past, key, (json_t *)(uintptr_t)record);
-            if (json_is_true(json_object_get(record, "x")))
-                forget_readers(run, past, stage);
-        } else if (strcmp(kind, "pieces") == 0) {
-            (void)snprintf(key, sizeof key, "%u/", stage);
-            json_object_set(past, key, json_object_get(record, "l"));
-        }
+    if (kind != NULL && !done && !pieces) return SHOAL_OK;
+    if (!read_number(json_object_get(record, "s"), &stage) ||
+        stage + 1 >= run->stages->count || stage == UINT32_MAX ||
+        (done && !read_number(json_object_get(record, "t"), &task)) ||
+        (pieces && !json_is_array(json_object_get(record, "l"))))
+        return is_wrong(run, kind == NULL ? "record" : kind, stage, err);
+    if (pieces) {
+        (void)snprintf(key, sizeof key, "%u/", stage);
+        return json_object_set(past, key, json_object_get(record, "l")) == 0
+                   ? SHOAL_OK
+                   : shoal_no_memory(err);
     }
-    return past;
+    key_of(stage, task, key);
+    if (json_object_set(past, key, record) != 0) return shoal_no_memory(err);
+    if (json_is_true(json_object_get(record, "x"))) forget_readers(run, past, stage);
+    return SHOAL_OK;
 }
 
-bool replay_pieces(struct run *run, uint32_t stage, struct adapt_pieces *pieces) {
+// "s/t": what the task made last; "s/": the stage's pieces.
+static shoal_status gather_past(struct run *run, struct shoal_error *err) {
+    run->past = json_object();
+    shoal_status status = run->past == NULL ? shoal_no_memory(err) : SHOAL_OK;
+    for (size_t i = 0; status == SHOAL_OK && i < json_array_size(run->job->past); i++) {
+        json_t *record = json_array_get(run->job->past, i);
+        if (job_is_current(run->job, record))
+            status = gather(run, record, run->past, err);
+    }
+    return status;
+}
+
+static bool read_piece(const json_t *item, struct adapt_piece *piece) {
+    const json_t *rest = json_array_get(item, 3);
+    piece->rest = json_is_true(rest);
+    return json_array_size(item) == 6 && json_is_boolean(rest) &&
+           read_number(json_array_get(item, 0), &piece->first) &&
+           read_number(json_array_get(item, 1), &piece->last) &&
+           read_number(json_array_get(item, 2), &piece->cut) &&
+           read_number(json_array_get(item, 4), &piece->slice) &&
+           read_number(json_array_get(item, 5), &piece->slices);
+}
+
+// Could the rules have decided so?
+static bool piece_fits(const struct adapt_stage *told, const struct adapt_piece *piece) {
+    if (piece->first > piece->last || piece->last >= told->partitions) return false;
+    if (piece->cut == ADAPT_WHOLE) return !piece->rest && !told->only_slices;
+    if (piece->first != piece->last) return false;
+    if (piece->cut == ADAPT_COMBINED)
+        return !piece->rest && told->combined != NULL && piece->slice < piece->slices &&
+               piece->slices == told->combined[piece->first];
+    if (piece->cut >= told->cut_count) return false;
+    if (piece->rest) return told->cuts[piece->cut].rest;
+    return piece->slice < piece->slices && piece->slices <= ADAPT_SLICES_MOST;
+}
+
+shoal_status replay_pieces(const struct run *run, uint32_t stage,
+                           const struct adapt_stage *told, struct adapt_pieces *pieces,
+                           struct shoal_error *err) {
     char key[32];
     (void)snprintf(key, sizeof key, "%u/", stage);
     const json_t *list = run->past == NULL ? NULL : json_object_get(run->past, key);
-    if (list == NULL) return false;
+    if (list == NULL) return SHOAL_OK;
     pieces->count = 0;
     for (size_t i = 0; i < json_array_size(list); i++) {
-        const json_t *item = json_array_get(list, i);
-        uint32_t numbers[6];
-        for (size_t k = 0; k < 6; k++)
-            numbers[k] = (uint32_t)json_integer_value(json_array_get(item, k));
-        struct adapt_piece piece = {.first = numbers[0],
-                                    .last = numbers[1],
-                                    .cut = numbers[2],
-                                    .rest = json_is_true(json_array_get(item, 3)),
-                                    .slice = numbers[4],
-                                    .slices = numbers[5]};
-        if (!adapt_add(pieces, piece)) return false;
+        struct adapt_piece piece;
+        if (!read_piece(json_array_get(list, i), &piece) || !piece_fits(told, &piece))
+            return is_wrong(run, "pieces", stage, err);
+        if (!adapt_add(pieces, piece)) return shoal_no_memory(err);
     }
-    return true;
+    return SHOAL_OK;
 }
 
 bool replay_broadcast(struct run *run, uint32_t over, size_t *at, uint32_t *reader,
@@ -329,6 +376,19 @@ static bool has_inputs(const struct run *run, uint32_t stage) {
     return true;
 }
 
+// Are its files named as a task's are? They are where the process had them that wrote
+// the record.
+static bool names_fit(const struct task_output *output) {
+    for (size_t f = 0; f < output->count; f++) {
+        const struct task_file *file = &output->files[f];
+        if (file->memory > 0) return false;
+        for (size_t i = 0; i < file->written_count; i++) {
+            if (!spool_stays_below(file->written[i].path)) return false;
+        }
+    }
+    return true;
+}
+
 static shoal_status restore(struct run *run, uint32_t stage, uint32_t task,
                             const json_t *record, struct shoal_error *err) {
     const char *text = json_string_value(json_object_get(record, "o"));
@@ -341,6 +401,10 @@ static shoal_status restore(struct run *run, uint32_t stage, uint32_t task,
     shoal_status status =
         task_output_decode(text, strlen(text), &id, &attempt, &output, err);
     if (status != SHOAL_OK) return status;
+    if (!names_fit(&output)) {
+        task_output_free(&output);
+        return is_wrong(run, "output", stage, err);
+    }
     bool fits = output.partitions == run_partitions(run, &run->stages->stages[stage]);
     bool fresh = run->stages->stages[stage].in_driver ||
                  (fits && sched_task_restore(run->sched, run->runs[stage].in_sched, task,
@@ -359,7 +423,7 @@ static shoal_status restore(struct run *run, uint32_t stage, uint32_t task,
 static bool is_missing(const struct run *run, uint32_t stage,
                        const struct task_file *file) {
     struct stat at;
-    if (stat(file->path, &at) != 0) return true;
+    if (!run_owns(run, stage, file->path) || stat(file->path, &at) != 0) return true;
     if (!run->stages->stages[stage].sink) return false;
     for (size_t i = 0; i < file->written_count; i++) {
         char *path = sink_join(file->path, file->written[i].path);
@@ -382,11 +446,9 @@ static void lose_missing(struct run *run) {
 }
 
 static shoal_status replay(struct run *run, struct shoal_error *err) {
-    shoal_status status = SHOAL_OK;
     char key[32];
-    run->past = gather_past(run);
-    if (run->past == NULL) return shoal_no_memory(err);
-    for (uint32_t s = 0; s + 1 < run->stages->count; s++) {
+    shoal_status status = gather_past(run, err);
+    for (uint32_t s = 0; status == SHOAL_OK && s + 1 < run->stages->count; s++) {
         for (uint32_t t = 0; status == SHOAL_OK && t < run->runs[s].tasks; t++) {
             key_of(s, t, key);
             const json_t *record = json_object_get(run->past, key);

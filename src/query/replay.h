@@ -12,7 +12,10 @@
 shoal_status replay_plan(struct run *run, struct shoal_error *err);
 
 // While the past is gone through: what was decided then, instead of deciding.
-bool replay_pieces(struct run *run, uint32_t stage, struct adapt_pieces *pieces);
+// Nothing changes where the log has none. SHOAL_CORRUPT: they don't fit what was told.
+shoal_status replay_pieces(const struct run *run, uint32_t stage,
+                           const struct adapt_stage *told, struct adapt_pieces *pieces,
+                           struct shoal_error *err);
 // Was a side broadcast when the stage was over? *at begins with 0, and goes on.
 bool replay_broadcast(struct run *run, uint32_t over, size_t *at, uint32_t *reader,
                       bool *first);

@@ -123,6 +123,9 @@ void run_lose(struct run *run, uint32_t stage, uint32_t task);
 // The same of the task that wrote the file, which couldn't be read. False: no task's that
 // is done; it is being made again.
 bool run_lose_file(struct run *run, const char *path);
+// Is the path where the query's tasks of the stage write? A job's log may name others:
+// its folder was moved, or the log is not what shoal wrote. What is there is left alone.
+bool run_owns(const struct run *run, uint32_t stage, const char *path);
 // Did the task make something else before, so that readers of both are at odds? What it
 // made now is remembered.
 bool run_is_other(struct run *run, uint32_t stage, uint32_t task,

@@ -7,7 +7,7 @@ seeds=test/fuzz/seeds
 shoal=build/shoal
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-for name in frame worker task block footer tree sql faults cut journal delta; do
+for name in frame worker task block footer tree sql faults cut journal delta job; do
     mkdir -p "$seeds/$name"
     find "$seeds/$name" -type f ! -name 'found-*' -delete
 done
@@ -66,6 +66,44 @@ printf '%s' '{"target":"target","prefix":"new-","entries":[{"path":"k=1","folder
 printf '%s' '{"target":"target","prefix":null,"entries":[{"path":"","folder":true,"inode":10}]}' >"$seeds/journal/whole"
 printf '%s' '{"target":"../target","prefix":"","entries":[{"path":"../secret","folder":false,"inode":0},{"path":"../other/k=1/a","folder":false,"inode":2}]}' >"$seeds/journal/outside"
 printf '%s' '{"target":"other","entries":[{"path":"../../other/empty","folder":true,"inode":8}]}' >"$seeds/journal/beside"
+
+# Logs of a job, as the fuzzer's plan has it: one that lived, one that died, and one that
+# other folders are named in.
+"$shoal" sql "COPY (SELECT i AS k, i % 3 AS g FROM range(4096) r(i)) TO '$work/t.parquet' (ROW_GROUP_SIZE 2048)" >/dev/null
+run_job() {
+    "$shoal" sql --job "$work/job" --replace --workers 2 --partitions 4 --split-rows 2048 --cluster-rows -1 --skew always --quiet \
+        "COPY (SELECT g, count(*) AS n FROM '$work/t.parquet' GROUP BY g) TO '$work/out' (FORMAT parquet, PER_THREAD_OUTPUT, OVERWRITE)"
+}
+job_records() { # SED SCRIPT: a record a line
+    python3 - "$work/job/job.log" "$work" <<'PYTHON' | sed -E "$1"
+import struct
+import sys
+
+data, at = open(sys.argv[1], "rb").read(), 0
+while at + 16 <= len(data):
+    size = struct.unpack_from("<I", data, at)[0]
+    at += 16 + size
+    if at <= len(data):
+        print(data[at - size : at].decode())
+PYTHON
+}
+names="s#$work/job#@JOB#g; s#$work/[.]shoal-[^/\"\\]*#@HOME/.shoal-abcdef#g; s#$work#@HOME#g
+    s#(\"(shoal|duckdb)\"):\"[^\"]*\"#\\1:\"@V\"#g; s#\"shape\":\"[^\"]*\"#\"shape\":\"@SHAPE\"#
+    s#[.]w[01][.]r#.w0.r#g; s#(AS root.c0, c1.\",null,null,null)#\\1,null,null#; s#\"cwd\":\"[^\"]*\"#\"cwd\":\"@HOME\"#; s#\"run\":\"[^\"]*\"#\"run\":\"r1\"#"
+run_job >/dev/null
+job_records "$names" >"$seeds/job/done"
+SHOAL_FAULT=job.append@driver:14:kill run_job >/dev/null 2>&1 || true
+job_records "$names" >"$seeds/job/died"
+head -c 900 "$work/job/job.log" >"$seeds/job/torn"
+grep -v '"r":"\(over\|end\)"' "$seeds/job/done" >"$seeds/job/published"
+grep -v '"r":"publish"' "$seeds/job/published" >"$seeds/job/staged"
+sed -E 's#@HOME/[.]shoal-abcdef#@HOME/private#g; s#@JOB/blocks[^\\]*#@HOME/private/key#g' "$seeds/job/died" >"$seeds/job/outside"
+sed -E 's#@HOME/[.]shoal-abcdef#@HOME/.shoal-secret#g; s#"x":false#"x":true#' "$seeds/job/died" >"$seeds/job/again"
+sed -E 's#("l":).*(,"n")#\1[[0,0,0,false,0,2],[0,0,0,false,1,2],[1,3,4294967295,false,0,0]]\2#' "$seeds/job/staged" >"$seeds/job/slices"
+{
+    cat "$seeds/job/died"
+    echo '{"r":"broadcast","over":0,"reader":1,"first":false,"n":0,"k":1}'
+} >"$seeds/job/broadcast"
 
 # Delta logs.
 "$shoal" sql "COPY (SELECT i, i % 2 AS k, i::VARCHAR AS s FROM range(4) r(i)) TO '$work/table' (FORMAT delta, PARTITION_BY (k), JOB_ID 'j');
