@@ -323,6 +323,11 @@ static void try_log(void) {
     FUZZ_CHECK(again == read + 1);
 }
 
+static void tell(void *context, const char *job, enum job_fate fate) {
+    (void)context;
+    FUZZ_CHECK(strncmp(job, folder, strlen(folder)) == 0 && fate <= JOB_DAMAGED);
+}
+
 static void try_list(void) {
     struct shoal_error err = {0};
     FILE *out = fopen("/dev/null", "we");
@@ -330,6 +335,10 @@ static void try_list(void) {
     shoal_status status = jobs_list(home, out, &err);
     FUZZ_CHECK(status == SHOAL_OK || status == SHOAL_CORRUPT);
     (void)fclose(out);
+    FUZZ_CHECK(jobs_clean(home, true, tell, NULL, &err) == SHOAL_OK);
+    for (size_t i = 2; i < OWN; i++) FUZZ_CHECK(access(own[i], F_OK) == 0);
+    FUZZ_CHECK(jobs_clean(home, false, tell, NULL, &err) == SHOAL_OK);
+    check_others();
 }
 
 // ---- going on
