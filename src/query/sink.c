@@ -167,7 +167,8 @@ shoal_status sink_open(struct sink *sink, const struct copy *copy, bool ordered,
 char *sink_staged_path(const struct sink *sink, const char *name) {
     struct text path = {0};
     text_printf(&path, "%s/%s", sink->staging.path, name);
-    if (sink->job != NULL) text_printf(&path, ".r%u", sink->job->lives);
+    if (sink->job != NULL)
+        text_printf(&path, ".r%u.%u", sink->job->lives, sink->job->plan);
     return text_take(&path);
 }
 

@@ -400,9 +400,10 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
     text_printf(&output, "%s/%c%u.t%u.a%u.w%u", folder, run->merge != NULL ? 'm' : 's',
                 run->merge != NULL ? run->wave : action->stage, action->task,
                 action->attempt, action->worker);
-    // What a process before this one left half done has the same numbers.
-    if (run->session->options.job != NULL)
-        text_printf(&output, ".r%u", run->session->options.job->lives);
+    // What a process before this one left half done has the same numbers, and so has what
+    // a plan before this one did.
+    const struct job *job = run->session->options.job;
+    if (job != NULL) text_printf(&output, ".r%u.%u", job->lives, job->plan);
     task->output = text_take(&output);
     if (run->merge == NULL && run->session->rejects != NULL &&
         !name_rejects(run, action, task)) {

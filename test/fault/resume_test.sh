@@ -186,6 +186,28 @@ rejects_once() {
 }
 check "rejected rows are kept once" rejects_once
 
+# A statement that is planned again, as a part of a file has rows that can't be read, writes
+# beside what its first plan wrote.
+python3 - "$work" <<'PY'
+import sys
+for n in range(3):
+    with open(f"{sys.argv[1]}/j{n}.json", "w") as file:
+        for i in range(60000):
+            file.write('{"k": %d, "s": "v%d"}\n' % (i, i))
+        if n == 2:
+            file.write('{"k": "zz", "s": "bad"}\n')
+PY
+planned_again() {
+    local code=0
+    rm -rf "$work/good"
+    SHOAL_FAULT=job.append@driver:5:kill run_job "COPY (SELECT k, s FROM read_json('$work/j*.json', columns = {'k': 'BIGINT', 's': 'VARCHAR'}))
+        TO '$work/good' (FORMAT parquet, PER_THREAD_OUTPUT, REJECTS '$work/rejected')" --workers 1 >/dev/null 2>&1 || code=$?
+    [ "$code" = 137 ] && resume >/dev/null 2>"$work/said" && ended || { cat "$work/said"; return 1; }
+    # None had to be tried again.
+    [ "$("$SHOAL" sql --format csv "SELECT count(*) FROM '$work/good/*.parquet'" | tail -1)" = 180000 ] && ! grep -aoE 's0\.t[0-9]+\.a1\.' "$job/job.log"
+}
+check "a statement that is planned again" planned_again
+
 # ---- what is damaged, changed, or not for this job
 half_done() { dies "job.append@driver:${1:-14}:kill" "$work/plain.sql" && ! "$SHOAL" jobs "$job" | grep -q ': done'; }
 same_again() { resume "$@" >"$work/rows" 2>"$work/said" && cmp "$work/rows" "$work/plain.csv" && ended; }
