@@ -301,6 +301,17 @@ static shoal_status visit(void *context, const char *payload, size_t size,
                                                          : shoal_no_memory(err);
 }
 
+#define LAST_SECOND INT64_C(253402300799)  // of the year 9999
+
+// Both are in names of files.
+static bool has_name(const struct job *job) {
+    const char *id = job_id(job);
+    const json_t *began = json_object_get(job->head, "began");
+    return id != NULL && strlen(id) == 16 && strspn(id, "0123456789abcdef") == 16 &&
+           json_is_integer(began) && json_integer_value(began) >= 0 &&
+           json_integer_value(began) <= LAST_SECOND;
+}
+
 static shoal_status check_version(const struct job *job, struct shoal_error *err) {
     const char *shoal = json_string_value(json_object_get(job->head, "shoal"));
     const char *duckdb = json_string_value(json_object_get(job->head, "duckdb"));
@@ -310,7 +321,7 @@ static shoal_status check_version(const struct job *job, struct shoal_error *err
                           "%s --replace)",
                           job->folder, job->folder);
     bool same = strcmp(shoal, SHOAL_VERSION) == 0 && strcmp(duckdb, duck_version()) == 0;
-    if (same && (job_sql(job) == NULL || job_id(job) == NULL))
+    if (same && (job_sql(job) == NULL || !has_name(job)))
         return shoal_fail(err, SHOAL_CORRUPT,
                           "%s/" JOB_LOG
                           " doesn't say what the job is: restore the file, or "

@@ -346,7 +346,8 @@ static void try_list(void) {
 static void try_options(const struct job *job) {
     struct session_options options = {0};
     struct shoal_error err;
-    FUZZ_CHECK(job_sql(job) != NULL && job_id(job) != NULL);
+    FUZZ_CHECK(job_sql(job) != NULL && strchr(job_id(job), '/') == NULL);
+    FUZZ_CHECK(job_began(job) >= 0 && job_began(job) < INT64_C(1) << 40);
     if (job_options(job, &options, &err) != SHOAL_OK) return;
     FUZZ_CHECK(options.workers >= 1 && options.workers <= 1024);
     FUZZ_CHECK(options.threads <= 1024 && options.partitions <= 65536);
@@ -400,7 +401,9 @@ static void try_job(uint32_t statement) {
 // The plan's own hash, from the record that is made of it.
 static void find_shape(void) {
     static const char head[] =
-        "{\"r\":\"job\",\"shoal\":\"@V\",\"duckdb\":\"@V\",\"id\":\"1\",\"sql\":\"\"}";
+        "{\"r\":\"job\",\"shoal\":\"@V\",\"duckdb\":\"@V\","
+        "\"id\":\"0123456789abcdef\","
+        "\"began\":1,\"sql\":\"\"}";
     struct job *job = NULL;
     struct shoal_error err;
     bool done = false;
