@@ -205,7 +205,9 @@ struct stages {
     size_t warning_count;
     bool shuffled;        // a hint asks that a join is not broadcast
     uint32_t partitions;  // of exchanges, asked for by a hint; 0: none are
-    char *target;         // for EXPLAIN, "CopyTo 'x' ..."; NULL: the rows are the result
+    uint32_t times;  // as many as estimates ask for, as tasks were too large; 0: once
+    bool too_large;  // while it ran, a task had too little memory even alone
+    char *target;    // for EXPLAIN, "CopyTo 'x' ..."; NULL: the rows are the result
     double plan_seconds;
 };
 

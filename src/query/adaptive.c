@@ -131,7 +131,8 @@ static bool tell(struct run *run, const struct stage *stage, struct told *told) 
     told->stage.passes = count_passes(run, stage);
     told->stage.whole = stage->whole;
     told->stage.slots = run->slots;
-    told->stage.fixed = options->partitions != 0 || run->stages->partitions != 0;
+    told->stage.fixed = options->partitions != 0 || run->stages->partitions != 0 ||
+                        run->stages->times > 1;
     told->stage.skew = options->skew;
     told->stage.seed = options->skew_seed + stage->id;
     told->stage.place = block_place;

@@ -103,6 +103,7 @@ static bool small_enough(const struct run *run, const struct join *join,
         .tasks = run->runs[join->feeder].tasks,
         .rows_most = ADAPT_BROADCAST_MOST,
         .bytes_most = session_plan_bytes(run->session) / BROADCAST_SHARE};
+    if (run->stages->times > 0) sides->bytes_most /= run->stages->times;
     // A narrow task has a hash table of its own.
     if (!run->stages->stages[join->feeder].wide)
         sides->bytes_most /= run->session->options.threads;

@@ -50,6 +50,7 @@ shoal_status partitions_choose(const struct session_options *options,
             rows[root_of(parents, e)] / (sorted ? SORTED_ROWS : PARTITION_ROWS);
         if (wanted > PARTITIONS_MOST) wanted = PARTITIONS_MOST;
         if (wanted < least) wanted = least;
+        if (stages->times > 0) wanted *= stages->times;
         partitions[e] = given ? given : (uint32_t)wanted;
         if (stages->exchanges[e].groups > 0) partitions[e] = stages->exchanges[e].groups;
     }

@@ -258,6 +258,7 @@ static shoal_status run_tasks(struct run *run, struct shoal_error *err) {
             }
             case SCHED_FAILED:
                 *err = *sched_error(run->sched);
+                run->stages->too_large = err->status == SHOAL_NOMEM;
                 if (err->status == SHOAL_CORRUPT && run->loss[0] != '\0') {
                     size_t length = strlen(err->message);
                     (void)snprintf(err->message + length, sizeof err->message - length,

@@ -26,8 +26,22 @@ struct purpose {
     bool sink, explain;
     bool uncut;        // reading parts of JSON files has failed
     bool files_whole;  // reading some of the files has failed
+    uint32_t times;    // as many partitions as usual, as tasks were too large; 0: once
     const struct hints *hints;
 };
+
+static shoal_status note_times(struct stages *stages, struct shoal_error *err) {
+    struct text note = {0};
+    char **notes = realloc(stages->notes, (stages->note_count + 1) * sizeof *notes);
+    if (notes == NULL) return shoal_no_memory(err);
+    stages->notes = notes;
+    text_printf(&note,
+                "shuffles have %u times as many partitions, as a task was too "
+                "large for its memory before",
+                stages->times);
+    notes[stages->note_count] = text_take(&note);
+    return notes[stages->note_count++] == NULL ? shoal_no_memory(err) : SHOAL_OK;
+}
 
 static shoal_status plan(struct session *session, const char *sql,
                          const struct purpose *purpose, struct stages **stages,
@@ -35,7 +49,8 @@ static shoal_status plan(struct session *session, const char *sql,
     struct plan_options options = {
         .workers = session->options.workers,
         .broadcast_rows = session->options.broadcast_rows,
-        .broadcast_bytes = session_plan_bytes(session) / BROADCAST_SHARE,
+        .broadcast_bytes = session_plan_bytes(session) / BROADCAST_SHARE /
+                           (purpose->times > 0 ? purpose->times : 1),
         .sort_rows = session->options.sort_rows,
         .slots = session->options.workers * session->options.threads,
         .split_rows = session->options.split_rows,
@@ -51,6 +66,10 @@ static shoal_status plan(struct session *session, const char *sql,
     shoal_status status = limits_check(sql, err);
     if (status == SHOAL_OK) {
         status = stages_plan(session->conn, sql, &options, stages, err);
+    }
+    if (status == SHOAL_OK && purpose->times > 1) {
+        (*stages)->times = purpose->times;
+        status = note_times(*stages, err);
     }
     if (status == SHOAL_OK) {
         status = levels_add(&session->options, *stages, err);
@@ -125,6 +144,51 @@ static bool cuts_for_rejects(const struct stages *stages) {
     return cuts;
 }
 
+#define TIMES_MORE 4
+#define TIMES_MOST 16
+
+static void add_words(struct shoal_error *err, const char *words) {
+    size_t length = strlen(err->message);
+    (void)snprintf(err->message + length, sizeof err->message - length, "\n%s", words);
+}
+
+// A task was out of memory though it had all workers' memory: smaller ones may do. True:
+// the purpose says so, and the statement is to run again. Its rows are staged.
+static bool plan_smaller(const struct session *session, const struct stages *stages,
+                         struct purpose *purpose, struct shoal_error *err) {
+    if (stages == NULL || !stages->too_large) return false;
+    if (session->options.partitions > 0 || stages->partitions > 0) return false;
+    if (session->options.job != NULL) {
+        add_words(err,
+                  "The plan of a job stays as it is: begin anew with more "
+                  "--partitions and --replace");
+        return false;
+    }
+    if (purpose->times == TIMES_MOST) {
+        add_words(err,
+                  "Even 16 times as many partitions did not help: a group or key "
+                  "alone may have too many rows");
+        return false;
+    }
+    purpose->times = purpose->times == 0 ? TIMES_MORE : purpose->times * TIMES_MORE;
+    fprintf(stderr,
+            "shoal: %.*s: the statement runs again, with %u times as many partitions\n",
+            (int)strcspn(err->message, "\n"), err->message, purpose->times);
+    return true;
+}
+
+// Is the statement, that failed, to be planned in another way? The purpose says how.
+static bool plan_otherwise(const struct session *session, const struct stages *stages,
+                           shoal_status status, struct purpose *purpose,
+                           struct shoal_error *err) {
+    if (status == SHOAL_NOMEM) return plan_smaller(session, stages, purpose, err);
+    if (status != SHOAL_USER || purpose->files_whole || !failed_in_files(stages, err))
+        return false;
+    purpose->files_whole = purpose->uncut || !cuts_for_rejects(stages);
+    purpose->uncut = true;
+    return true;
+}
+
 // A name that is wrong is better known before all rows are there.
 static shoal_status check_partitions(const struct stages *stages, const struct copy *copy,
                                      struct shoal_error *err) {
@@ -158,20 +222,16 @@ static shoal_status run_planned(struct session *session,
     shoal_status status = strcasestr(select, "from") == NULL
                               ? SHOAL_OK
                               : session_start_workers(session, err);
-    for (bool again = status == SHOAL_OK; again;) {
+    for (bool again = status == SHOAL_OK, first = true; again; first = false) {
         stages_free(stages);
         stages = NULL;
         status = plan(session, select, &purpose, &stages, err);
-        bool first = !purpose.uncut;
         for (size_t i = 0; status == SHOAL_OK && first && i < stages->warning_count; i++)
             fprintf(stderr, "shoal: %s\n", stages->warnings[i]);
         if (status == SHOAL_OK) status = check_partitions(stages, &statement->copy, err);
         if (status == SHOAL_OK)
             status = run_stages(session, stages, statement, NULL, result, err);
-        again =
-            status == SHOAL_USER && !purpose.files_whole && failed_in_files(stages, err);
-        purpose.files_whole = again && (purpose.uncut || !cuts_for_rejects(stages));
-        purpose.uncut = again;
+        again = plan_otherwise(session, stages, status, &purpose, err);
     }
     // DuckDB minds a column that a file lacks only where the query reads it.
     if (status == SHOAL_USER && strcasestr(err->message, "schema mismatch") != NULL)
@@ -523,6 +583,7 @@ static shoal_status explain_statement(struct session *session, const char *sql,
     struct delta_write *table = NULL;
     struct hints hints = {0};
     char *rewritten = NULL;
+    bool planned = false;
     shoal_status status = hints_read(sql, &hints, err);
     if (status == SHOAL_OK)
         status = delta_sink_open(session->conn, sql, NULL, &table, err);
@@ -533,13 +594,17 @@ static shoal_status explain_statement(struct session *session, const char *sql,
             read_statement(session, rewritten ? rewritten : sql, table, &statement, err);
     struct purpose purpose = {
         .sink = statement.copy.folder, .explain = true, .hints = &hints};
-    if (!done && status == SHOAL_OK)
+    for (bool again = !done && status == SHOAL_OK; again;) {
+        stages_free(stages);
+        stages = NULL;
         status = plan(session, statement.select, &purpose, &stages, err);
-    if (stages != NULL && status == SHOAL_OK)
-        status = name_target(stages, &statement, err);
-    if (stages != NULL && status == SHOAL_OK) {
-        status = explain_stages(session, stages, &statement, analyze, json, out, err);
-    } else if (status == SHOAL_UNSUPPORTED || status == SHOAL_INTERNAL) {
+        planned = stages != NULL && status == SHOAL_OK;
+        if (planned) status = name_target(stages, &statement, err);
+        if (planned && status == SHOAL_OK)
+            status = explain_stages(session, stages, &statement, analyze, json, out, err);
+        again = status == SHOAL_NOMEM && plan_smaller(session, stages, &purpose, err);
+    }
+    if (!planned && (status == SHOAL_UNSUPPORTED || status == SHOAL_INTERNAL)) {
         explain_embedded(err->message, &hints, json, out);
         status = SHOAL_OK;
     }

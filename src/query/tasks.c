@@ -377,6 +377,12 @@ static shoal_status copy_bounds(struct run *run, const struct sched_action *acti
     return shoal_no_memory(err);
 }
 
+// They are all on this machine: where one runs alone, the others' shares are free.
+static uint64_t all_worker_bytes(const struct session *session) {
+    uint32_t hosts = session->options.hosts;
+    return session->worker_bytes * (hosts > 0 ? hosts : session->options.workers);
+}
+
 shoal_status run_make_task(struct run *run, const struct sched_action *action,
                            struct task **out, struct shoal_error *err) {
     const struct stage *stage = &run->stages->stages[action->stage];
@@ -395,6 +401,7 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
     task->ordered = stage->ordered;
     task->compress = run->session->compress;
     task->print = !stage->repeatable;
+    if (action->alone) task->alone_bytes = all_worker_bytes(run->session);
     task->partitions = run_partitions(run, stage);
     const char *folder = stage->sink ? run->sink->staging.path : run->folder;
     text_printf(&output, "%s/%c%u.t%u.a%u.w%u", folder, run->merge != NULL ? 'm' : 's',

@@ -1,5 +1,7 @@
 // Tasks on DuckDB: one instance, one connection a slot. A task is one COPY of its SELECT
 // into block files; with several threads each writes a file of its own.
+#include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -18,6 +20,10 @@ struct executor {
     struct duck *duck;
     struct duck_conn **conns;
     uint32_t slots;
+    uint64_t duck_bytes;   // DuckDB's limit; 0: none was given
+    uint64_t other_bytes;  // of the process, beside that
+    bool spill_limited;    // by the user
+    atomic_bool raised;    // for a task that ran alone, and could not be set back
 };
 
 static void executor_close(struct executor *executor) {
@@ -61,8 +67,8 @@ static shoal_status open_slot(struct executor *executor, uint32_t slot,
     return status;
 }
 
-// Once all is set: what runs then can't set anything any more, nor reach files outside
-// the folders that are allowed, if any are named.
+// Once all is set: what runs then can't set anything any more but DuckDB's memory, which
+// is set here, nor reach files outside the folders that are allowed, if any are named.
 static shoal_status lock(struct duck_conn *conn, const struct executor_options *options,
                          struct shoal_error *err) {
     struct text sql = {0};
@@ -80,7 +86,9 @@ static shoal_status lock(struct duck_conn *conn, const struct executor_options *
         }
         text_append(&sql, "]; SET enable_external_access=false; ");
     }
-    text_append(&sql, "SET lock_configuration=true");
+    text_append(&sql,
+                "SET allowed_configs=['memory_limit']; "
+                "SET lock_configuration=true");
     shoal_status status =
         sql.failed ? shoal_no_memory(err) : duck_run(conn, sql.data, err);
     text_free(&sql);
@@ -94,24 +102,44 @@ static shoal_status lock(struct duck_conn *conn, const struct executor_options *
 #define READER_BYTES (4u << 20)
 #define DUCK_BYTES_LEAST (64u << 20)
 
-static uint64_t divide_memory(const struct executor_options *options) {
+static void divide_memory(struct executor *executor,
+                          const struct executor_options *options) {
     uint64_t all = options->memory_bytes;
-    if (all == 0) return 0;
+    if (all == 0) return;
     uint64_t writers = block_limit_writers(all / 8 / options->threads) * options->threads;
     uint64_t others = BASE_BYTES + writers + READER_BYTES * options->threads;
-    return all > others + DUCK_BYTES_LEAST ? all - others : DUCK_BYTES_LEAST;
+    executor->other_bytes = others;
+    executor->duck_bytes =
+        all > others + DUCK_BYTES_LEAST ? all - others : DUCK_BYTES_LEAST;
+}
+
+static shoal_status limit_memory(struct duck_conn *conn, uint64_t bytes,
+                                 struct shoal_error *err) {
+    char sql[64];
+    (void)snprintf(sql, sizeof sql, "SET memory_limit='%lluB'",
+                   (unsigned long long)bytes);
+    return duck_run(conn, sql, err);
+}
+
+// A limit below what DuckDB holds is refused: it is tried again before the next task.
+static void restore_memory(struct executor *executor, struct duck_conn *conn) {
+    struct shoal_error ignored;
+    if (limit_memory(conn, executor->duck_bytes, &ignored) != SHOAL_OK)
+        atomic_store(&executor->raised, true);
 }
 
 static shoal_status executor_open(const struct executor_options *options,
                                   struct executor **out, struct shoal_error *err) {
     struct duck_options duck = {.threads = (int)options->threads,
                                 .temp_dir = options->temp_dir,
-                                .memory_bytes = divide_memory(options),
                                 .temp_bytes = options->temp_bytes};
     *out = NULL;
     struct executor *executor = calloc(1, sizeof *executor);
     if (executor == NULL) return shoal_no_memory(err);
     executor->slots = options->threads;
+    executor->spill_limited = options->temp_bytes > 0;
+    divide_memory(executor, options);
+    duck.memory_bytes = executor->duck_bytes;
     executor->conns = calloc(options->threads, sizeof(struct duck_conn *));
     shoal_status status = executor->conns == NULL
                               ? shoal_no_memory(err)
@@ -312,8 +340,20 @@ shoal_status duck_run_task(struct duck_conn *conn, uint32_t threads,
 static shoal_status executor_run(struct executor *executor, uint32_t slot,
                                  const struct task *task, struct task_output *output,
                                  struct shoal_error *err) {
-    shoal_status status =
-        duck_run_task(executor->conns[slot], executor->slots, task, output, err);
+    struct duck_conn *conn = executor->conns[slot];
+    bool raise = executor->duck_bytes > 0 &&
+                 task->alone_bytes > executor->duck_bytes + executor->other_bytes;
+    shoal_status status = SHOAL_OK;
+    if (atomic_exchange(&executor->raised, false)) restore_memory(executor, conn);
+    if (raise)
+        status = limit_memory(conn, task->alone_bytes - executor->other_bytes, err);
+    if (status == SHOAL_OK)
+        status = duck_run_task(conn, executor->slots, task, output, err);
+    if (raise) restore_memory(executor, conn);
+    // What may not be spilled has to be in memory, of which there is more elsewhere.
+    if (status == SHOAL_DISK_FULL && executor->spill_limited &&
+        strstr(err->message, "What is spilled reached --temp-limit") != NULL)
+        err->status = status = SHOAL_NOMEM;
     // No mistake of the query's: the driver is not to try it in its own way.
     if (status != SHOAL_USER || strstr(err->message, "disabled by configuration") == NULL)
         return status;

@@ -164,17 +164,18 @@ shoal_status task_encode(const struct task *task, char **json, struct shoal_erro
     }
     return json_take_whole(
         json_pack(
-            "{s:I, s:I, s:I, s:s, s:o, s:s, s:s?, s:I, s:b, s:b, s:I, s:i, s:b, s:o, "
+            "{s:I, s:I, s:I, s:s, s:o, s:s, s:s?, s:I, s:I, s:b, s:b, s:I, s:i, s:b, "
+            "s:o, "
             "s:s?, s:s?, s:b, s:b, s:o, s:o, s:s?, s:s?, s:s?}",
             "task", (json_int_t)task->id, "attempt", (json_int_t)task->attempt, "stage",
             (json_int_t)task->stage, "sql", task->sql, "inputs", inputs, "output",
             task->output, "memory_output", task->memory_output, "memory_bytes",
-            (json_int_t)task->memory_bytes, "compress", task->compress, "print",
-            task->print, "partitions", (json_int_t)task->partitions, "scatter",
-            (int)task->scatter, "ordered", task->ordered, "bounds",
-            bounds_to_json(&task->bounds), "copy_options", task->copy_options,
-            "copy_file", task->copy_file, "copy_counts", task->copy_counts,
-            "copy_statistics", task->copy_statistics, "range",
+            (json_int_t)task->memory_bytes, "alone_bytes", (json_int_t)task->alone_bytes,
+            "compress", task->compress, "print", task->print, "partitions",
+            (json_int_t)task->partitions, "scatter", (int)task->scatter, "ordered",
+            task->ordered, "bounds", bounds_to_json(&task->bounds), "copy_options",
+            task->copy_options, "copy_file", task->copy_file, "copy_counts",
+            task->copy_counts, "copy_statistics", task->copy_statistics, "range",
             range_to_json(&task->range), "sources", sources_to_json(task), "rejects",
             task->rejects, "good_sql", task->good_sql, "faults_sql", task->faults_sql),
         before, json, err);
@@ -233,6 +234,11 @@ static shoal_status decode_storage(const json_t *root, struct task *task,
                                    struct shoal_error *err) {
     task->compress = json_is_true(json_object_get(root, "compress"));
     task->print = json_is_true(json_object_get(root, "print"));
+    if (json_object_get(root, "alone_bytes") != NULL) {
+        shoal_status status =
+            json_get_count(root, "alone_bytes", INT64_MAX, &task->alone_bytes, err);
+        if (status != SHOAL_OK) return status;
+    }
     if (!json_is_string(json_object_get(root, "memory_output"))) return SHOAL_OK;
     shoal_status status =
         json_get_string(root, "memory_output", &task->memory_output, err);

@@ -59,6 +59,8 @@ struct task {
     char *good_sql, *faults_sql;
     char *memory_output;    // where names of files in memory begin; NULL: all go to disk
     uint64_t memory_bytes;  // that they may take there
+    uint64_t alone_bytes;   // of memory that its worker may take for it, as nothing else
+                            // runs on any worker; 0: its share
     bool compress;          // what goes to disk
     bool print;             // the fingerprint of its rows is wanted
     uint32_t partitions;    // 1: not partitioned

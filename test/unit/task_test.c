@@ -89,6 +89,7 @@ static void ranges_come_back(void **state) {
                         .rejects = rejects,
                         .good_sql = good,
                         .faults_sql = faults,
+                        .alone_bytes = 1ull << 33,
                         .sources = &source,
                         .source_count = 1,
                         .range = {pipe, path, 1ull << 40, (1ull << 40) + 7}};
@@ -101,6 +102,7 @@ static void ranges_come_back(void **state) {
     assert_string_equal(task->range.pipe, pipe);
     assert_int_equal(task->range.first, 1ull << 40);
     assert_int_equal(task->range.end, (1ull << 40) + 7);
+    assert_int_equal(task->alone_bytes, 1ull << 33);
     assert_int_equal(task->source_count, 1);
     assert_string_equal(task->sources[0].path, path);
     assert_true(task->sources[0].state.known);
