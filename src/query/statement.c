@@ -400,6 +400,38 @@ static shoal_status run_rewritten(struct session *session, const char *sql,
     return status;
 }
 
+// A job's COPY into one file is done, and is not done again by who resumes it: what the
+// statements behind it read of the file would be of another. Its answer is a count, in
+// *result.
+static shoal_status note_file(struct session *session, const char *sql,
+                              struct duck_result **result, struct shoal_error *err) {
+    struct copy copy = {0};
+    struct text answer = {0};
+    struct shoal_error ignored;
+    bool more = false;
+    if (session->options.job == NULL || session->rejects != NULL || !is_copy(sql))
+        return SHOAL_OK;
+    bool file = copy_parse(sql, &copy, &ignored) == SHOAL_OK && !copy.folder &&
+                copy.answer == ANSWER_COUNT;
+    copy_free(&copy);
+    if (!file || duck_result_columns(*result) != 1) return SHOAL_OK;
+    shoal_status status = duck_result_next(*result, &more, err);
+    const char *count =
+        duck_result_rows(*result) == 1 ? duck_result_text(*result, 0, 0) : "0";
+    text_printf(&answer, "SELECT CAST(%s AS BIGINT) AS \"Count\"", count);
+    duck_result_free(*result);
+    *result = NULL;
+    if (status == SHOAL_OK && answer.failed) status = shoal_no_memory(err);
+    if (status == SHOAL_OK)
+        status = job_append(session->options.job,
+                            json_pack("{s:s, s:s}", "r", "over", "answer", answer.data),
+                            true, err);
+    if (status == SHOAL_OK)
+        status = duck_query_batches(session->conn, answer.data, result, err);
+    text_free(&answer);
+    return status;
+}
+
 shoal_status session_rows(struct session *session, const char *sql,
                           struct duck_result **result, struct shoal_error *err) {
     char *own = NULL;
@@ -425,6 +457,7 @@ shoal_status session_rows(struct session *session, const char *sql,
     if (status == SHOAL_OK && job != NULL &&
         duck_token_is(duck_token_start(sql), "attach"))
         status = database_check_job(session, err);
+    if (status == SHOAL_OK) status = note_file(session, sql, result, err);
     free(own);
     return status;
 }

@@ -208,6 +208,17 @@ planned_again() {
 }
 check "a statement that is planned again" planned_again
 
+# What one statement wrote into a file, and another reads, is written once.
+chained() {
+    rm -rf "$work/good"
+    SHOAL_FAULT=job.sync@driver:3:kill run_job "COPY (SELECT k, s FROM '$work/t.parquet') TO '$work/chain.parquet';
+        COPY (SELECT a.k, b.s FROM '$work/chain.parquet' a JOIN '$work/chain.parquet' b ON a.k = b.k + 1)
+            TO '$work/good' (FORMAT parquet, PER_THREAD_OUTPUT)" --format csv >/dev/null 2>&1 && return 1
+    resume >"$work/rows" 2>"$work/said" || { cat "$work/said"; return 1; }
+    [ "$(tr '\n' ' ' <"$work/rows")" = "Count $rows Count $((rows - 1)) " ] && ended && no_staging
+}
+check "a file between two statements is written once" chained
+
 # ---- what is damaged, changed, or not for this job
 half_done() { dies "job.append@driver:${1:-14}:kill" "$work/plain.sql" && ! "$SHOAL" jobs "$job" | grep -q ': done'; }
 same_again() { resume "$@" >"$work/rows" 2>"$work/said" && cmp "$work/rows" "$work/plain.csv" && ended; }
