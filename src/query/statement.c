@@ -496,6 +496,30 @@ static void close_rejects(struct session *session, struct rejects *keeper) {
     rejects_free(keeper);
 }
 
+// A job's SELECT whose rows were all given out can be run again only while what it reads
+// is there. A statement behind it may have changed that since.
+static shoal_status skip_shown(struct session *session, const char *sql,
+                               shoal_status status) {
+    const struct job *job = session->options.job;
+    if (status != SHOAL_USAGE || job == NULL || !duck_is_select(sql) ||
+        job_find(job, "shown") == NULL)
+        return status;
+    fprintf(
+        stderr,
+        "shoal: statement %u of the job was done, and what it reads has changed since: "
+        "its rows are not printed again\n",
+        job->statement + 1);
+    return SHOAL_OK;
+}
+
+static shoal_status note_shown(struct session *session, const char *sql,
+                               struct shoal_error *err) {
+    struct job *job = session->options.job;
+    if (job == NULL || !duck_is_select(sql) || job_find(job, "shown") != NULL)
+        return SHOAL_OK;
+    return job_append(job, json_pack("{s:s}", "r", "shown"), false, err);
+}
+
 shoal_status session_query(struct session *session, const char *sql,
                            enum result_format format, FILE *out,
                            struct shoal_error *err) {
@@ -507,8 +531,10 @@ shoal_status session_query(struct session *session, const char *sql,
     shoal_status status = open_rejects(session, sql, &keeper, &copy, &rewritten, err);
     if (status == SHOAL_OK)
         status = session_rows(session, rewritten ? rewritten : sql, &result, err);
-    if (status == SHOAL_OK && duck_result_has_rows(result)) {
+    status = skip_shown(session, sql, status);
+    if (status == SHOAL_OK && result != NULL && duck_result_has_rows(result)) {
         status = format_result(result, format, out, err);
+        if (status == SHOAL_OK) status = note_shown(session, sql, err);
     }
     duck_result_free(result);
     if (status == SHOAL_OK && session->rejects != NULL)

@@ -94,6 +94,7 @@ again_and_again() { # FILE INIT SECONDS OPTIONS...
     shift 3
     for ((i = 0; i < kills; i++)); do
         "$SHOAL" sql --init "$init" -f "$file" --format json >"$work/expected"
+        rm -rf "$job" # one that is done before the first life replaces it would be resumed
         exec_job --init "$init" -f "$file" --format json "$@" >"$work/actual" 2>"$work/said" &
         local pid=$!
         code=137 lives=0
@@ -218,6 +219,18 @@ chained() {
     [ "$(tr '\n' ' ' <"$work/rows")" = "Count $rows Count $((rows - 1)) " ] && ended && no_staging
 }
 check "a file between two statements is written once" chained
+
+# A SELECT that is done is in the way of nobody, if a statement behind it changed its files.
+shown() {
+    rm -rf "$work/grows" "$work/good"
+    "$SHOAL" sql "COPY (SELECT k FROM '$work/t.parquet') TO '$work/grows' (FORMAT parquet, PER_THREAD_OUTPUT)" >/dev/null
+    SHOAL_FAULT=job.sync@driver:4:kill run_job "SELECT count(*) AS n FROM '$work/grows/*.parquet' WHERE k % 2 = 0;
+        COPY (SELECT k FROM '$work/grows/*.parquet') TO '$work/grows' (FORMAT parquet, PER_THREAD_OUTPUT, APPEND);
+        COPY (SELECT k FROM '$work/grows/*.parquet') TO '$work/good' (FORMAT parquet, PER_THREAD_OUTPUT)" --format csv >"$work/rows" 2>&1 && return 1
+    resume >"$work/rows" 2>"$work/said" && grep -q 'statement 1 of the job was done, and what it reads has changed' "$work/said" || { cat "$work/said"; return 1; }
+    [ "$(tr '\n' ' ' <"$work/rows")" = "Count $rows Count $((rows * 2)) " ] && ended && no_staging
+}
+check "a SELECT whose files a later statement changed" shown
 
 # ---- what is damaged, changed, or not for this job
 half_done() { dies "job.append@driver:${1:-14}:kill" "$work/plain.sql" && ! "$SHOAL" jobs "$job" | grep -q ': done'; }
