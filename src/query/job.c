@@ -369,7 +369,8 @@ shoal_status job_resume(const char *folder, struct job **out, bool *done,
     if (status == SHOAL_OK && !*done) {
         (void)mkdir(job->blocks, 0700);
         job->lives++;
-        status = job_append(job, json_pack("{s:s}", "r", "life"), false, err);
+        // On the disk: names of files have the number of lives in them.
+        status = job_append(job, json_pack("{s:s}", "r", "life"), true, err);
     }
     free(path);
     if (status != SHOAL_OK) {

@@ -74,7 +74,7 @@ shoal_status run_accept(struct run *run, uint32_t stage, uint32_t task,
         run->stats[stage].disk_bytes += on_disk;
     }
     uint64_t limit = run->session->options.temp_bytes;
-    if (limit > 0 && run->disk_bytes > limit) {
+    if (limit > 0 && run->past == NULL && run->disk_bytes > limit) {
         return shoal_fail(
             err, SHOAL_DISK_FULL,
             "the query's block files take %llu bytes on disk, more than --temp-limit: "
@@ -318,7 +318,6 @@ void session_stop_workers(struct session *session) {
 
 static shoal_status prepare(struct run *run, struct shoal_error *err) {
     struct session *session = run->session;
-    // Without twins: the one that loses could still run when the next query begins.
     struct sched_options options = {.max_attempts = 3, .poison_worker_deaths = 3};
     struct text folder = {0};
     run->runs = calloc(run->stages->count, sizeof *run->runs);

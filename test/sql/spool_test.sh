@@ -53,10 +53,10 @@ read -r plain _ < <(bytes --memory-dir none --spool-compression auto)
 check "compressed on disk" placed "disk == all && all < $plain * 0.8" --memory-dir none --spool-compression on
 check "not in memory" placed "disk == 0 && all == $plain" --spool-compression on
 flipped() {
-    SHOAL_FAULT=block.write:3:flip fails 3 "a chunk's checksum differs" sql "$shuffle" --init "$work/init.sql" \
+    SHOAL_FAULT=block.write:3+:flip fails 3 "checksum differs" sql "$shuffle" --init "$work/init.sql" \
         --workers 2 "${spools[@]}" --memory-dir none --spool-compression on
 }
-check "a flipped bit in what is compressed" flipped
+check "bits that are always flipped in what is compressed" flipped
 check "compression is auto, on or off" fails 2 "choose auto, on or off" sql "SELECT 1" --spool-compression yes
 "$SHOAL" explain --analyze "$shuffle" --init "$work/init.sql" --workers 2 "${spools[@]}" \
     --memory-dir none >"$work/plan"
