@@ -3,6 +3,6 @@
 # shellcheck source=test/support/lib.sh
 source "$(dirname "$0")/../support/lib.sh"
 minutes=1
-if under_asan; then minutes=0.5; fi
+if under_asan; then minutes=0.2; fi
 check "chaos" python3 "$root/test/fault/chaos.py" --minutes "${MINUTES:-$minutes}" --seed "${SEED:-1}"
 finish
