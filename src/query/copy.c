@@ -448,8 +448,9 @@ shoal_status copy_parse(const char *sql, struct copy *copy, struct shoal_error *
     const char *at = duck_token_start(sql);
     shoal_status status = SHOAL_OK;
     *copy = (struct copy){.rejects_limit = UINT64_MAX};
-    if (duck_token_is(at, "copy")) at = parse_source(duck_token_next(at), copy);
-    if (at != NULL && duck_token_is(at, "to") && copy->query == NULL)
+    bool copies = duck_token_is(at, "copy");
+    if (copies) at = parse_source(duck_token_next(at), copy);
+    if (copies && at != NULL && duck_token_is(at, "to") && copy->query == NULL)
         return shoal_no_memory(err);
     if (at == NULL || copy->query == NULL || !duck_token_is(at, "to")) {
         return shoal_fail(err, SHOAL_UNSUPPORTED, "COPY of this form is not distributed");

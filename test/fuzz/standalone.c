@@ -31,15 +31,16 @@ static uint64_t chance(uint64_t below) {
 }
 
 // The input that ends the program goes to a file, for a seed.
-static void keep_input(int signal) {
+static void keep_input(int number) {
     FILE *file = fopen(crash_path, "we");
     if (file != NULL) {
         (void)fwrite(input, 1, input_size, file);
         (void)fclose(file);
         fprintf(stderr, "the input is in %s\n", crash_path);
     }
-    if (signal != 0) {
-        (void)raise(signal);
+    if (number != 0) {
+        (void)signal(number, SIG_DFL);
+        (void)raise(number);
     }
 }
 
