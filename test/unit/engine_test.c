@@ -356,10 +356,18 @@ static void another_version_is_refused(void **state) {
 static void a_bad_frame_loses_the_worker(const char *fault, const char *sql,
                                          const char *part) {
     struct shoal_error err;
+    struct engine *engine = NULL;
+    uint32_t worker = UINT32_MAX;
     setenv("SHOAL_FAULT", fault, 1);
-    if (fault_from_environment(false, &err) != SHOAL_OK) fail_msg("%s", err.message);
-    struct engine *engine = open_engine(1, 1, NULL);
-    uint32_t worker = wait_for(engine, ENGINE_UP).worker;
+    // Where the machine is busy, heartbeats are among the first frames, and the worker
+    // may be lost before it is up: then another engine is tried.
+    for (int i = 0; i < 10 && worker != 0; i++) {
+        if (engine != NULL) engine->ops->close(engine);
+        if (fault_from_environment(false, &err) != SHOAL_OK) fail_msg("%s", err.message);
+        engine = open_engine(1, 1, NULL);
+        worker = wait_for(engine, ENGINE_UP).worker;
+    }
+    assert_int_equal(worker, 0);
     unsetenv("SHOAL_FAULT");
     run_task(engine, worker, 1, sql);
     struct engine_event event = {0};
