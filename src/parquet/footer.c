@@ -454,16 +454,23 @@ static shoal_status read_tail(int fd, const char *path, uint8_t **data, size_t *
                       err);
 }
 
+// The footer's bytes; free() them.
+static shoal_status read_bytes(const char *path, uint8_t **data, size_t *size,
+                               struct shoal_error *err) {
+    int fd = -1;
+    shoal_status status = io_open(FAULT_INPUT_OPEN, path, &fd, err);
+    if (status != SHOAL_OK) return status;
+    status = read_tail(fd, path, data, size, err);
+    close(fd);
+    return status;
+}
+
 shoal_status parquet_footer_read(const char *path, struct parquet_footer *footer,
                                  struct shoal_error *err) {
-    int fd = -1;
     uint8_t *data = NULL;
     size_t size = 0;
     *footer = (struct parquet_footer){0};
-    shoal_status status = io_open(FAULT_INPUT_OPEN, path, &fd, err);
-    if (status != SHOAL_OK) return status;
-    status = read_tail(fd, path, &data, &size, err);
-    close(fd);
+    shoal_status status = read_bytes(path, &data, &size, err);
     if (status == SHOAL_OK) status = parquet_footer_parse(data, size, footer, err);
     free(data);
     return status;
@@ -471,13 +478,9 @@ shoal_status parquet_footer_read(const char *path, struct parquet_footer *footer
 
 shoal_status parquet_footer_hash(const char *path, uint64_t *hash,
                                  struct shoal_error *err) {
-    int fd = -1;
     uint8_t *data = NULL;
     size_t size = 0;
-    shoal_status status = io_open(FAULT_INPUT_OPEN, path, &fd, err);
-    if (status != SHOAL_OK) return status;
-    status = read_tail(fd, path, &data, &size, err);
-    close(fd);
+    shoal_status status = read_bytes(path, &data, &size, err);
     if (status == SHOAL_OK) *hash = XXH3_64bits(data, size);
     free(data);
     return status;

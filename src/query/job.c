@@ -18,19 +18,19 @@
 #include "duck/duck.h"
 #include "shoal/version.h"
 
-static char *join(const char *folder, const char *name) {
+char *job_path(const char *folder, const char *name) {
     struct text path = {0};
     text_printf(&path, "%s/%s", folder, name);
     return text_take(&path);
 }
 
-static const char *kind_of(const json_t *record) {
+const char *job_record_kind(const json_t *record) {
     const char *kind = json_string_value(json_object_get(record, "r"));
     return kind == NULL ? "" : kind;
 }
 
-static bool is_kind(const json_t *record, const char *kind) {
-    return strcmp(kind_of(record), kind) == 0;
+bool job_record_is(const json_t *record, const char *kind) {
+    return strcmp(job_record_kind(record), kind) == 0;
 }
 
 // ---- options that plans depend on
@@ -147,7 +147,7 @@ static struct job *job_new(const char *folder) {
     job->log.fd = job->lock = -1;
     job->past = json_array();
     job->folder = realpath(folder, NULL);
-    job->blocks = job->folder == NULL ? NULL : join(job->folder, JOB_BLOCKS);
+    job->blocks = job->folder == NULL ? NULL : job_path(job->folder, JOB_BLOCKS);
     if (job->blocks != NULL && job->past != NULL) return job;
     job_free(job);
     return NULL;
@@ -174,7 +174,7 @@ static int lock_patiently(const char *folder) {
 }
 
 bool job_is_there(const char *folder) {
-    char *path = join(folder, JOB_LOG);
+    char *path = job_path(folder, JOB_LOG);
     bool has = path != NULL && access(path, F_OK) == 0;
     free(path);
     return has;
@@ -191,7 +191,7 @@ static bool is_empty(const char *folder) {
 
 // What the log names is removed first: without it nothing else is.
 static shoal_status remove_inside(const char *folder, struct shoal_error *err) {
-    char *log = join(folder, JOB_LOG), *blocks = join(folder, JOB_BLOCKS);
+    char *log = job_path(folder, JOB_LOG), *blocks = job_path(folder, JOB_BLOCKS);
     shoal_status status = log && blocks ? SHOAL_OK : shoal_no_memory(err);
     if (status == SHOAL_OK) spool_remove_tree(blocks);
     if (status == SHOAL_OK && unlink(log) != 0 && errno != ENOENT)
@@ -257,7 +257,7 @@ shoal_status job_create(const char *folder, const char *sql, const char *format,
     shoal_status status = make_folder(folder, replace, err);
     if (status != SHOAL_OK) return status;
     struct job *job = job_new(folder);
-    char *path = job == NULL ? NULL : join(job->folder, JOB_LOG);
+    char *path = job == NULL ? NULL : job_path(job->folder, JOB_LOG);
     if (path == NULL) status = shoal_no_memory(err);
     if (status == SHOAL_OK) {
         job->lock = lock_patiently(job->folder);
@@ -292,8 +292,8 @@ static shoal_status visit(void *context, const char *payload, size_t size,
         return shoal_fail(err, SHOAL_CORRUPT,
                           "%s/" JOB_LOG " has a record that is no object", job->folder);
     }
-    if (is_kind(record, "life")) job->lives++;
-    if (is_kind(record, "job") && job->head == NULL) {
+    if (job_record_is(record, "life")) job->lives++;
+    if (job_record_is(record, "job") && job->head == NULL) {
         job->head = record;
         return SHOAL_OK;
     }
@@ -348,7 +348,7 @@ shoal_status job_resume(const char *folder, struct job **out, bool *done,
     if (!job_is_there(folder))
         return shoal_fail(err, SHOAL_USAGE, "--resume %s: there is no job", folder);
     struct job *job = job_new(folder);
-    char *path = job == NULL ? NULL : join(job->folder, JOB_LOG);
+    char *path = job == NULL ? NULL : job_path(job->folder, JOB_LOG);
     shoal_status status = path == NULL ? shoal_no_memory(err) : SHOAL_OK;
     if (status == SHOAL_OK) {
         job->lock = lock_patiently(job->folder);
@@ -358,7 +358,7 @@ shoal_status job_resume(const char *folder, struct job **out, bool *done,
     if (status == SHOAL_OK) status = check_version(job, err);
     if (status == SHOAL_OK) {
         const char *here = json_string_value(json_object_get(job->head, "cwd"));
-        *done = last_record(job) != NULL && is_kind(last_record(job), "end");
+        *done = last_record(job) != NULL && job_record_is(last_record(job), "end");
         // Paths in the query are from there.
         if (!*done && here != NULL && chdir(here) != 0)
             status = shoal_fail(err, SHOAL_USAGE, "the job began in %s: %s", here,
@@ -436,7 +436,7 @@ static uint32_t number_of(const json_t *record, const char *name) {
 const json_t *job_find(const struct job *job, const char *kind) {
     for (size_t i = json_array_size(job->past); i-- > 0;) {
         const json_t *record = json_array_get(job->past, i);
-        if (is_kind(record, kind) && number_of(record, "n") == job->statement)
+        if (job_record_is(record, kind) && number_of(record, "n") == job->statement)
             return record;
     }
     return NULL;
@@ -456,7 +456,7 @@ bool job_is_current(const struct job *job, const json_t *record) {
 const json_t *job_next(const struct job *job, const char *kind, size_t *at) {
     while (*at < json_array_size(job->past)) {
         const json_t *record = json_array_get(job->past, (*at)++);
-        if (job_is_current(job, record) && is_kind(record, kind)) return record;
+        if (job_is_current(job, record) && job_record_is(record, kind)) return record;
     }
     return NULL;
 }

@@ -72,6 +72,11 @@ const json_t *job_next(const struct job *job, const char *kind, size_t *at);
 bool job_is_current(const struct job *job, const json_t *record);
 bool job_is_resumed(const struct job *job);
 
+// "folder/name"; free() it; NULL: out of memory.
+char *job_path(const char *folder, const char *name);
+// What a record says ("r"); "" when it says nothing.
+const char *job_record_kind(const json_t *record);
+bool job_record_is(const json_t *record, const char *kind);
 // Is a job in the folder?
 bool job_is_there(const char *folder);
 // Its lock; -1: another process has it, or the folder can't be opened.

@@ -11,21 +11,6 @@
 #include "base/text.h"
 #include "query/job.h"
 
-static char *join_path(const char *folder, const char *name) {
-    struct text path = {0};
-    text_printf(&path, "%s/%s", folder, name);
-    return text_take(&path);
-}
-
-static const char *kind_of(const json_t *record) {
-    const char *kind = json_string_value(json_object_get(record, "r"));
-    return kind == NULL ? "" : kind;
-}
-
-static bool is_kind(const json_t *record, const char *kind) {
-    return strcmp(kind_of(record), kind) == 0;
-}
-
 struct summary {
     json_t *head;
     uint64_t tasks, statements;
@@ -38,15 +23,15 @@ static shoal_status summarise(void *context, const char *payload, size_t size,
     struct summary *summary = context;
     json_t *record = json_loadb(payload, size, 0, NULL);
     (void)err;
-    (void)snprintf(summary->last, sizeof summary->last, "%s", kind_of(record));
+    (void)snprintf(summary->last, sizeof summary->last, "%s", job_record_kind(record));
     const char *why = json_string_value(json_object_get(record, "why"));
     if (why != NULL)
         (void)snprintf(summary->why, sizeof summary->why, "%.*s", (int)strcspn(why, "\n"),
                        why);
-    summary->tasks += is_kind(record, "done");
+    summary->tasks += job_record_is(record, "done");
     uint64_t statement = (uint64_t)json_integer_value(json_object_get(record, "n"));
     if (statement + 1 > summary->statements) summary->statements = statement + 1;
-    if (is_kind(record, "job") && summary->head == NULL) {
+    if (job_record_is(record, "job") && summary->head == NULL) {
         summary->head = record;
     } else {
         json_decref(record);
@@ -82,7 +67,7 @@ static void print_job(const char *folder, const struct summary *summary, bool ru
 // *runs: another process has the lock.
 static shoal_status read_job(const char *folder, struct summary *summary, bool *runs,
                              struct shoal_error *err) {
-    char *path = join_path(folder, JOB_LOG);
+    char *path = job_path(folder, JOB_LOG);
     if (path == NULL) return shoal_no_memory(err);
     int lock = job_lock(folder);
     *runs = lock < 0 && access(folder, R_OK) == 0;
@@ -122,7 +107,7 @@ static shoal_status each_job(const char *folder,
         return shoal_fail(err, SHOAL_USAGE, "cannot list the folder %s: %s", folder,
                           strerror(errno));
     for (int i = 0; i < count; i++) {
-        char *path = join_path(folder, entries[i]->d_name);
+        char *path = job_path(folder, entries[i]->d_name);
         if (status == SHOAL_OK && path != NULL && job_is_there(path)) {
             ++*found;
             status = one(path, context, err);
@@ -153,7 +138,7 @@ static shoal_status clean_one(const char *folder, void *context,
     struct summary summary = {0};
     struct shoal_error why;
     bool runs = false;
-    char *blocks = join_path(folder, JOB_BLOCKS);
+    char *blocks = job_path(folder, JOB_BLOCKS);
     if (blocks == NULL) return shoal_no_memory(err);
     enum job_fate fate = JOB_RESUMABLE;
     if (read_job(folder, &summary, &runs, &why) != SHOAL_OK) {
