@@ -12,7 +12,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "base/clock.h"
 #include "base/spool.h"
 #include "base/text.h"
 #include "duck/duck.h"
@@ -416,7 +415,6 @@ void job_close(struct job *job, shoal_status status, const struct shoal_error *w
 
 shoal_status job_append(struct job *job, json_t *record, bool sync,
                         struct shoal_error *err) {
-    double start = clock_seconds();
     json_object_set_new(record, "n", json_integer(job->statement));
     json_object_set_new(record, "k", json_integer(job->plan));
     char *text = record == NULL ? NULL : json_dumps(record, JSON_COMPACT);
@@ -425,7 +423,6 @@ shoal_status job_append(struct job *job, json_t *record, bool sync,
     shoal_status status = record_log_append(&job->log, text, strlen(text), err);
     if (status == SHOAL_OK && sync) status = record_log_sync(&job->log, err);
     free(text);
-    job->log_seconds += clock_seconds() - start;
     return status;
 }
 

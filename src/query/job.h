@@ -30,7 +30,6 @@ struct job {
     uint32_t statement;  // the number of the one that runs
     uint32_t plan;       // and of its plan: it may be planned more than once
     uint64_t reused;     // tasks that had been done before
-    double log_seconds;  // that this process took to append
 };
 
 // DIR is made, or empty; with `replace` a job that is in there goes first. options are

@@ -128,7 +128,6 @@ static void lose(struct run *run, uint32_t stage, uint32_t task, bool gone) {
     } else {
         (void)sched_output_lost(run->sched, state->in_sched, task, clock_seconds());
     }
-    run->lost++;
     need_inputs(run, stage);
 }
 
@@ -163,7 +162,6 @@ static shoal_status start_over(struct run *run, uint32_t stage, struct shoal_err
     uint32_t exchange = run->stages->stages[stage].exchange;
     if (run->stages->stages[stage].in_driver || !has_begun(state)) return SHOAL_OK;
     sched_reset_stage(run->sched, state->in_sched, clock_seconds());
-    shoal_status status = SHOAL_OK;
     for (uint32_t t = 0; t < state->tasks; t++) {
         if (is_done(state, t)) forget_files(run, stage, t, state->dropped);
     }
@@ -181,11 +179,11 @@ static shoal_status start_over(struct run *run, uint32_t stage, struct shoal_err
     state->rows_read = state->rows_made = 0;
     state->done = 0;
     if (run->stats != NULL) stats_reset(&run->stats[stage]);
-    // New numbers: what its old attempts report is not of these tasks. run_adapt says
-    // later how many there are.
-    if (status == SHOAL_OK) status = run_retask(run, stage, state->tasks, err);
-    if (status == SHOAL_OK) need_inputs(run, stage);
-    return status == SHOAL_OK ? run_differ(run, stage, err) : status;
+    // Nothing is known of its tasks any more; run_adapt says later how many there are.
+    shoal_status status = run_retask(run, stage, state->tasks, err);
+    if (status != SHOAL_OK) return status;
+    need_inputs(run, stage);
+    return run_differ(run, stage, err);
 }
 
 shoal_status run_differ(struct run *run, uint32_t stage, struct shoal_error *err) {

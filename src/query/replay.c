@@ -366,16 +366,6 @@ bool replay_broadcast(struct run *run, uint32_t over, size_t *at, uint32_t *read
     return false;
 }
 
-// Is all there that the stage's tasks were cut by?
-static bool has_inputs(const struct run *run, uint32_t stage) {
-    for (uint32_t s = 0; s < stage; s++) {
-        if (run->runs[s].done < run->runs[s].tasks &&
-            stage_reads(&run->stages->stages[stage], run->stages->stages[s].exchange))
-            return false;
-    }
-    return true;
-}
-
 // Are its files named as a task's are? They are where the process had them that wrote
 // the record.
 static bool names_fit(const struct task_output *output) {
@@ -452,7 +442,7 @@ static shoal_status replay(struct run *run, struct shoal_error *err) {
         for (uint32_t t = 0; status == SHOAL_OK && t < run->runs[s].tasks; t++) {
             key_of(s, t, key);
             const json_t *record = json_object_get(run->past, key);
-            if (record != NULL && has_inputs(run, s))
+            if (record != NULL && run_is_ready(run, s))
                 status = restore(run, s, t, record, err);
         }
     }

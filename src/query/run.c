@@ -18,8 +18,7 @@
 
 // ---- events
 
-// Is all there that the stage reads?
-static bool ready(const struct run *run, uint32_t stage) {
+bool run_is_ready(const struct run *run, uint32_t stage) {
     for (uint32_t s = 0; s < stage; s++) {
         if (run->runs[s].done < run->runs[s].tasks &&
             stage_reads(&run->stages->stages[stage], run->stages->stages[s].exchange))
@@ -32,7 +31,7 @@ shoal_status run_adapt_readers(struct run *run, uint32_t stage, struct shoal_err
     uint32_t exchange = run->stages->stages[stage].exchange;
     shoal_status status = run_try_broadcast(run, stage, err);
     for (uint32_t s = stage + 1; status == SHOAL_OK && s + 1 < run->stages->count; s++) {
-        if (stage_reads(&run->stages->stages[s], exchange) && ready(run, s))
+        if (stage_reads(&run->stages->stages[s], exchange) && run_is_ready(run, s))
             status = run_adapt(run, s, err);
     }
     return status;
@@ -181,6 +180,13 @@ static shoal_status take_event(struct run *run, struct engine_event *event,
     return status;
 }
 
+static shoal_status wait_event(struct run *run, struct shoal_error *err) {
+    struct engine *engine = run->session->engine;
+    struct engine_event event;
+    shoal_status status = engine->ops->poll(engine, 100, &event, err);
+    return status == SHOAL_OK ? take_event(run, &event, err) : status;
+}
+
 static shoal_status start_task(struct run *run, const struct sched_action *action,
                                struct shoal_error *err) {
     struct task *task = NULL;
@@ -249,11 +255,9 @@ static shoal_status run_tasks(struct run *run, struct shoal_error *err) {
             case SCHED_SUCCEEDED: {
                 // Slower twins are ending: what they write must not come later.
                 struct sched_progress progress;
-                struct engine_event event;
                 sched_progress(run->sched, &progress);
                 if (progress.attempts_ending == 0) return SHOAL_OK;
-                status = session->engine->ops->poll(session->engine, 100, &event, err);
-                if (status == SHOAL_OK) status = take_event(run, &event, err);
+                status = wait_event(run, err);
                 break;
             }
             case SCHED_FAILED:
@@ -265,13 +269,10 @@ static shoal_status run_tasks(struct run *run, struct shoal_error *err) {
                                    "; the last: %s", run->loss);
                 }
                 return err->status;
-            case SCHED_NONE: {
-                struct engine_event event;
+            case SCHED_NONE:
                 progress_draw(&run->progress, run->sched, now);
-                status = session->engine->ops->poll(session->engine, 100, &event, err);
-                if (status == SHOAL_OK) status = take_event(run, &event, err);
+                status = wait_event(run, err);
                 break;
-            }
         }
         if (status != SHOAL_OK) return status;
     }

@@ -74,7 +74,6 @@ struct run {
     struct job *job;            // that keeps what is done; NULL: none
     json_t *past;               // while its log is gone through (replay.c)
     bool driver_again;          // a stage of the driver has lost what it made
-    uint64_t lost;              // outputs of tasks that were made again
     uint64_t stale;             // attempts that read what was lost before
     char loss[400];             // why a block could not be read, last
 };
@@ -157,6 +156,8 @@ shoal_status run_write(struct run *run, struct duck_result **result, bool *again
 // What a task made counts from now on; output->count is 0 then.
 shoal_status run_accept(struct run *run, uint32_t stage, uint32_t task,
                         struct task_output *output, struct shoal_error *err);
+// Is all there that the stage reads?
+bool run_is_ready(const struct run *run, uint32_t stage);
 // A stage is over, and its readers' inputs may be complete now.
 shoal_status run_adapt_readers(struct run *run, uint32_t stage, struct shoal_error *err);
 // Runs the jobs on workers; written, [job_count], is what they wrote.
