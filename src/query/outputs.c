@@ -75,3 +75,12 @@ shoal_status run_keep_files(struct stage_run *stage, uint32_t task,
     output->count = 0;
     return SHOAL_OK;
 }
+
+bool run_is_ready(const struct run *run, uint32_t stage) {
+    for (uint32_t s = 0; s < stage; s++) {
+        if (run->runs[s].done < run->runs[s].tasks &&
+            stage_reads(&run->stages->stages[stage], run->stages->stages[s].exchange))
+            return false;
+    }
+    return true;
+}

@@ -18,15 +18,6 @@
 
 // ---- events
 
-bool run_is_ready(const struct run *run, uint32_t stage) {
-    for (uint32_t s = 0; s < stage; s++) {
-        if (run->runs[s].done < run->runs[s].tasks &&
-            stage_reads(&run->stages->stages[stage], run->stages->stages[s].exchange))
-            return false;
-    }
-    return true;
-}
-
 shoal_status run_adapt_readers(struct run *run, uint32_t stage, struct shoal_error *err) {
     uint32_t exchange = run->stages->stages[stage].exchange;
     shoal_status status = run_try_broadcast(run, stage, err);

@@ -104,6 +104,8 @@ shoal_status run_retask(struct run *run, uint32_t stage, uint32_t tasks,
 // outputs.c
 // What the exchange, which is complete, has of rows and bytes; NULL: out of memory.
 const struct exchange_stats *run_exchange_sizes(struct run *run, uint32_t exchange);
+// Is all there that the stage reads?
+bool run_is_ready(const struct run *run, uint32_t stage);
 void exchange_stats_free(struct exchange_stats *stats);  // contents only
 // What a task that was accepted learned of its keys becomes the exchange's.
 void run_learn_keys(struct run *run, uint32_t stage, struct task_output *output);
@@ -156,8 +158,6 @@ shoal_status run_write(struct run *run, struct duck_result **result, bool *again
 // What a task made counts from now on; output->count is 0 then.
 shoal_status run_accept(struct run *run, uint32_t stage, uint32_t task,
                         struct task_output *output, struct shoal_error *err);
-// Is all there that the stage reads?
-bool run_is_ready(const struct run *run, uint32_t stage);
 // A stage is over, and its readers' inputs may be complete now.
 shoal_status run_adapt_readers(struct run *run, uint32_t stage, struct shoal_error *err);
 // Runs the jobs on workers; written, [job_count], is what they wrote.
