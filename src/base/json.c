@@ -1,24 +1,46 @@
 #include "base/json.h"
 
+#include <stddef.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/memory.h"
 
 // Of the parser, once one has failed all do: it drops the characters that it has no room
-// for, and then asserts that the rest is a token, but only once it has room for its
-// value.
+// for, and only says so once it has no room for a value either. But a number or a word
+// whose end it dropped it asserts on (lex_unget_unsave), so the buffer of its current
+// token, which it doubles, still grows: to BUFFER_LARGEST, in memory that is set aside.
+// No number or word of a message is as long.
+#define BUFFER_SMALLEST 32
+#define BUFFER_LARGEST 512
 static _Thread_local bool reading, out_of_memory;
+static _Thread_local _Alignas(max_align_t) char spare[2 * BUFFER_LARGEST];
+static _Thread_local size_t spare_used;
+
+static void *from_spare(size_t size) {
+    bool is_buffer =
+        size >= BUFFER_SMALLEST && size <= BUFFER_LARGEST && (size & (size - 1)) == 0;
+    if (!is_buffer || size > sizeof spare - spare_used) return NULL;
+    spare_used += size;
+    return spare + spare_used - size;
+}
+
+static bool is_spare(const char *data) {
+    uintptr_t start = (uintptr_t)spare;
+    return (uintptr_t)data >= start && (uintptr_t)data < start + sizeof spare;
+}
 
 static void *allocate(size_t size) {
     void *data = reading && out_of_memory ? NULL : malloc(size);
-    out_of_memory = out_of_memory || data == NULL;
-    if (data == NULL) memory_failed();
-    return data;
+    if (data != NULL) return data;
+    out_of_memory = true;
+    memory_failed();
+    return reading ? from_spare(size) : NULL;
 }
 
 static void release(void *data) {
-    free(data);
+    if (!is_spare(data)) free(data);
 }
 
 // What was allocated before is malloc's as well.
@@ -29,13 +51,16 @@ __attribute__((constructor)) static void count_failures(void) {
 static void begin_reading(void) {
     reading = true;
     out_of_memory = false;
+    spare_used = 0;
 }
 
 static json_t *end_reading(json_t *json) {
+    if (out_of_memory) {
+        json_decref(json);
+        json = NULL;
+    }
     reading = false;
-    if (!out_of_memory) return json;
-    json_decref(json);
-    return NULL;
+    return json;
 }
 
 json_t *json_read(const char *text, size_t size, size_t flags, json_error_t *why) {

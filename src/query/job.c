@@ -12,6 +12,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/json.h"
+#include "base/memory.h"
 #include "base/spool.h"
 #include "base/text.h"
 #include "duck/duck.h"
@@ -285,7 +287,9 @@ shoal_status job_create(const char *folder, const char *sql, const char *format,
 static shoal_status visit(void *context, const char *payload, size_t size,
                           struct shoal_error *err) {
     struct job *job = context;
-    json_t *record = json_loadb(payload, size, 0, NULL);
+    uint64_t failures = memory_failures();
+    json_t *record = json_read(payload, size, 0, NULL);
+    if (memory_failures() != failures) return shoal_no_memory(err);
     if (!json_is_object(record)) {
         json_decref(record);
         return shoal_fail(err, SHOAL_CORRUPT,

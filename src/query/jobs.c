@@ -7,6 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "base/json.h"
+#include "base/memory.h"
 #include "base/spool.h"
 #include "base/text.h"
 #include "query/job.h"
@@ -21,8 +23,9 @@ struct summary {
 static shoal_status summarise(void *context, const char *payload, size_t size,
                               struct shoal_error *err) {
     struct summary *summary = context;
-    json_t *record = json_loadb(payload, size, 0, NULL);
-    (void)err;
+    uint64_t failures = memory_failures();
+    json_t *record = json_read(payload, size, 0, NULL);
+    if (memory_failures() != failures) return shoal_no_memory(err);
     (void)snprintf(summary->last, sizeof summary->last, "%s", job_record_kind(record));
     const char *why = json_string_value(json_object_get(record, "why"));
     if (why != NULL)

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/frame.h"
+#include "base/json.h"
 #include "base/spool.h"
 #include "block/format.h"
 #include "block/registry.h"
@@ -271,6 +272,45 @@ static void blocks(void **state) {
     compresses = true;
     try_each(write_and_read);
     try_each(through_duckdb);
+}
+
+// ---- tokens of JSON
+
+// Numbers and words about as long as the parser's buffers: their last characters, or what
+// comes behind them, are what it has no room for.
+static shoal_status read_tokens(struct shoal_error *err) {
+    static const char *const numbers[] = {
+        "12345678901234",  "123456789012345", "1234567890123456", "-123456789012345678",
+        "1.2345678901234", "123456789.12345", "1.23456789012e+10"};
+    shoal_status status = SHOAL_OK;
+    for (size_t i = 0; status == SHOAL_OK && i < sizeof numbers / sizeof *numbers; i++) {
+        char text[96];
+        json_t *object = NULL;
+        int size = snprintf(text, sizeof text, "{\"a\":%s,\"b\":[%s],\"c\":true}",
+                            numbers[i], numbers[i]);
+        status = json_parse_object(text, (size_t)size, &object, err);
+        if (status != SHOAL_OK) break;
+        HOLDS(json_object_size(object) == 3);
+        HOLDS(json_equal(json_object_get(object, "a"),
+                         json_array_get(json_object_get(object, "b"), 0)));
+        json_decref(object);
+    }
+    return status;
+}
+
+// A word that no message has is one error, and running out of memory over it another.
+static shoal_status read_garbage(struct shoal_error *err) {
+    static const char text[] = "{\"a\":[nonsensenonsense,1]}";
+    json_t *object = NULL;
+    shoal_status status = json_parse_object(text, strlen(text), &object, err);
+    HOLDS(status != SHOAL_OK && object == NULL);
+    return status == SHOAL_CORRUPT ? SHOAL_OK : status;
+}
+
+static void tokens(void **state) {
+    (void)state;
+    try_each(read_tokens);
+    try_each(read_garbage);
 }
 
 // ---- what is learned of keys and sizes
@@ -631,7 +671,8 @@ static int tear_down(void **state) {
 }
 
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(messages),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(tokens),
+                                       cmocka_unit_test(messages),
                                        cmocka_unit_test(blocks),
                                        cmocka_unit_test(sketches_and_bounds),
                                        cmocka_unit_test(texts),
