@@ -5,7 +5,11 @@ those of one process. Then the same queries with and without `--job`, in turn: C
 all processes, bytes of the log, seconds in fdatasync (by strace), and the share of all CPU
 time that checksums of blocks take (by perf); - where these programs are not there.
 
-    ./dev bench recovery [--sf 10] [--queries 9,21] [--memory 2GB] [--runs 1]
+    ./dev bench recovery [--sf 10] [--queries 9,21] [--memory 2GB] [--runs 1] [--cores N]
+                         [--shuffled]
+
+The bar is for queries of half a minute and more. Where two cores need less for them, one core
+(--cores 1) and joins that all shuffle (--shuffled) make them as long.
 """
 
 import argparse
@@ -116,6 +120,8 @@ class Bench:
     def command(self, number, *options):
         query = ROOT / f"test/sql/tpch/q{number:02}.sql"
         common = ["--init", self.init, "-f", query, "--format", "json", "--quiet"]
+        if self.args.shuffled:
+            common += ["--broadcast-rows", "-1", "--cluster-rows", "-1"]
         return [SHOAL, "sql", *common, "--memory", self.args.memory, *options]
 
     def workers(self, number, *options):
@@ -229,7 +235,11 @@ def main():
     parser.add_argument("--queries", default="9,21", help="numbers of TPC-H queries (9,21)")
     parser.add_argument("--memory", default="2GB", help="of all processes together (2GB)")
     parser.add_argument("--runs", type=int, default=1, help="of each query (1)")
+    parser.add_argument("--cores", type=int, help="that all processes share (each of the machine)")
+    parser.add_argument("--shuffled", action="store_true", help="no broadcast, no clustered scan")
     args = parser.parse_args()
+    if args.cores:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: args.cores])
     numbers = [int(number) for number in args.queries.split(",")]
     init = make_data(args.sf)
     print(f"TPC-H scale {args.sf}, {WORKERS} workers of one thread, median of {args.runs}")
