@@ -5,7 +5,7 @@ import re
 import sys
 
 ORDER = (
-    "base adapt duck block parquet lines delta plan dist task sched worker engine query gen"
+    "base net adapt duck block parquet lines delta plan dist task sched worker engine query gen"
     " api adbc cli".split()
 )
 SOURCE = pathlib.Path(__file__).resolve().parent.parent / "src"

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +15,7 @@
 
 #include "base/frame.h"
 #include "base/json.h"
+#include "base/proof.h"
 #include "base/spool.h"
 #include "block/format.h"
 #include "block/registry.h"
@@ -20,6 +23,8 @@
 #include "delta/types.h"
 #include "dist/stages.h"
 #include "lines/faults.h"
+#include "net/channel.h"
+#include "net/listener.h"
 #include "parquet/footer.h"
 #include "plan/hints.h"
 #include "query/copy.h"
@@ -154,6 +159,61 @@ static void messages(void **state) {
     answer = example_output(true);
     try_each(send_output);
     try_each(send_frames);
+}
+
+// ---- connections
+
+// Someone who says that it speaks TLS and goes: all that can be had of our own memory is
+// had by then.
+static void *say_tls_and_go(void *ctx) {
+    struct listener *listener = ctx;
+    struct pollfd one = {.fd = listener->fd, .events = POLLIN};
+    (void)poll(&one, 1, -1);
+    int fd = accept(listener->fd, NULL, NULL);
+    (void)send(fd, "shoal-t\n", 8, MSG_NOSIGNAL);
+    close(fd);
+    return NULL;
+}
+
+static const uint8_t run_secret[PROOF_SECRET] = {1};
+
+static shoal_status connect_and_fail(struct shoal_error *err) {
+    struct listener listener;
+    struct channel *channel = NULL;
+    pthread_t thread;
+    shoal_status status = net_listen("127.0.0.1", 0, 0, &listener, err);
+    if (status != SHOAL_OK) return status;
+    if (pthread_create(&thread, NULL, say_tls_and_go, &listener) != 0)
+        return shoal_fail(err, SHOAL_IO, "no thread");
+    status = channel_connect(listener.address, run_secret, 60, &channel, err);
+    pthread_join(thread, NULL);
+    listener_close(&listener);
+    HOLDS(status != SHOAL_OK && channel == NULL);
+    return status == SHOAL_LOST ? SHOAL_OK : status;
+}
+
+static shoal_status accept_and_relay(struct shoal_error *err) {
+    struct channel *channel = NULL;
+    int fds[2], descriptor = -1;
+    char byte;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds) != 0)
+        return shoal_fail(err, SHOAL_IO, "no sockets");
+    (void)shutdown(fds[1], SHUT_WR);
+    shoal_status status =
+        channel_accept_descriptor(fds[0], run_secret, 60, &channel, &descriptor, err);
+    HOLDS((status == SHOAL_OK) == (channel != NULL));
+    if (status == SHOAL_OK) HOLDS(recv(descriptor, &byte, 1, 0) == 0);
+    channel_free(channel);
+    close(fds[1]);
+    return status;
+}
+
+static void connections(void **state) {
+    (void)state;
+    (void)setenv("SHOAL_TLS", "always", 1);
+    try_each(connect_and_fail);
+    try_each(accept_and_relay);
+    (void)unsetenv("SHOAL_TLS");
 }
 
 // ---- blocks
@@ -673,6 +733,7 @@ static int tear_down(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(tokens),
                                        cmocka_unit_test(messages),
+                                       cmocka_unit_test(connections),
                                        cmocka_unit_test(blocks),
                                        cmocka_unit_test(sketches_and_bounds),
                                        cmocka_unit_test(texts),
