@@ -135,16 +135,54 @@ void run_lose(struct run *run, uint32_t stage, uint32_t task) {
     lose(run, stage, task, run->runs[stage].dropped);
 }
 
+static void say_lost(uint32_t stage, uint32_t task, const char *path) {
+    fprintf(stderr,
+            "shoal: a block of stage %u is lost or damaged: task %u, which made it, runs "
+            "again (%s)\n",
+            stage, task, path);
+}
+
+// The worker that wrote a block file, by its name; NOBODY: the driver, or the name is
+// none of ours.
+#define NOBODY UINT32_MAX
+static uint32_t written_by(const char *path) {
+    const char *name = strrchr(path, '/');
+    const char *mark = name == NULL ? NULL : strstr(name, ".w");
+    char *end = NULL;
+    unsigned long worker = mark == NULL ? NOBODY : strtoul(mark + 2, &end, 10);
+    return mark == NULL || end == mark + 2 || worker >= NOBODY ? NOBODY
+                                                               : (uint32_t)worker;
+}
+
+void run_lose_written(struct run *run, uint32_t worker) {
+    if (worker == NOBODY) return;
+    for (uint32_t s = 0; s + 1 < run->stages->count; s++) {
+        struct stage_run *state = &run->runs[s];
+        if (state->dropped || run->stages->stages[s].sink) continue;
+        for (size_t f = 0; f < state->file_count;) {
+            const struct task_file *file = &state->files[f];
+            uint32_t task = state->file_tasks[f];
+            if (written_by(file->path) != worker || access(file->path, F_OK) == 0) {
+                f++;
+                continue;
+            }
+            say_lost(s, task, file->path);
+            lose(run, s, task, false);
+            f = 0;  // the task's other files are gone from the list as well
+        }
+    }
+}
+
 bool run_lose_file(struct run *run, const char *path) {
     for (uint32_t s = 0; s + 1 < run->stages->count; s++) {
         const struct stage_run *state = &run->runs[s];
         for (size_t f = 0; f < state->file_count; f++) {
             if (strcmp(state->files[f].path, path) != 0) continue;
-            fprintf(stderr,
-                    "shoal: a block of stage %u is lost or damaged: task %u, which made "
-                    "it, runs again (%s)\n",
-                    s, state->file_tasks[f], path);
+            say_lost(s, state->file_tasks[f], path);
             run_lose(run, s, state->file_tasks[f]);
+            // Where one is gone more may be. What is made again needs what was made
+            // before it, and once for all of them is better than once for each.
+            run_lose_written(run, written_by(path));
             return true;
         }
     }

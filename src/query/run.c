@@ -144,6 +144,7 @@ static shoal_status take_event(struct run *run, struct engine_event *event,
             fprintf(stderr, "shoal: %s\n", event->error.message);
             memory_tier_lose(&run->memory, event->worker);
             sched_worker_down(run->sched, event->worker, now);
+            run_lose_written(run, event->worker);
             break;
         case ENGINE_DONE:
             ours =

@@ -124,6 +124,8 @@ void run_lose(struct run *run, uint32_t stage, uint32_t task);
 // The same of the task that wrote the file, which couldn't be read. False: no task's that
 // is done; it is being made again.
 bool run_lose_file(struct run *run, const char *path);
+// The same of all files that the worker wrote and that are gone.
+void run_lose_written(struct run *run, uint32_t worker);
 // Is the path where the query's tasks of the stage write? A job's log may name others:
 // its folder was moved, or the log is not what shoal wrote. What is there is left alone.
 bool run_owns(const struct run *run, uint32_t stage, const char *path);

@@ -109,6 +109,33 @@ explained() {
 }
 check "EXPLAIN ANALYZE says what ran again" explained
 
+# All blocks of one worker are gone, and what they were made of is no longer there: each task
+# runs again once at most, not once for each block that is missed.
+all_of_one() {
+    local i again tasks
+    for ((i = 0; i < 5; i++)); do
+        rm -f "$work/stop"
+        python3 "$root/test/support/lose_worker.py" "$work/stop" 5 "$spool" "$memory" >"$work/lost" &
+        local pid=$!
+        "$SHOAL" explain --analyze --format json "${spools[@]}" "${shuffles[@]}" --partitions 16 --init "$work/init.sql" \
+            "SELECT m, sum(n) FROM (SELECT k % 1000 AS m, g, sum(x) AS n FROM (SELECT a.k, b.g, count(*) AS x
+             FROM t a JOIN t b ON a.k = b.k + 1 GROUP BY a.k, b.g) GROUP BY ALL) GROUP BY m ORDER BY m" >"$work/plan" 2>"$work/said"
+        touch "$work/stop"
+        wait "$pid"
+        read -r again tasks < <(python3 -c '
+import json, sys
+stages = json.load(sys.stdin)["stages"]
+ran = [s["ran"] for s in stages if "ran" in s]
+print(sum(r["tasks_again"] for r in ran), sum(r["tasks"] for r in ran))' <"$work/plan")
+        [ "$again" -gt 4 ] || continue
+        [ $((2 * again)) -le "$tasks" ] || { echo "$tasks runs of tasks, $again of them again"; return 1; }
+        return 0
+    done
+    echo "nothing was lost: $tasks runs of tasks, $again of them again; $(cat "$work/lost") files"
+    return 1
+}
+check "what one worker made is made again once" all_of_one
+
 # Tasks that share the files of an exchange out by number: another attempt's second file has
 # other rows than the first one's.
 shares() {
