@@ -37,6 +37,15 @@ enum option_code {
     OPTION_JOB,
     OPTION_RESUME,
     OPTION_REPLACE,
+    OPTION_ENGINE,
+    OPTION_WORKER_MEMORY,  // those of a cluster alone, from here
+    OPTION_WORKER_RESOURCE,
+    OPTION_ENGINE_OPTION,
+    OPTION_SHIP,
+    OPTION_PYTHON,
+    OPTION_START_TIMEOUT,
+    OPTION_LISTEN,
+    OPTION_NAME,
 };
 
 // What a job's plans depend on: given once, when it begins.
@@ -177,6 +186,36 @@ static shoal_status read_one(struct cli_options *options, bool explain, int opti
             status = cli_number("threads", optarg, 1, 1024, &number, err);
             session->threads = (uint32_t)number;
             break;
+        case OPTION_ENGINE:
+            status = cluster_read_engine(optarg, &session->cluster, err);
+            break;
+        case OPTION_WORKER_MEMORY:
+            status =
+                read_memory("worker-memory", optarg, &session->cluster.memory_bytes, err);
+            break;
+        case OPTION_WORKER_RESOURCE:
+            status = cluster_read_resource(optarg, &options->cluster, err);
+            break;
+        case OPTION_ENGINE_OPTION:
+            status = cluster_read_setting(optarg, &options->cluster, err);
+            break;
+        case OPTION_SHIP:
+            session->cluster.ship = true;
+            break;
+        case OPTION_PYTHON:
+            session->cluster.python = optarg;
+            break;
+        case OPTION_START_TIMEOUT:
+            status = read_seconds("start-timeout", optarg, false,
+                                  &session->cluster.start_seconds, err);
+            break;
+        case OPTION_LISTEN:
+            status =
+                cluster_read_listen(optarg, &options->cluster, &session->cluster, err);
+            break;
+        case OPTION_NAME:
+            session->cluster.name = optarg;
+            break;
         case OPTION_PARTITIONS:
             status = cli_number("partitions", optarg, 1, 65536, &number, err);
             session->partitions = (uint32_t)number;
@@ -312,6 +351,15 @@ static const struct option known[] = {
     {"resume", required_argument, NULL, OPTION_RESUME},
     {"replace", no_argument, NULL, OPTION_REPLACE},
     {"quiet", no_argument, NULL, OPTION_QUIET},
+    {"engine", required_argument, NULL, OPTION_ENGINE},
+    {"worker-memory", required_argument, NULL, OPTION_WORKER_MEMORY},
+    {"worker-resource", required_argument, NULL, OPTION_WORKER_RESOURCE},
+    {"engine-option", required_argument, NULL, OPTION_ENGINE_OPTION},
+    {"ship", no_argument, NULL, OPTION_SHIP},
+    {"python", required_argument, NULL, OPTION_PYTHON},
+    {"start-timeout", required_argument, NULL, OPTION_START_TIMEOUT},
+    {"listen", required_argument, NULL, OPTION_LISTEN},
+    {"name", required_argument, NULL, OPTION_NAME},
     {"file", required_argument, NULL, 'f'},
     {"output", required_argument, NULL, 'o'},
     {"help", no_argument, NULL, 'h'},
@@ -364,13 +412,19 @@ shoal_status cli_options_read(struct cli_options *options, bool explain, int arg
         if (status != SHOAL_OK) return status;
         if (option == OPTION_FORMAT) options->format_given = true;
         if (is_planned(option) && planned == NULL) planned = name_of(option);
+        if (option >= OPTION_WORKER_MEMORY && options->cluster.given == NULL)
+            options->cluster.given = name_of(option);
     }
     if (options->help) return SHOAL_OK;
     if (options->session.rejects_limit != UINT64_MAX &&
         options->session.rejects_dir == NULL)
         return shoal_fail(err, SHOAL_USAGE, "--rejects-limit goes with --rejects DIR");
-    shoal_status job = check_job(options, explain, planned, err);
-    if (job != SHOAL_OK) return job;
+    shoal_status checked = check_job(options, explain, planned, err);
+    bool resumed = options->resume != NULL && options->session.workers == 0;
+    if (checked == SHOAL_OK)
+        checked = cluster_finish(&options->cluster, &options->session.cluster,
+                                 resumed ? 1 : options->session.workers, err);
+    if (checked != SHOAL_OK) return checked;
     int left = argc - optind;
     if (options->resume != NULL && (left > 0 || options->query_file != NULL))
         return shoal_fail(err, SHOAL_USAGE,
@@ -401,6 +455,7 @@ void cli_options_free(struct cli_options *options) {
     for (size_t i = 0; i < sizeof options->fixed / sizeof *options->fixed; i++)
         free(options->fixed[i]);
     options->session.allowed_count = 0;
+    cluster_arguments_free(&options->cluster);
 }
 
 void cli_help(FILE *out) {
@@ -460,6 +515,31 @@ void cli_help(FILE *out) {
         "never)\n"
         "  --allow-paths DIR[,DIR...]\n"
         "                      workers read and write files in these folders alone\n"
+        "On a cluster that there is (docs/clusters.md)\n"
+        "  --engine URL        ray://HOST:PORT, ray://auto, dask://HOST:PORT,\n"
+        "                      dask:///SCHEDULER_FILE, spark://HOST:PORT, "
+        "spark://MASTER; "
+        "it hosts\n"
+        "                      --workers N with --threads T cpus each (local: this "
+        "machine)\n"
+        "  --worker-memory SIZE\n"
+        "                      of each worker, which the cluster is asked for\n"
+        "  --worker-resource NAME=AMOUNT\n"
+        "                      a resource, by the cluster's own name, that each worker "
+        "needs\n"
+        "  --engine-option NAME=VALUE\n"
+        "                      a setting of the cluster's own, such as spark.*\n"
+        "  --ship              the program goes to the nodes with the query; else it is "
+        "there,\n"
+        "                      under the same path\n"
+        "  --name NAME         of the run, in the cluster's dashboard (shoal)\n"
+        "  --start-timeout SECONDS\n"
+        "                      for the first worker to come up (120)\n"
+        "  --listen HOST[:PORT[-LAST]]\n"
+        "                      where workers dial back (any port, at the address by "
+        "which\n"
+        "                      the cluster's head is reached)\n"
+        "  --python PROGRAM    with the cluster's package ($SHOAL_PYTHON, or python3)\n"
         "What it reads\n"
         "  files by name       FROM 'logs/*.parquet'\n"
         "  --db FILE           a DuckDB database; CREATE TABLE ... AS makes one\n"

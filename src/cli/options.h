@@ -2,6 +2,7 @@
 #ifndef SHOAL_CLI_OPTIONS_H
 #define SHOAL_CLI_OPTIONS_H
 
+#include "cli/cluster.h"
 #include "query/query.h"
 
 #define CLI_FOLDERS 100  // of --allow-paths
@@ -20,6 +21,7 @@ struct cli_options {
     double timeout;  // seconds; 0: none
     char *fixed[3];  // paths of the command line, whole, where the folder changes
     char *allowed[CLI_FOLDERS];  // as session.allowed
+    struct cluster_arguments cluster;
     bool analyze;
     bool quiet;
     bool timer;

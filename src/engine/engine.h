@@ -11,12 +11,27 @@
 #include "task/executor.h"
 #include "task/task.h"
 
+// A cluster that the user has, and what is asked of it.
+struct cluster_options {
+    const char *url;        // ray://..., dask://..., spark://...; NULL: none
+    const char *python;     // the interpreter that knows the cluster's package
+    const char *name;       // of the run, in the cluster's own views; NULL: "shoal"
+    uint64_t memory_bytes;  // that a worker asks the cluster for; 0: nothing
+    const char *resources;  // JSON object: labels and amounts a worker asks for
+    const char *settings;   // JSON object: the cluster's own, as they are
+    double start_seconds;   // the first worker is up by then
+    bool ship;              // the program is not on the nodes
+    const char *listen;     // host that workers dial; NULL: by the route to the head
+    uint16_t first_port, last_port;  // 0: any
+};
+
 struct engine_options {
     uint32_t workers;
     const char *program;         // path of the shoal program
     const char *engine_version;  // of DuckDB here: a worker's must be the same
     struct watchdog_options watchdog;
     struct executor_options worker;  // what each worker opens
+    struct cluster_options cluster;  // that hosts them; its url NULL: this machine
 };
 
 // options.c: with texts of its own.
@@ -29,7 +44,8 @@ enum engine_event_kind {
     ENGINE_UP,
     ENGINE_DOWN,
     ENGINE_DONE,
-    ENGINE_FAILED
+    ENGINE_FAILED,
+    ENGINE_NOTE  // for the user: what is waited for
 };
 
 struct engine_event {
@@ -38,7 +54,7 @@ struct engine_event {
     uint64_t task;    // id, for DONE and FAILED
     uint32_t attempt;
     struct task_output output;  // DONE: the receiver owns it
-    struct shoal_error error;   // FAILED, DOWN: why
+    struct shoal_error error;   // FAILED, DOWN: why; NOTE: the words
     char *lost;  // FAILED: a block file that the task couldn't read, malloc'd, or NULL
 };
 
@@ -65,7 +81,11 @@ struct engine {
 // replaced by a new incarnation (UP), at most 3 + 2 * workers times.
 shoal_status engine_local_open(const struct engine_options *options,
                                struct engine **engine, struct shoal_error *err);
-// Kills all workers of this process, from any thread: it is about to end.
+// Processes that the cluster of options->cluster hosts, over TCP: hosted.c. One that goes
+// is replaced as above; one that the cluster takes away (pre-emption) always.
+shoal_status engine_hosted_open(const struct engine_options *options,
+                                struct engine **engine, struct shoal_error *err);
+// Kills all children of this process, from any thread: it is about to end.
 void engine_local_abandon(void);
 
 #endif

@@ -1,5 +1,6 @@
 #include "engine/handshake.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/frame.h"
@@ -31,6 +32,23 @@ static shoal_status check_versions(const struct handshake *handshake, const json
         shoal ? shoal : "?", engine ? engine : "?", SHOAL_VERSION, own);
 }
 
+// Who it is, of those that a cluster hosts.
+static shoal_status take_place(struct handshake *handshake, const json_t *root,
+                               struct shoal_error *err) {
+    uint64_t number = 0;
+    if (json_object_get(root, "node") == NULL) return SHOAL_OK;
+    shoal_status status = json_get_count(root, "worker", UINT32_MAX, &number, err);
+    handshake->number = (uint32_t)number;
+    handshake->pid = (int)json_integer_value(json_object_get(root, "pid"));
+    return status == SHOAL_OK ? json_get_string(root, "node", &handshake->node, err)
+                              : status;
+}
+
+void handshake_free(struct handshake *handshake) {
+    free(handshake->node);
+    handshake->node = NULL;
+}
+
 shoal_status handshake_check(struct handshake *handshake, const char *json, size_t size,
                              struct shoal_error *err) {
     json_t *root = NULL;
@@ -48,6 +66,7 @@ shoal_status handshake_check(struct handshake *handshake, const char *json, size
                                 "its proof of the run's secret is %s",
                                 proof == NULL ? "missing" : "wrong");
     }
+    if (status == SHOAL_OK) status = take_place(handshake, root, err);
     json_decref(root);
     return status;
 }

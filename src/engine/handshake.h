@@ -18,7 +18,14 @@ struct handshake {
     const char *engine_version;
     struct proof_nonces nonces;
     bool proven;
+    // Of a worker that a cluster hosts, once it has proved itself: its number, which the
+    // driver asked for, and the cluster's name of its machine, malloc'd. NULL: a child.
+    uint32_t number;
+    int pid;
+    char *node;
 };
+
+void handshake_free(struct handshake *handshake);
 
 // Each *json is freed by the caller.
 shoal_status handshake_challenge(struct handshake *handshake, char **json,

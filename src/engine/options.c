@@ -20,6 +20,13 @@ shoal_status engine_options_copy(const struct engine_options *from,
     to->worker.memory_dir = copy(from->worker.memory_dir, &ok);
     to->worker.job_dir = copy(from->worker.job_dir, &ok);
     to->worker.init_sql = copy(from->worker.init_sql, &ok);
+    struct cluster_options *cluster = &to->cluster;
+    cluster->url = copy(cluster->url, &ok);
+    cluster->python = copy(cluster->python, &ok);
+    cluster->name = copy(cluster->name, &ok);
+    cluster->resources = copy(cluster->resources, &ok);
+    cluster->settings = copy(cluster->settings, &ok);
+    cluster->listen = copy(cluster->listen, &ok);
     const char **allowed = calloc(from->worker.allowed_count + 1, sizeof *allowed);
     for (size_t i = 0; allowed != NULL && i < from->worker.allowed_count; i++)
         allowed[i] = copy(from->worker.allowed[i], &ok);
@@ -38,6 +45,12 @@ void engine_options_free(struct engine_options *options) {
     drop(options->worker.memory_dir);
     drop(options->worker.job_dir);
     drop(options->worker.init_sql);
+    drop(options->cluster.url);
+    drop(options->cluster.python);
+    drop(options->cluster.name);
+    drop(options->cluster.resources);
+    drop(options->cluster.settings);
+    drop(options->cluster.listen);
     for (size_t i = 0;
          options->worker.allowed != NULL && i < options->worker.allowed_count; i++)
         drop(options->worker.allowed[i]);

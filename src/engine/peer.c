@@ -33,6 +33,7 @@ shoal_status peer_open(struct peer *peer, struct shoal_error *err) {
 }
 
 void peer_free(struct peer *peer) {
+    handshake_free(&peer->handshake);
     frame_writer_free(&peer->writer);
     frame_reader_free(&peer->reader);
     watchdog_free(&peer->watchdog);
@@ -45,6 +46,8 @@ static shoal_status take_proof(struct peer *peer, const char *payload, size_t si
                                struct shoal_error *err) {
     char *hello = NULL;
     shoal_status status = handshake_check(&peer->handshake, payload, size, err);
+    if (status == SHOAL_OK && peer->handshake.node != NULL)
+        peer->number = peer->handshake.number;
     if (status == SHOAL_OK)
         status = handshake_hello(&peer->handshake, peer->opens, &hello, err);
     if (status == SHOAL_OK) send_text(peer, FRAME_HELLO, hello);

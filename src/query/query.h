@@ -10,6 +10,7 @@
 #include "adapt/adapt.h"
 #include "base/status.h"
 #include "dist/stages.h"
+#include "engine/engine.h"
 
 enum result_format { FORMAT_TABLE, FORMAT_CSV, FORMAT_JSON };
 
@@ -44,14 +45,15 @@ struct session_options {
     const char *temp_dir;  // block files and spill; NULL: $TMPDIR or /tmp
     const char *memory_dir;  // block files while they fit; NULL: /dev/shm; "none"
     enum spool_compression compression;  // of block files on disk
-    const char *rejects_dir;     // keeps rows of text files that can't be read; NULL:
-                                 // they are errors
-    uint64_t rejects_limit;      // more are an error; UINT64_MAX: none
-    const char *const *allowed;  // folders that workers' SQL may read and write in
-    size_t allowed_count;        // 0: any
-    double task_seconds;         // without a sign of life a task is hung; 0: never
-    const char *program;         // this program, for workers
-    bool progress;               // draw on stderr
+    const char *rejects_dir;         // keeps rows of text files that can't be read; NULL:
+                                     // they are errors
+    uint64_t rejects_limit;          // more are an error; UINT64_MAX: none
+    const char *const *allowed;      // folders that workers' SQL may read and write in
+    size_t allowed_count;            // 0: any
+    double task_seconds;             // without a sign of life a task is hung; 0: never
+    const char *program;             // this program, for workers
+    struct cluster_options cluster;  // that hosts workers; its url NULL: this machine
+    bool progress;                   // draw on stderr
     const volatile sig_atomic_t *cancelled;
 };
 

@@ -166,6 +166,10 @@ static shoal_status take_event(struct run *run, struct engine_event *event,
             if (ours) take_failure(run, event, stage, task, now);
             free(event->lost);
             break;
+        case ENGINE_NOTE:
+            progress_end(&run->progress);
+            fprintf(stderr, "shoal: %s\n", event->error.message);
+            break;
         case ENGINE_NOTHING:
             break;
     }
@@ -285,6 +289,7 @@ shoal_status session_start_workers(struct session *session, struct shoal_error *
         .workers = hosts,
         .program = options->program,
         .engine_version = duck_version(),
+        .cluster = options->cluster,
         .watchdog = {.hang_seconds = options->task_seconds, .grace_seconds = 10},
         .worker = {.threads = host_threads(session),
                    .memory_bytes = session->worker_bytes,
@@ -295,8 +300,13 @@ shoal_status session_start_workers(struct session *session, struct shoal_error *
                    .allowed = options->allowed,
                    .allowed_count = options->allowed_count,
                    .init_sql = init.data}};
-    status = init.failed ? shoal_no_memory(err)
-                         : engine_local_open(&engine, &session->engine, err);
+    if (init.failed) {
+        status = shoal_no_memory(err);
+    } else if (engine.cluster.url != NULL) {
+        status = engine_hosted_open(&engine, &session->engine, err);
+    } else {
+        status = engine_local_open(&engine, &session->engine, err);
+    }
     text_free(&init);
     if (status != SHOAL_OK) session_close_spools(session);
     return status;

@@ -47,6 +47,18 @@ static shoal_status prepare_session(struct session *session, struct shoal_error 
 #define WORKER_BYTES_LEAST (128u << 20)
 #define BLOCKS_SHARE 5  // of all memory a fifth
 
+// Each worker has what the cluster was asked for; --memory is this process's alone, but
+// for the block files that it keeps.
+static shoal_status divide_hosted(struct session *session, uint64_t all,
+                                  uint64_t *driver) {
+    uint64_t space = 0, blocks = all / BLOCKS_SHARE;
+    if (memory_tier_parent(session->options.memory_dir, &space) == NULL) blocks = 0;
+    session->block_bytes = blocks < space ? blocks : space;
+    session->worker_bytes = session->options.cluster.memory_bytes;
+    *driver = all - session->block_bytes;
+    return SHOAL_OK;
+}
+
 // Block files get their share of all memory if the others have enough then. Of the rest,
 // this process gets half of what a worker gets: it plans, and runs the last stage.
 // Embedded it gets all.
@@ -57,6 +69,7 @@ static shoal_status divide_memory(struct session *session, uint64_t *driver,
         options->memory_bytes ? options->memory_bytes : memory_of_machine() / 5 * 4;
     *driver = options->memory_bytes;  // DuckDB's own default is the same 80%
     if (options->workers == 0) return SHOAL_OK;
+    if (options->cluster.memory_bytes > 0) return divide_hosted(session, all, driver);
     uint32_t workers = options->hosts > 0 ? options->hosts : options->workers;
     uint64_t least = (uint64_t)WORKER_BYTES_LEAST * (workers + 1);
     uint64_t blocks = all > least ? all - least : 0;

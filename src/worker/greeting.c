@@ -43,10 +43,12 @@ shoal_status greeting_answer(struct greeting *greeting, const char *version,
             proof_make(greeting->secret, PROOF_WORKER, &greeting->nonces, proof, err);
     if (status != SHOAL_OK) return status;
     greeting->challenged = true;
+    json_t *number = greeting->node != NULL ? json_integer(greeting->number) : NULL;
     return json_take_text(
-        json_pack("{s:i, s:s, s:s, s:i, s:s, s:s}", "protocol", FRAME_PROTOCOL, "shoal",
-                  SHOAL_VERSION, "engine", version, "pid", (int)getpid(), "nonce",
-                  greeting->nonces.worker, "proof", proof),
+        json_pack("{s:i, s:s, s:s, s:i, s:s, s:s, s:s*, s:o*}", "protocol",
+                  FRAME_PROTOCOL, "shoal", SHOAL_VERSION, "engine", version, "pid",
+                  (int)getpid(), "nonce", greeting->nonces.worker, "proof", proof, "node",
+                  greeting->node, "worker", number),
         json, err);
 }
 

@@ -13,6 +13,8 @@ struct greeting {
     uint8_t secret[PROOF_SECRET];
     struct proof_nonces nonces;
     bool challenged, trusted;
+    uint32_t number;  // of a hosted worker, as worker_options has them
+    const char *node;
 };
 
 // Reads the secret, which is all that there is to read, and closes fd.

@@ -4,16 +4,12 @@
 // the kernel can tell, it is killed with its parent.
 #include "worker/worker.h"
 
-#include <malloc.h>
 #include <errno.h>
-#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -316,16 +312,20 @@ static int beat(struct worker *worker) {
     return (int)((worker->next_beat - now) * 1000) + 1;
 }
 
-int worker_serve(int fd, int secret_fd, const struct executor_ops *ops) {
-    struct worker worker = {.writer = {.fd = fd, .point = FAULT_WORKER_SEND}, .ops = ops};
+int worker_serve(const struct worker_options *options, const struct executor_ops *ops) {
+    int fd = options->fd;
+    struct worker worker = {
+        .writer = {.fd = fd, .point = FAULT_WORKER_SEND},
+        .ops = ops,
+        .greeting = {.number = options->number, .node = options->node}};
     struct frame_reader reader = {0};
     struct shoal_error err;
+    bool stay = true;
+    memcpy(worker.greeting.secret, options->secret, sizeof worker.greeting.secret);
     pthread_mutex_init(&worker.mutex, NULL);
     pthread_mutex_init(&worker.send_mutex, NULL);
     pthread_cond_init(&worker.wake, NULL);
     vitals_open(&worker.vitals);
-    bool stay = greeting_read_secret(secret_fd, worker.greeting.secret, &err) == SHOAL_OK;
-    if (!stay) fprintf(stderr, "shoal worker: %s\n", err.message);
     while (stay) {
         struct pollfd poller = {.fd = fd, .events = POLLIN};
         int patience = beat(&worker);
@@ -363,33 +363,4 @@ int worker_serve(int fd, int secret_fd, const struct executor_ops *ops) {
     pthread_mutex_destroy(&worker.mutex);
     pthread_mutex_destroy(&worker.send_mutex);
     return 0;
-}
-
-// Each task frees its buffers and the next asks for as many: they stay with the process
-// instead of being unmapped and cleared again page by page.
-static void keep_memory(void) {
-    (void)mallopt(M_MMAP_THRESHOLD, 32 << 20);
-    (void)mallopt(M_TRIM_THRESHOLD, 64 << 20);
-}
-
-// The number behind an option; -1: it is none.
-static int read_fd(const char *option, const char *name, const char *text) {
-    char *end = NULL;
-    long fd = strcmp(option, name) == 0 ? strtol(text, &end, 10) : -1;
-    return fd < 3 || fd > INT_MAX || *end != '\0' ? -1 : (int)fd;
-}
-
-int worker_main(int argc, char **argv) {
-    int fd = argc == 5 ? read_fd(argv[1], "--fd", argv[2]) : -1;
-    int secret_fd = argc == 5 ? read_fd(argv[3], "--secret-fd", argv[4]) : -1;
-    if (fd < 0 || secret_fd < 0) {
-        fprintf(stderr,
-                "shoal worker is started by shoal itself: "
-                "shoal worker --fd N --secret-fd M\n");
-        return 2;
-    }
-    prctl(PR_SET_PDEATHSIG, SIGKILL);  // a driver that is gone already closed the socket
-    signal(SIGINT, SIG_IGN);           // a terminal's Ctrl-C: the driver decides
-    keep_memory();
-    return worker_serve(fd, secret_fd, &duck_executor);
 }

@@ -126,7 +126,8 @@ static void *drive(void *argument) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    int sockets[2], secret[2];
+    int sockets[2];
+    struct worker_options options = {0};
     struct timeval patience = {.tv_sec = 5};
     struct driver driver = {.size = size};
     struct shoal_error err;
@@ -138,14 +139,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     memcpy(driver.data, data, size);
     fuzz_number_frames(driver.data, size, 1);  // behind the challenge
     FUZZ_CHECK(proof_make_secret(driver.secret, &err) == SHOAL_OK);
-    FUZZ_CHECK(pipe(secret) == 0);
-    FUZZ_CHECK(write(secret[1], driver.secret, PROOF_SECRET) == PROOF_SECRET);
-    close(secret[1]);
     FUZZ_CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets) == 0);
     setsockopt(sockets[1], SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     driver.fd = sockets[0];
     FUZZ_CHECK(pthread_create(&thread, NULL, drive, &driver) == 0);
-    FUZZ_CHECK(worker_serve(sockets[1], secret[0], &stand_in) == 0);
+    options.fd = sockets[1];
+    memcpy(options.secret, driver.secret, PROOF_SECRET);
+    FUZZ_CHECK(worker_serve(&options, &stand_in) == 0);
     close(sockets[1]);
     FUZZ_CHECK(pthread_join(thread, NULL) == 0);
     close(sockets[0]);

@@ -1,6 +1,7 @@
 // What a worker takes from a driver, and what it refuses: from one that proves nothing
 // everything, from its own each path that it was not told. And what an engine takes back
 // from a worker that was sent a task.
+#include "worker/greeting.h"
 #include "worker/worker.h"
 
 #include <fcntl.h>
@@ -94,7 +95,9 @@ static void start_worker(void) {
         int log = open(log_path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
         dup2(log, 2);
         close(sockets[0]);
-        _exit(worker_serve(sockets[1], pipes[0], &fake));
+        struct worker_options options = {.fd = sockets[1]};
+        if (greeting_read_secret(pipes[0], options.secret, &err) != SHOAL_OK) _exit(2);
+        _exit(worker_serve(&options, &fake));
     }
     close(sockets[1]);
     close(pipes[0]);
