@@ -17,6 +17,9 @@
 #include "base/fault.h"
 #include "base/text.h"
 
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
 #define MARK ".shoal-spool"  // in each folder: it is one of these
 
 static int remove_one(const char *path, const struct stat *stat, int kind,
@@ -253,16 +256,89 @@ shoal_status spool_open_as(struct spool *spool, const char *parent, const char *
     return status;
 }
 
+static const char *parent_of_all(const char *parent) {
+    if (parent == NULL) parent = getenv("TMPDIR");
+    return parent == NULL || *parent == '\0' ? "/tmp" : parent;
+}
+
 shoal_status spool_open(struct spool *spool, const char *parent, const char *option,
                         struct shoal_error *err) {
-    if (parent == NULL) parent = getenv("TMPDIR");
-    if (parent == NULL || *parent == '\0') parent = "/tmp";
+    parent = parent_of_all(parent);
     shoal_status status = spool_open_as(spool, parent, SPOOL_PREFIX, NULL, err);
     if (status == SHOAL_IO && spool->path == NULL) {
         size_t length = strlen(err->message);
         (void)snprintf(err->message + length, sizeof err->message - length,
                        "; choose another with %s", option);
     }
+    return status;
+}
+
+// Six characters, as mkdtemp chooses them.
+static void name_by_tag(const char *tag, char name[7]) {
+    static const char digits[] =
+        "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    uint64_t hash = XXH3_64bits(tag, strlen(tag));
+    for (size_t i = 0; i < 6; i++) {
+        name[i] = digits[hash % (sizeof digits - 1)];
+        hash /= sizeof digits - 1;
+    }
+    name[6] = '\0';
+}
+
+// Locks the folder with those that share it. *again: it was just being removed.
+static int share_lock(const char *path, bool *again) {
+    struct stat locked, named;
+    *again = false;
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0) {
+        *again = errno == ENOENT;
+        return -1;
+    }
+    // Who has it alone is removing it, and soon done.
+    bool mine = flock(fd, LOCK_SH) == 0 && fstat(fd, &locked) == 0;
+    *again = mine && (lstat(path, &named) != 0 || named.st_ino != locked.st_ino ||
+                      named.st_dev != locked.st_dev);
+    mine = mine && !*again && locked.st_uid == geteuid();
+    if (mine) return fd;
+    if (!*again) errno = EPERM;
+    close(fd);
+    return -1;
+}
+
+shoal_status spool_join(struct spool *spool, const char *parent, const char *tag,
+                        struct shoal_error *err) {
+    struct text path = {0}, mark = {0};
+    char name[7];
+    bool again = true;
+    *spool = (struct spool){.lock = -1, .shared = true};
+    parent = parent_of_all(parent);
+    name_by_tag(tag, name);
+    (void)spool_sweep(parent, SPOOL_PREFIX, NULL, false, NULL, NULL);
+    text_printf(&path, "%s/" SPOOL_PREFIX "%s", parent, name);
+    text_printf(&mark, "%s/" SPOOL_PREFIX "%s/" MARK, parent, name);
+    int fd = -1;
+    while (again && !path.failed && !mark.failed) {
+        bool made = mkdir(path.data, 0700) == 0 || errno == EEXIST;
+        again = false;
+        spool->lock = made ? share_lock(path.data, &again) : -1;
+        if (spool->lock >= 0)
+            fd = open(mark.data, O_CREAT | O_WRONLY | O_CLOEXEC | O_NOFOLLOW, 0600);
+    }
+    shoal_status status = SHOAL_OK;
+    if (path.failed || mark.failed) {
+        status = shoal_no_memory(err);
+    } else if (fd < 0) {
+        status = shoal_fail(err, SHOAL_IO,
+                            "cannot make a folder for temporary files, %s: %s", path.data,
+                            strerror(errno));
+    } else {
+        spool->path = realpath(path.data, NULL);
+        if (spool->path == NULL) status = shoal_no_memory(err);
+    }
+    if (fd >= 0) close(fd);
+    text_free(&path);
+    text_free(&mark);
+    if (status != SHOAL_OK) spool_leave(spool);
     return status;
 }
 
@@ -279,7 +355,8 @@ bool spool_adopt(struct spool *spool, const char *prefix, const char *path) {
 }
 
 void spool_close(struct spool *spool) {
-    if (spool->path != NULL) remove_marked(spool->path);
+    bool last = !spool->shared || flock(spool->lock, LOCK_EX | LOCK_NB) == 0;
+    if (spool->path != NULL && last) remove_marked(spool->path);
     spool_leave(spool);
 }
 

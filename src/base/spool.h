@@ -12,6 +12,7 @@
 struct spool {
     char *path;  // NULL while closed
     int lock;
+    bool shared;  // spool_join
 };
 
 // Makes <parent>/shoal-XXXXXX. parent NULL: $TMPDIR, else /tmp. option is the one that
@@ -23,9 +24,14 @@ shoal_status spool_open(struct spool *spool, const char *parent, const char *opt
 // is still needed and stays.
 shoal_status spool_open_as(struct spool *spool, const char *parent, const char *prefix,
                            bool (*undo)(const char *path), struct shoal_error *err);
+// Makes <parent>/shoal-XXXXXX, a name that follows from the tag, or joins those processes
+// that have made it: the last one to close it removes it. parent NULL: as above.
+shoal_status spool_join(struct spool *spool, const char *parent, const char *tag,
+                        struct shoal_error *err);
 // Takes over the folder that a dead process had made with this prefix. False: it is gone,
 // another has it, or this user's shoal didn't make it.
 bool spool_adopt(struct spool *spool, const char *prefix, const char *path);
+// One that is shared stays while others have it.
 void spool_close(struct spool *spool);
 void spool_leave(struct spool *spool);  // closes it, but what is in it stays
 // From any thread, once, before the process ends where it stands: removes all folders
