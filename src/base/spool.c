@@ -328,9 +328,9 @@ shoal_status spool_join(struct spool *spool, const char *parent, const char *tag
     if (path.failed || mark.failed) {
         status = shoal_no_memory(err);
     } else if (fd < 0) {
-        status = shoal_fail(err, SHOAL_IO,
-                            "cannot make a folder for temporary files, %s: %s", path.data,
-                            strerror(errno));
+        status =
+            shoal_fail(err, SHOAL_IO, "cannot make a folder for temporary files, %s: %s",
+                       path.data, strerror(errno));
     } else {
         spool->path = realpath(path.data, NULL);
         if (spool->path == NULL) status = shoal_no_memory(err);

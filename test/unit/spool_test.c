@@ -1,5 +1,5 @@
-// Folders that processes share: made by the first, removed by the last, swept when all are
-// dead.
+// Folders that processes share: made by the first, removed by the last, swept when all
+// are dead.
 #include "base/spool.h"
 
 #include <signal.h>
