@@ -28,8 +28,8 @@ struct tls {
     pthread_mutex_t mutex;  // around each call that takes ssl
     int read_error, write_error;
     bool ended;     // the socket is at its end
-    bool pending;   // a write is to come again
     uint64_t sent;  // since the last keys
+    uint64_t updates;
 };
 
 // ---- the socket, as OpenSSL sees it
@@ -315,15 +315,22 @@ enum step tls_write(struct tls *tls, const void *data, size_t size, size_t *sent
     *sent = 0;
     ERR_clear_error();
     pthread_mutex_lock(&tls->mutex);
-    if (tls->sent >= tls_update_bytes && !tls->pending &&
-        SSL_key_update(tls->ssl, SSL_KEY_UPDATE_NOT_REQUESTED) == 1)
+    // Never between a write that could not go and the same again: it had begun below the
+    // limit, and nothing went.
+    if (tls->sent >= tls_update_bytes &&
+        SSL_key_update(tls->ssl, SSL_KEY_UPDATE_NOT_REQUESTED) == 1) {
         tls->sent = 0;
+        tls->updates++;
+    }
     int result = SSL_write_ex(tls->ssl, data, size, sent);
     enum step step = result == 1 ? STEP_DONE : why_not(tls, result, err);
-    tls->pending = result != 1;
     tls->sent += *sent;
     pthread_mutex_unlock(&tls->mutex);
     return step;
+}
+
+uint64_t tls_updates(const struct tls *tls) {
+    return tls->updates;
 }
 
 enum step tls_end(struct tls *tls) {

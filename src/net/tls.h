@@ -36,6 +36,8 @@ enum step tls_read(struct tls *tls, void *data, size_t size, size_t *got,
 // what the peer had sent to be read.
 enum step tls_write(struct tls *tls, const void *data, size_t size, size_t *sent,
                     struct shoal_error *err);
+// How often this end has taken new keys.
+uint64_t tls_updates(const struct tls *tls);
 // Says that nothing more comes. STEP_DONE: it is said, or cannot be.
 enum step tls_end(struct tls *tls);
 void tls_free(struct tls *tls);

@@ -1,17 +1,22 @@
 // Addresses, listeners and channels over loopback, plain and by TLS: what goes through
 // both ways, and what is said when a peer is wrong, slow or gone.
+#include <arpa/inet.h>
 #include <fcntl.h>
+#include <net/if.h>
 #include <openssl/ec.h>
 #include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -134,23 +139,23 @@ static void routes(void **state) {
 static void a_range_of_ports(void **state) {
     struct listener first, second, third;
     char address[NET_ADDRESS];
-    unsigned port = 0;
+    unsigned port = 0, next = 0;
     int fd = 0;
     (void)state;
     assert_ok(net_listen("127.0.0.1", 0, 0, &first, &err));
     assert_int_equal(sscanf(first.address, "127.0.0.1:%u", &port), 1);
     assert_ok(net_accept(&first, &fd, &err));
     assert_int_equal(fd, -1);
-    // One port that is taken, then one more.
+    // A port that is taken; with a few more, the next one that is free.
     uint16_t taken = (uint16_t)port;
     assert_int_equal(net_listen("127.0.0.1", taken, taken, &second, &err), SHOAL_IO);
     (void)snprintf(address, sizeof address, "no port of %u to %u", port, port);
     assert_says(address);
     assert_int_equal(second.fd, -1);
-    if (port < UINT16_MAX &&
-        net_listen("127.0.0.1", taken, taken + 1, &third, &err) == SHOAL_OK) {
-        (void)snprintf(address, sizeof address, "127.0.0.1:%u", port + 1);
-        assert_string_equal(third.address, address);
+    if (taken < UINT16_MAX - 20) {
+        assert_ok(net_listen("127.0.0.1", taken, taken + 20, &third, &err));
+        assert_int_equal(sscanf(third.address, "127.0.0.1:%u", &next), 1);
+        assert_in_range(next, port + 1, port + 20);
         listener_close(&third);
     }
     listener_close(&first);
@@ -242,6 +247,72 @@ static void small_messages(void **state) {
     }
 }
 
+// ---- between machines
+
+// A child has a network of its own, where lo has an address as other machines see it.
+// False: this process may not have one.
+static bool enter_own_network(void) {
+    struct ifreq request = {0};
+    struct sockaddr_in *address = (struct sockaddr_in *)&request.ifr_addr;
+    if (unshare(CLONE_NEWNET) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNET) != 0)
+        return false;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    (void)snprintf(request.ifr_name, sizeof request.ifr_name, "lo");
+    request.ifr_flags = IFF_UP;
+    bool done = ioctl(fd, SIOCSIFFLAGS, &request) == 0;
+    (void)snprintf(request.ifr_name, sizeof request.ifr_name, "lo:1");
+    *address =
+        (struct sockaddr_in){.sin_family = AF_INET, .sin_addr.s_addr = htonl(0x0a090807)};
+    done = done && ioctl(fd, SIOCSIFADDR, &request) == 0;
+    close(fd);
+    return done;
+}
+
+#define MAY_NOT 77
+
+static void in_own_network(void **state) {
+    char host[NET_ADDRESS];
+    struct ends ends;
+    (void)state;
+    if (!enter_own_network()) _exit(MAY_NOT);
+    want_tls(false);
+    assert_ok(net_route_to("10.9.8.7:7000", host, sizeof host, &err));
+    assert_string_equal(host, "10.9.8.7");
+    ends = (struct ends){.secret = secret, .timeout = LONG};
+    assert_ok(meet_with(&ends, host, secret));
+    assert_int_equal(ends.status, SHOAL_OK);
+    assert_true(channel_is_encrypted(ends.near) && channel_is_encrypted(ends.far));
+    assert_int_equal(strncmp(channel_peer(ends.far), "10.9.8.7:", 9), 0);
+    part(&ends);
+    meet(&ends, false);
+    part(&ends);
+    ends = (struct ends){.secret = other_secret, .timeout = LONG};
+    assert_int_equal(meet_with(&ends, host, secret), SHOAL_CORRUPT);
+    listener_close(&ends.listener);
+}
+
+static int result_of(pid_t child) {
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+// Without SHOAL_TLS: what isn't loopback is TLS.
+static void between_machines(void **state) {
+    pid_t child = fork();
+    (void)state;
+    if (child == 0) {
+        const struct CMUnitTest test[] = {cmocka_unit_test(in_own_network)};
+        _exit(cmocka_run_group_tests_name("own network", test, NULL, NULL));
+    }
+    int result = result_of(child);
+    if (result == MAY_NOT) {
+        print_message("no network of its own for this process: skipped\n");
+        skip();
+    }
+    assert_int_equal(result, 0);
+}
+
 // ---- much, both ways at once
 
 struct flow {
@@ -331,6 +402,83 @@ static void keys_are_renewed(void **state) {
     tls_update_bytes = before;
 }
 
+// TLS alone, both ends by one thread: no step waits.
+struct bare {
+    struct tls *near, *far;
+    int fds[2];
+};
+
+static void shake_hands(struct bare *bare) {
+    enum step steps[2] = {STEP_READS, STEP_READS};
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, bare->fds), 0);
+    assert_ok(tls_open(bare->fds[0], "far", secret, false, &bare->near, &err));
+    assert_ok(tls_open(bare->fds[1], "near", secret, true, &bare->far, &err));
+    assert_int_equal(tls_shake(bare->far, &err), STEP_READS);
+    for (int i = 0; i < 4; i++)
+        steps[i % 2] = tls_shake(i % 2 == 0 ? bare->near : bare->far, &err);
+    assert_int_equal(steps[0], STEP_DONE);
+    assert_int_equal(steps[1], STEP_DONE);
+}
+
+static void part_bare(struct bare *bare) {
+    tls_free(bare->near);
+    tls_free(bare->far);
+    for (int i = 0; i < 2; i++) {
+        if (bare->fds[i] >= 0) close(bare->fds[i]);
+    }
+}
+
+#define RECORD 16384  // bytes of one, when there are many
+
+static void steps(void **state) {
+    static uint8_t data[MIB], got[MIB];
+    struct bare bare;
+    uint64_t before = tls_update_bytes, random = 5;
+    size_t sent = 0, have = 0, count;
+    (void)state;
+    tls_update_bytes = RECORD;
+    fill(data, MIB, &random);
+    shake_hands(&bare);
+    assert_int_equal(tls_read(bare.far, got, MIB, &count, &err), STEP_READS);
+    while (have < MIB) {
+        enum step step = sent < MIB ? STEP_DONE : STEP_WRITES;
+        for (; step == STEP_DONE && sent < MIB; sent += count)
+            step = tls_write(bare.near, data + sent, MIB - sent, &count, &err);
+        if (sent < MIB) {  // again, as full as before
+            step = tls_write(bare.near, data + sent, MIB - sent, &count, &err);
+            assert_int_equal(step, STEP_WRITES);
+        }
+        step = tls_read(bare.far, got + have, MIB - have, &count, &err);
+        assert_true(step == STEP_DONE || step == STEP_READS);
+        have += count;
+    }
+    assert_memory_equal(data, got, MIB);
+    assert_int_equal(tls_updates(bare.near), MIB / RECORD - 1);
+    assert_int_equal(tls_end(bare.near), STEP_DONE);
+    assert_int_equal(tls_read(bare.far, got, MIB, &count, &err), STEP_ENDED);
+    part_bare(&bare);
+    tls_update_bytes = before;
+}
+
+static void last_words(void **state) {
+    static uint8_t data[MIB];
+    struct bare bare;
+    size_t count = 0;
+    (void)state;
+    shake_hands(&bare);
+    assert_int_equal(tls_write(bare.far, "I am dying", 11, &count, &err), STEP_DONE);
+    close(bare.fds[1]);
+    bare.fds[1] = -1;
+    assert_int_equal(tls_write(bare.near, data, MIB, &count, &err), STEP_FAILED);
+    assert_int_equal(err.status, SHOAL_LOST);
+    assert_int_equal(tls_write(bare.near, data, MIB, &count, &err), STEP_FAILED);
+    assert_int_equal(tls_read(bare.near, data, MIB, &count, &err), STEP_DONE);
+    assert_string_equal((char *)data, "I am dying");
+    assert_int_equal(tls_read(bare.near, data, MIB, &count, &err), STEP_FAILED);
+    assert_says("closed without a word");
+    part_bare(&bare);
+}
+
 // ---- peers that are wrong
 
 static void another_secret(void **state) {
@@ -362,12 +510,6 @@ static pid_t connect_in_child(const char *address, bool tls) {
         result = 101;
     channel_free(channel);
     _exit(result);
-}
-
-static int result_of(pid_t child) {
-    int status = 0;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
 }
 
 static void plain_here_tls_there(void **state) {
@@ -433,6 +575,10 @@ static void *speak(void *ctx) {
     int fd = next_connection(&speaker->listener);
     (void)send(fd, speaker->text, strlen(speaker->text), MSG_NOSIGNAL);
     if (speaker->context != NULL) {
+        sigset_t pipe;
+        sigemptyset(&pipe);
+        sigaddset(&pipe, SIGPIPE);  // OpenSSL's own sockets raise it
+        pthread_sigmask(SIG_BLOCK, &pipe, NULL);
         SSL *ssl = SSL_new(speaker->context);
         SSL_set_fd(ssl, fd);
         (void)SSL_accept(ssl);
@@ -773,6 +919,78 @@ static void a_peer_that_takes_nothing_holds_up_no_end(void **state) {
     part(&ends);
 }
 
+// Who sends to a peer that died, and does not read what came from it before, must not
+// wait for ever.
+static void killed_unread(bool tls) {
+    static uint8_t data[MIB];
+    struct listener listener;
+    struct channel *channel = NULL;
+    int fd = -1;
+    want_tls(tls);
+    assert_ok(net_listen("127.0.0.1", 0, 0, &listener, &err));
+    pid_t child = fork();
+    if (child == 0) go_half_way(listener.address, true);
+    assert_ok(channel_accept_descriptor(next_connection(&listener), secret, LONG,
+                                        &channel, &fd, &err));
+    assert_int_equal(send(fd, "x", 1, MSG_NOSIGNAL), 1);
+    assert_int_equal(result_of(child), -SIGKILL);
+    ssize_t sent = 0;
+    for (int i = 0; sent >= 0 && i < 100; i++) sent = send(fd, data, MIB, MSG_NOSIGNAL);
+    assert_int_equal(sent, -1);
+    channel_free(channel);
+    listener_close(&listener);
+}
+
+static void killed_before_it_is_read(void **state) {
+    (void)state;
+    for (int tls = 0; tls < 2; tls++) killed_unread(tls);
+}
+
+static double cpu_seconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+// The handshake's timeout is over with it; and an idle connection ends at once.
+static void idle_descriptors(void **state) {
+    struct ends ends[5];
+    struct pollfd none = {.fd = -1};
+    struct listener listener;
+    struct channel *channel = NULL;
+    int near[5], far[5], fd = -1;
+    char byte;
+    (void)state;
+    want_tls(true);
+    assert_ok(net_listen("127.0.0.1", 0, 0, &listener, &err));
+    pid_t child = connect_in_child(listener.address, true);
+    assert_ok(channel_accept_descriptor(next_connection(&listener), secret, 1, &channel,
+                                        &fd, &err));
+    (void)poll(&none, 1, 1500);
+    assert_int_equal(send(fd, "x", 1, MSG_NOSIGNAL), 1);
+    assert_int_equal(result_of(child), 100);
+    assert_int_equal(recv(fd, &byte, 1, 0), 0);
+    channel_free(channel);
+    listener_close(&listener);
+    for (int i = 0; i < 5; i++) meet(&ends[i], true);
+    for (int i = 0; i < 5; i++) describe(&ends[i], &near[i], &far[i]);
+    double start = clock_seconds();
+    for (int i = 0; i < 5; i++) {
+        channel_free(ends[i].near);
+        ends[i].near = NULL;
+    }
+    assert_true(clock_seconds() - start < 4);  // a second each, were they waited for
+    // The other ends know that their peers are gone, and wait without work.
+    for (int i = 0; i < 5; i++) {
+        assert_int_equal(recv(far[i], &byte, 1, 0), 0);
+        assert_int_equal(send(far[i], "x", 1, MSG_NOSIGNAL), 1);
+    }
+    double used = cpu_seconds();
+    (void)poll(&none, 1, 500);
+    assert_true(cpu_seconds() - used < 0.25);
+    for (int i = 0; i < 5; i++) part(&ends[i]);
+}
+
 static shoal_status await_frame(struct frame_reader *reader, int fd, size_t *size,
                                 enum frame_type *type) {
     bool found = false, closed = false;
@@ -935,8 +1153,11 @@ int main(void) {
         cmocka_unit_test(routes),
         cmocka_unit_test(a_range_of_ports),
         cmocka_unit_test(small_messages),
+        cmocka_unit_test(between_machines),
         cmocka_unit_test(much_both_ways),
         cmocka_unit_test(keys_are_renewed),
+        cmocka_unit_test(steps),
+        cmocka_unit_test(last_words),
         cmocka_unit_test(another_secret),
         cmocka_unit_test(plain_here_tls_there),
         cmocka_unit_test(tls_here_plain_there),
@@ -951,6 +1172,8 @@ int main(void) {
         cmocka_unit_test(half_closes),
         cmocka_unit_test(what_was_sent_last_arrives),
         cmocka_unit_test(a_peer_that_takes_nothing_holds_up_no_end),
+        cmocka_unit_test(killed_before_it_is_read),
+        cmocka_unit_test(idle_descriptors),
         cmocka_unit_test(frames),
         cmocka_unit_test(shutdown_ends_what_waits),
         cmocka_unit_test(bytes_by_chance)};
