@@ -11,7 +11,8 @@
 //   hang           that thread waits for ever
 //   delay          it waits up to 0.3 s, delay=SECONDS so long, and goes on
 //   ENOSPC, EIO, EACCES, EINVAL   the call fails with that errno
-//   short          half is written, then the write fails
+//   short          half is written, then the write fails; of what a block server sends,
+//                  half comes, then the connection ends
 //   flip           one bit of what is written or read is another
 //   truncate       what was written loses its end, without an error
 //   drop, duplicate, reorder      a frame: it is lost, sent twice, or comes after the
@@ -48,6 +49,9 @@ enum fault_point {
     FAULT_WORKER_HELLO,       // a worker is about to say that it is there
     FAULT_WORKER_SEND,        // a worker sends a frame
     FAULT_WORKER_TASK,        // a task is about to run
+    FAULT_SERVER_READ,        // a block server reads what was asked for
+    FAULT_REMOTE_CONNECT,     // a block server is about to be connected to
+    FAULT_REMOTE_READ,        // a piece of what it sends is read
     FAULT_JOB_OPEN,           // a job's log is about to be made or opened
     FAULT_JOB_APPEND,         // a record of it is written
     FAULT_JOB_READ,           // a piece of it is read

@@ -44,7 +44,7 @@ shoal_status proof_make(const uint8_t secret[PROOF_SECRET], enum proof_side side
                         struct shoal_error *err) {
     unsigned char message[1 + 2 * (PROOF_TEXT - 1)], mac[EVP_MAX_MD_SIZE];
     unsigned size = 0;
-    message[0] = side == PROOF_DRIVER ? 'd' : 'w';
+    message[0] = (unsigned char)"dwrs"[side];
     memcpy(message + 1, nonces->driver, PROOF_TEXT - 1);
     memcpy(message + PROOF_TEXT, nonces->worker, PROOF_TEXT - 1);
     if (HMAC(EVP_sha256(), secret, PROOF_SECRET, message, sizeof message, mac, &size) ==

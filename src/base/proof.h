@@ -12,7 +12,9 @@
 #define PROOF_SECRET 32  // bytes
 #define PROOF_TEXT 65    // of a nonce or a proof in hexadecimal, with its NUL
 
-enum proof_side { PROOF_DRIVER, PROOF_WORKER };
+// A proof of one side is none of another's. A reader of blocks draws in the driver's
+// place, the server that it asks in the worker's.
+enum proof_side { PROOF_DRIVER, PROOF_WORKER, PROOF_READER, PROOF_SERVER };
 
 struct proof_nonces {
     char driver[PROOF_TEXT], worker[PROOF_TEXT];

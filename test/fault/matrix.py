@@ -56,6 +56,10 @@ POINTS = {
     "worker.hello": ("W", EVERY),
     "worker.send": ("W", EVERY),
     "worker.task": ("W", EVERY),
+    # Workers of this machine have all blocks here: test/unit/remote_test.c has these.
+    "server.read": ("", ()),
+    "remote.connect": ("", ()),
+    "remote.read": ("", ()),
     "job.open": ("D", ("join", "append", "delta")),
     "job.append": ("D", ("join", "order-by", "append", "delta")),
     "job.read": ("D", ("join", "append")),  # see DIED
