@@ -64,6 +64,8 @@ shoal_status block_register(struct duck_conn *conn, struct shoal_error *err);
 // The most bytes of rows that each writer keeps before it writes, from now on; what it is
 // set to (there is a least and a most) comes back.
 uint64_t block_limit_writers(uint64_t bytes);
+// The most bytes that are read ahead from other machines, for all readers together.
+void block_limit_ahead(uint64_t bytes);
 
 // How an input is read.
 struct block_read {
@@ -76,6 +78,9 @@ shoal_status block_bind_input(const char *key, size_t index,
                               const struct block_segment *segments, size_t count,
                               const struct block_read *how, struct shoal_error *err);
 void block_release_inputs(const char *key);
+// Who waits for bytes of these inputs from another machine stops (SHOAL_CANCELLED); from
+// any thread, beside duck_interrupt.
+void block_interrupt(const char *key);
 // The first block file of these inputs that couldn't be read as it was written: it is
 // gone, cut off, changed or on a bad disk. free() it; NULL: there is none.
 char *block_take_lost(const char *key);

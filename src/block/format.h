@@ -17,6 +17,7 @@
 #include "base/column.h"
 #include "base/status.h"
 #include "block/block.h"
+#include "block/remote.h"
 
 #define BLOCK_ALIGN 64
 #define BLOCK_CHUNK_MAGIC 0x4b4e4843u  // "CHNK"
@@ -78,8 +79,11 @@ void block_writer_close(struct block_writer *writer);
 
 // ---- reader
 struct block_file {
-    int fd;  // -1: too many are open, it is opened for each chunk
-    char *path;
+    int fd;       // -1: too many are open, it is opened for each chunk; or it is remote
+    char *path;   // its name (block/places.h)
+    char *local;  // where it is, if it is here
+    struct remote_file *remote;  // where it is served, if it is not; else NULL
+    const char *key;             // of the statement that reads it; may be NULL, borrowed
     uint64_t size;
     uint32_t partitions;
     struct block_index_entry *index;
@@ -91,6 +95,16 @@ struct block_file {
 shoal_status block_file_open(struct block_file *file, const char *path,
                              const struct column *shapes, size_t columns,
                              struct shoal_error *err);
+// The same in two steps, so that many files that are not here can be asked for at once:
+// block_file_ask gives NULL for what is here, or was served nowhere. The answer is the
+// second step's.
+shoal_status block_file_ask(const char *path, struct remote_file **remote,
+                            struct remote_answer **tail, struct shoal_error *err);
+shoal_status block_file_open_asked(struct block_file *file, const char *path,
+                                   const char *key, struct remote_file *remote,
+                                   struct remote_answer *tail,
+                                   const struct column *shapes, size_t columns,
+                                   struct shoal_error *err);
 void block_file_close(struct block_file *file);
 
 // A chunk in memory: columns borrow from data.
@@ -109,6 +123,10 @@ shoal_status block_chunk_init(struct block_chunk *chunk, const struct column *sh
 shoal_status block_chunk_read(struct block_chunk *chunk, const struct block_file *file,
                               const struct block_index_entry *entry,
                               struct shoal_error *err);
+// The same of a remote file, whose bytes were asked for before; the answer is freed.
+shoal_status block_chunk_take(struct block_chunk *chunk, const struct block_file *file,
+                              const struct block_index_entry *entry,
+                              struct remote_answer *answer, struct shoal_error *err);
 void block_chunk_free(struct block_chunk *chunk);
 
 // Preorder codes of a list of columns, written to and compared with the file's.

@@ -1,6 +1,7 @@
 // The reader. Every size that a file says is checked against the file before it is used,
 // and every byte that reaches DuckDB is under a checksum: a file that changed is an error
 // with its path and place, never a wrong answer.
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,8 +9,10 @@
 #include <unistd.h>
 
 #include "base/io.h"
+#include "block/ahead.h"
 #include "block/compress.h"
 #include "block/format.h"
+#include "block/places.h"
 
 #define XXH_INLINE_ALL
 #include <xxhash.h>
@@ -19,6 +22,11 @@ static shoal_status corrupt(const char *path, uint64_t offset, const char *what,
     return shoal_fail(err, SHOAL_CORRUPT, "corrupt block: %s at byte %llu: %s", path,
                       (unsigned long long)offset, what);
 }
+
+struct tail {
+    uint8_t *data;
+    size_t size;
+};
 
 static size_t count_codes(const struct column *column) {
     size_t count = 3;
@@ -48,7 +56,36 @@ shoal_status block_shape_codes(const struct column *shapes, size_t columns,
     return SHOAL_OK;
 }
 
-static shoal_status check_index(struct block_file *file,
+#define TAIL_BYTES (1u << 15)  // asked for with a remote file's size: most indexes fit
+
+// Bytes of the file, wherever it is. tail: the last bytes of a remote one.
+static shoal_status read_range(const struct block_file *file, const struct tail *tail,
+                               void *data, size_t size, uint64_t offset,
+                               struct shoal_error *err) {
+    if (file->remote == NULL)
+        return io_read_at(FAULT_BLOCK_READ, file->fd, file->local, data, size, offset,
+                          err);
+    uint64_t from = file->size - tail->size;
+    if (offset >= from && size <= file->size - offset) {
+        memcpy(data, tail->data + (offset - from), size);
+        return SHOAL_OK;
+    }
+    if (size == 0) return SHOAL_OK;
+    struct remote_answer *answer = remote_ask(file->remote, offset, size);
+    shoal_status status =
+        answer == NULL ? shoal_no_memory(err) : remote_wait(answer, file->key, err);
+    if (status == SHOAL_OK) {
+        uint8_t *bytes = remote_take(answer, &size);
+        memcpy(data, bytes, size);
+        free(bytes);
+    }
+    int why = errno;
+    remote_answer_free(answer);
+    errno = why;
+    return status;
+}
+
+static shoal_status check_index(struct block_file *file, const struct tail *last,
                                 const struct block_footer *footer,
                                 const struct column *shapes, size_t columns,
                                 struct shoal_error *err) {
@@ -62,8 +99,8 @@ static shoal_status check_index(struct block_file *file,
         free(expected);
         return shoal_no_memory(err);
     }
-    status = io_read_at(FAULT_BLOCK_READ, file->fd, file->path, tail,
-                        index_size + footer->shape_size, footer->index_offset, err);
+    status = read_range(file, last, tail, index_size + footer->shape_size,
+                        footer->index_offset, err);
     if (status == SHOAL_OK &&
         XXH3_64bits(tail, index_size + footer->shape_size) != footer->checksum) {
         status = corrupt(file->path, footer->index_offset, "the index's checksum differs",
@@ -114,58 +151,128 @@ static void limit_open(struct block_file *file) {
     file->fd = -1;
 }
 
-static shoal_status read_at(const struct block_file *file,
-                            const struct block_index_entry *entry, void *data,
-                            struct shoal_error *err) {
+static shoal_status read_here(const struct block_file *file,
+                              const struct block_index_entry *entry, void *data,
+                              struct shoal_error *err) {
     int fd = file->fd;
     shoal_status status =
-        fd < 0 ? io_open(FAULT_BLOCK_OPEN, file->path, &fd, err) : SHOAL_OK;
+        fd < 0 ? io_open(FAULT_BLOCK_OPEN, file->local, &fd, err) : SHOAL_OK;
     if (status == SHOAL_OK)
-        status = io_read_at(FAULT_BLOCK_READ, fd, file->path, data, entry->size,
+        status = io_read_at(FAULT_BLOCK_READ, fd, file->local, data, entry->size,
                             entry->offset, err);
     if (file->fd < 0 && fd >= 0) close(fd);
+    return status;
+}
+
+// Its footer, and with it the index.
+static shoal_status read_footer(struct block_file *file, const struct tail *tail,
+                                const struct column *shapes, size_t columns,
+                                struct shoal_error *err) {
+    struct block_footer footer;
+    const char *path = file->path;
+    if (file->size < sizeof footer)
+        return corrupt(path, file->size, "too short to be a block file", err);
+    uint64_t body = file->size - sizeof footer;
+    shoal_status status = read_range(file, tail, &footer, sizeof footer, body, err);
+    if (status != SHOAL_OK) return status;
+    if (footer.magic != BLOCK_FOOTER_MAGIC)
+        return corrupt(path, body, "no footer: truncated, or not a block file", err);
+    if (footer.index_offset > body || footer.shape_size > body ||
+        footer.index_count > body / sizeof(struct block_index_entry) ||
+        footer.index_offset + footer.shape_size +
+                footer.index_count * sizeof(struct block_index_entry) !=
+            body)
+        return corrupt(path, body, "the footer does not fit the file", err);
+    file->partitions = footer.partitions;
+    return check_index(file, tail, &footer, shapes, columns, err);
+}
+
+static shoal_status open_here(struct block_file *file, const struct column *shapes,
+                              size_t columns, struct shoal_error *err) {
+    file->local = places_local(file->path);
+    if (file->local == NULL) return shoal_no_memory(err);
+    shoal_status status = io_open(FAULT_BLOCK_OPEN, file->local, &file->fd, err);
+    if (status == SHOAL_OK) status = io_size(file->fd, file->local, &file->size, err);
+    if (status == SHOAL_OK) status = read_footer(file, NULL, shapes, columns, err);
+    if (status == SHOAL_OK) {
+        limit_open(file);
+    } else if (file->fd >= 0) {
+        close(file->fd);
+        file->fd = -1;
+    }
+    return status;
+}
+
+static shoal_status open_remote(struct block_file *file, struct remote_answer *answer,
+                                const struct column *shapes, size_t columns,
+                                struct shoal_error *err) {
+    struct tail tail = {0};
+    shoal_status status = remote_wait(answer, file->key, err);
+    if (status != SHOAL_OK) return status;
+    file->size = remote_file_size(answer);
+    tail.data = remote_take(answer, &tail.size);
+    status = read_footer(file, &tail, shapes, columns, err);
+    free(tail.data);
+    return status;
+}
+
+shoal_status block_file_ask(const char *path, struct remote_file **remote,
+                            struct remote_answer **tail, struct shoal_error *err) {
+    *tail = NULL;
+    shoal_status status = remote_file_find(path, remote, err);
+    if (status != SHOAL_OK || *remote == NULL) return status;
+    *tail = remote_ask_tail(*remote, TAIL_BYTES);
+    if (*tail != NULL) return SHOAL_OK;
+    remote_file_free(*remote);
+    *remote = NULL;
+    return shoal_no_memory(err);
+}
+
+// A tail whose bytes changed on the way is fetched once more.
+static shoal_status reopen(struct block_file *file, const struct column *shapes,
+                           size_t columns, struct shoal_error *err) {
+    struct remote_answer *again = remote_ask_tail(file->remote, TAIL_BYTES);
+    free(file->index);
+    file->index = NULL;
+    file->chunks = 0;
+    shoal_status status = again == NULL ? shoal_no_memory(err)
+                                        : open_remote(file, again, shapes, columns, err);
+    int why = errno;
+    remote_answer_free(again);
+    errno = why;
+    return status;
+}
+
+shoal_status block_file_open_asked(struct block_file *file, const char *path,
+                                   const char *key, struct remote_file *remote,
+                                   struct remote_answer *tail,
+                                   const struct column *shapes, size_t columns,
+                                   struct shoal_error *err) {
+    *file =
+        (struct block_file){.fd = -1, .path = strdup(path), .remote = remote, .key = key};
+    shoal_status status = file->path == NULL ? shoal_no_memory(err)
+                          : remote == NULL
+                              ? open_here(file, shapes, columns, err)
+                              : open_remote(file, tail, shapes, columns, err);
+    if (status == SHOAL_CORRUPT && remote != NULL)
+        status = reopen(file, shapes, columns, err);
+    int why = errno;
+    remote_answer_free(tail);
+    if (status != SHOAL_OK) block_file_close(file);
+    errno = why;
     return status;
 }
 
 shoal_status block_file_open(struct block_file *file, const char *path,
                              const struct column *shapes, size_t columns,
                              struct shoal_error *err) {
-    struct block_footer footer;
-    *file = (struct block_file){.fd = -1, .path = strdup(path)};
-    if (file->path == NULL) return shoal_no_memory(err);
-    shoal_status status = io_open(FAULT_BLOCK_OPEN, path, &file->fd, err);
-    if (status == SHOAL_OK) status = io_size(file->fd, path, &file->size, err);
-    if (status == SHOAL_OK && file->size < sizeof footer) {
-        status = corrupt(path, file->size, "too short to be a block file", err);
-    }
-    if (status == SHOAL_OK) {
-        status = io_read_at(FAULT_BLOCK_READ, file->fd, path, &footer, sizeof footer,
-                            file->size - sizeof footer, err);
-    }
-    if (status == SHOAL_OK) {
-        uint64_t body = file->size - sizeof footer;
-        if (footer.magic != BLOCK_FOOTER_MAGIC) {
-            status =
-                corrupt(path, body, "no footer: truncated, or not a block file", err);
-        } else if (footer.index_offset > body || footer.shape_size > body ||
-                   footer.index_count > body / sizeof(struct block_index_entry) ||
-                   footer.index_offset + footer.shape_size +
-                           footer.index_count * sizeof(struct block_index_entry) !=
-                       body) {
-            status = corrupt(path, body, "the footer does not fit the file", err);
-        } else {
-            file->partitions = footer.partitions;
-            status = check_index(file, &footer, shapes, columns, err);
-        }
-    }
-    if (status == SHOAL_OK) {
-        limit_open(file);
-        return SHOAL_OK;
-    }
-    if (file->fd >= 0) close(file->fd);
-    file->fd = -1;
-    block_file_close(file);
-    return status;
+    struct remote_file *remote = NULL;
+    struct remote_answer *tail = NULL;
+    *file = (struct block_file){.fd = -1};
+    shoal_status status = block_file_ask(path, &remote, &tail, err);
+    return status != SHOAL_OK ? status
+                              : block_file_open_asked(file, path, NULL, remote, tail,
+                                                      shapes, columns, err);
 }
 
 void block_file_close(struct block_file *file) {
@@ -173,7 +280,9 @@ void block_file_close(struct block_file *file) {
         close(file->fd);
         atomic_fetch_sub(&files_open, 1);
     }
+    remote_file_free(file->remote);
     free(file->path);
+    free(file->local);
     free(file->index);
     *file = (struct block_file){.fd = -1};
 }
@@ -298,19 +407,49 @@ static bool good_checksum(struct block_chunk_header header, const uint8_t *bytes
     return XXH3_64bits_digest(&hash) == expected;
 }
 
-// The chunk's bytes, checked and not compressed, in chunk->data.
+// What was asked for of a remote file takes the place of what the chunk had.
+static shoal_status read_there(const struct block_file *file,
+                               const struct block_index_entry *entry, uint8_t **data,
+                               size_t *capacity, struct remote_answer *answer,
+                               struct shoal_error *err) {
+    if (answer == NULL) answer = remote_ask(file->remote, entry->offset, entry->size);
+    shoal_status status =
+        answer == NULL ? shoal_no_memory(err) : remote_wait(answer, file->key, err);
+    int why = errno;
+    if (status == SHOAL_OK) {
+        free(*data);
+        *data = remote_take(answer, capacity);
+        *capacity = block_align(*capacity);
+    }
+    remote_answer_free(answer);
+    errno = why;
+    return status;
+}
+
+// The chunk's bytes as they are in the file.
 static shoal_status read_bytes(struct block_chunk *chunk, const struct block_file *file,
                                const struct block_index_entry *entry,
-                               struct block_chunk_header *header,
-                               struct shoal_error *err) {
+                               struct remote_answer *answer, struct shoal_error *err) {
     bool packed = entry->unpacked > entry->size;
-    if (!reserve(&chunk->data, &chunk->capacity, entry->unpacked) ||
-        (packed && !reserve(&chunk->packed, &chunk->packed_capacity, entry->size))) {
+    uint8_t **data = packed ? &chunk->packed : &chunk->data;
+    size_t *capacity = packed ? &chunk->packed_capacity : &chunk->capacity;
+    bool room = file->remote != NULL || reserve(data, capacity, entry->size);
+    if (packed) room = room && reserve(&chunk->data, &chunk->capacity, entry->unpacked);
+    if (!room) {
+        remote_answer_free(answer);
         return shoal_fail(err, SHOAL_NOMEM, "out of memory while reading %s", file->path);
     }
+    return file->remote == NULL ? read_here(file, entry, *data, err)
+                                : read_there(file, entry, data, capacity, answer, err);
+}
+
+// Checks them; they are not compressed then, in chunk->data.
+static shoal_status check_bytes(struct block_chunk *chunk, const struct block_file *file,
+                                const struct block_index_entry *entry,
+                                struct block_chunk_header *header,
+                                struct shoal_error *err) {
+    bool packed = entry->unpacked > entry->size;
     uint8_t *bytes = packed ? chunk->packed : chunk->data;
-    shoal_status status = read_at(file, entry, bytes, err);
-    if (status != SHOAL_OK) return status;
     memcpy(header, bytes, sizeof *header);
     if (header->magic != BLOCK_CHUNK_MAGIC || header->size != entry->size ||
         header->rows != entry->rows || header->partition != entry->partition ||
@@ -330,11 +469,30 @@ static shoal_status read_bytes(struct block_chunk *chunk, const struct block_fil
     return SHOAL_OK;
 }
 
+// The chunk's bytes, checked and not compressed, in chunk->data. Those that changed on
+// the way are fetched once more.
+static shoal_status load(struct block_chunk *chunk, const struct block_file *file,
+                         const struct block_index_entry *entry,
+                         struct block_chunk_header *header, struct remote_answer *answer,
+                         struct shoal_error *err) {
+    shoal_status status = read_bytes(chunk, file, entry, answer, err);
+    if (status == SHOAL_OK) status = check_bytes(chunk, file, entry, header, err);
+    if (status != SHOAL_CORRUPT || file->remote == NULL) return status;
+    status = read_bytes(chunk, file, entry, NULL, err);
+    return status == SHOAL_OK ? check_bytes(chunk, file, entry, header, err) : status;
+}
+
 shoal_status block_chunk_read(struct block_chunk *chunk, const struct block_file *file,
                               const struct block_index_entry *entry,
                               struct shoal_error *err) {
+    return block_chunk_take(chunk, file, entry, NULL, err);
+}
+
+shoal_status block_chunk_take(struct block_chunk *chunk, const struct block_file *file,
+                              const struct block_index_entry *entry,
+                              struct remote_answer *answer, struct shoal_error *err) {
     struct block_chunk_header header;
-    shoal_status status = read_bytes(chunk, file, entry, &header, err);
+    shoal_status status = load(chunk, file, entry, &header, answer, err);
     if (status != SHOAL_OK) return status;
     if (header.buffers > (header.unpacked - sizeof header) / (2 * sizeof(uint64_t))) {
         return corrupt(file->path, entry->offset, "a chunk's directory is too long", err);
@@ -354,13 +512,23 @@ shoal_status block_chunk_read(struct block_chunk *chunk, const struct block_file
     return SHOAL_OK;
 }
 
+static void verify_at(const void *context, size_t n, const struct block_file **file,
+                      const struct block_index_entry **entry) {
+    *file = context;
+    *entry = &(*file)->index[n];
+}
+
 shoal_status block_verify(const char *path, bool rows, struct shoal_error *err) {
     struct block_file file;
     struct block_chunk chunk = {0};
     struct block_chunk_header header;
+    struct ahead *ahead = NULL;
     shoal_status status = block_file_open(&file, path, NULL, 0, err);
+    if (status == SHOAL_OK && rows && file.remote != NULL)
+        status = ahead_open(&ahead, file.chunks, verify_at, &file, err);
     for (size_t i = 0; status == SHOAL_OK && rows && i < file.chunks; i++)
-        status = read_bytes(&chunk, &file, &file.index[i], &header, err);
+        status = load(&chunk, &file, &file.index[i], &header, ahead_take(ahead, i), err);
+    ahead_close(ahead);
     block_chunk_free(&chunk);
     block_file_close(&file);
     return status;

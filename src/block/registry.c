@@ -72,6 +72,23 @@ void block_release_inputs(const char *key) {
     pthread_mutex_unlock(&mutex);
 }
 
+void block_interrupt(const char *key) {
+    pthread_mutex_lock(&mutex);
+    for (struct input *input = inputs; input != NULL; input = input->next) {
+        if (strcmp(input->key, key) == 0) input->interrupted = true;
+    }
+    pthread_mutex_unlock(&mutex);
+}
+
+bool registry_interrupted(const char *key) {
+    bool interrupted = false;
+    pthread_mutex_lock(&mutex);
+    for (struct input *input = inputs; input != NULL && !interrupted; input = input->next)
+        interrupted = input->interrupted && strcmp(input->key, key) == 0;
+    pthread_mutex_unlock(&mutex);
+    return interrupted;
+}
+
 // Without a file descriptor or memory nothing is known about the file.
 static bool tells_of_file(const struct shoal_error *err) {
     if (err->status == SHOAL_CORRUPT) return true;

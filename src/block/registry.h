@@ -19,6 +19,7 @@ struct input {
     size_t count;
     struct block_read how;
     char *lost;  // a segment's file that couldn't be read; NULL: none
+    bool interrupted;
     struct input *next;
 };
 
@@ -55,6 +56,9 @@ void input_free(struct input *input);
 // remembered.
 void registry_note_lost(const char *key, size_t index, const char *path,
                         const struct shoal_error *err);
+
+// Was block_interrupt called for one of the key's inputs?
+bool registry_interrupted(const char *key);
 
 extern const struct duck_sink block_sink;      // sink.c
 extern const struct duck_source block_source;  // source.c

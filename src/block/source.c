@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block/ahead.h"
 #include "block/format.h"
 #include "block/registry.h"
 #include "block/slices.h"
@@ -24,6 +25,7 @@ struct source {
     struct place *places;  // of the chunks that match, over all files
     size_t chunks;
     atomic_size_t taken;  // of them
+    struct ahead *ahead;  // of files that are not here; NULL: all are
 };
 
 struct reader {
@@ -35,6 +37,7 @@ struct reader {
 static void source_close(void *state) {
     struct source *source = state;
     if (source == NULL) return;
+    ahead_close(source->ahead);
     for (size_t i = 0; i < source->count; i++) block_file_close(&source->files[i]);
     for (size_t c = 0; c < source->columns; c++) column_free(&source->shapes[c]);
     free(source->files);
@@ -90,6 +93,112 @@ static bool take_slice(struct source *source, const struct block_read *how,
     return true;
 }
 
+// ---- files that are not here
+
+#define OPEN_AHEAD 64  // files whose tails are asked for before their turn
+
+struct opening {
+    struct remote_file *remote;
+    struct remote_answer *tail;
+};
+
+// Opens the files of all segments; those that are elsewhere are asked for side by side.
+static shoal_status open_files(struct source *source, const struct input *input,
+                               const struct column *shapes, size_t columns,
+                               uint64_t *rows, struct shoal_error *err) {
+    struct opening *openings = calloc(input->count + 1, sizeof *openings);
+    size_t asked = 0;
+    if (openings == NULL) return shoal_no_memory(err);
+    shoal_status status = SHOAL_OK;
+    for (size_t i = 0; status == SHOAL_OK && i < input->count; i++) {
+        const struct input_segment *segment = &input->segments[i];
+        for (; status == SHOAL_OK && asked < input->count && asked <= i + OPEN_AHEAD;
+             asked++)
+            status = block_file_ask(input->segments[asked].path, &openings[asked].remote,
+                                    &openings[asked].tail, err);
+        if (status != SHOAL_OK) break;
+        status = block_file_open_asked(&source->files[i], segment->path, source->key,
+                                       openings[i].remote, openings[i].tail, shapes,
+                                       columns, err);
+        openings[i] = (struct opening){0};
+        if (status == SHOAL_OK) source->count++;
+        if (status != SHOAL_OK)
+            registry_note_lost(source->key, source->index, segment->path, err);
+        if (status == SHOAL_OK && !list_chunks(source, i, segment, rows))
+            status = shoal_no_memory(err);
+    }
+    for (size_t i = 0; i < asked; i++) {
+        remote_answer_free(openings[i].tail);
+        remote_file_free(openings[i].remote);
+    }
+    free(openings);
+    return status;
+}
+
+static void place_at(const void *context, size_t n, const struct block_file **file,
+                     const struct block_index_entry **entry) {
+    const struct source *source = context;
+    const struct place *place = &source->places[n];
+    *file = &source->files[place->file];
+    *entry = &(*file)->index[place->chunk];
+}
+
+// The writer of the place's file, from one that is this reader's own: tasks that read the
+// same files begin at different ones.
+static uint32_t turn_of(const struct source *source, const struct place *place,
+                        uint32_t first) {
+    const struct block_file *file = &source->files[place->file];
+    return file->remote == NULL ? 0 : remote_file_writer(file->remote) - first;
+}
+
+struct turn {
+    uint32_t writer;
+    size_t number;  // of the place, among those of its writer and then among all
+    struct place place;
+};
+
+static int by_writer(const void *a, const void *b) {
+    const struct turn *x = a, *y = b;
+    if (x->writer != y->writer) return x->writer < y->writer ? -1 : 1;
+    return x->number < y->number ? -1 : x->number > y->number;
+}
+
+static int by_number(const void *a, const void *b) {
+    const struct turn *x = a, *y = b;
+    if (x->number != y->number) return x->number < y->number ? -1 : 1;
+    return x->writer < y->writer ? -1 : x->writer > y->writer;
+}
+
+// One chunk of each writer, then the next of each: all nodes send at once.
+static bool take_turns(struct source *source) {
+    struct turn *turns = calloc(source->chunks + 1, sizeof *turns);
+    uint32_t first = 0;
+    if (turns == NULL) return false;
+    for (const char *at = source->key; *at != '\0'; at++)
+        first = first * 31 + (unsigned char)*at;
+    for (size_t i = 0; i < source->chunks; i++)
+        turns[i] = (struct turn){turn_of(source, &source->places[i], first), i,
+                                 source->places[i]};
+    qsort(turns, source->chunks, sizeof *turns, by_writer);
+    for (size_t i = 0, number = 0; i < source->chunks; i++) {
+        number = i > 0 && turns[i].writer == turns[i - 1].writer ? number + 1 : 0;
+        turns[i].number = number;
+    }
+    qsort(turns, source->chunks, sizeof *turns, by_number);
+    for (size_t i = 0; i < source->chunks; i++) source->places[i] = turns[i].place;
+    free(turns);
+    return true;
+}
+
+static shoal_status read_ahead(struct source *source, struct shoal_error *err) {
+    bool remote = false;
+    for (size_t i = 0; i < source->count && !remote; i++)
+        remote = source->files[i].remote != NULL;
+    if (!remote || source->chunks == 0) return SHOAL_OK;
+    if (!source->ordered && !take_turns(source)) return shoal_no_memory(err);
+    return ahead_open(&source->ahead, source->chunks, place_at, source, err);
+}
+
 static void *source_open(const char *key, size_t index, const struct column *shapes,
                          size_t columns, uint64_t *rows, struct shoal_error *err) {
     struct input *input = registry_input(key, index, err);
@@ -114,17 +223,12 @@ static void *source_open(const char *key, size_t index, const struct column *sha
         }
     }
     *rows = 0;
-    for (size_t i = 0; status == SHOAL_OK && i < input->count; i++) {
-        const struct input_segment *segment = &input->segments[i];
-        status = block_file_open(&source->files[i], segment->path, shapes, columns, err);
-        if (status == SHOAL_OK) source->count++;
-        if (status != SHOAL_OK) registry_note_lost(key, index, segment->path, err);
-        if (status == SHOAL_OK && !list_chunks(source, i, segment, rows))
-            status = shoal_no_memory(err);
-    }
+    if (status == SHOAL_OK)
+        status = open_files(source, input, shapes, columns, rows, err);
     if (status == SHOAL_OK && input->how.slices > 0 &&
         !take_slice(source, &input->how, rows))
         status = shoal_no_memory(err);
+    if (status == SHOAL_OK) status = read_ahead(source, err);
     input_free(input);
     if (status == SHOAL_OK) return source;
     source_close(source);
@@ -167,7 +271,8 @@ static shoal_status reader_next(void *state, const struct column **columns,
         const struct place *place = &source->places[n];
         const struct block_file *file = &source->files[place->file];
         shoal_status status =
-            block_chunk_read(&reader->chunk, file, &file->index[place->chunk], err);
+            block_chunk_take(&reader->chunk, file, &file->index[place->chunk],
+                             ahead_take(source->ahead, n), err);
         if (status != SHOAL_OK) {
             registry_note_lost(source->key, source->index, file->path, err);
             return status;
