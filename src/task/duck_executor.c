@@ -1,5 +1,6 @@
 // Tasks on DuckDB: one instance, one connection a slot. A task is one COPY of its SELECT
 // into block files; with several threads each writes a file of its own.
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,19 +12,23 @@
 #include "base/spool.h"
 #include "base/text.h"
 #include "block/block.h"
+#include "block/places.h"
 #include "duck/duck.h"
 #include "lines/feed.h"
 #include "task/executor.h"
+#include "task/local.h"
 #include "task/rejects.h"
 
 struct executor {
     struct duck *duck;
     struct duck_conn **conns;
     uint32_t slots;
-    uint64_t duck_bytes;   // DuckDB's limit; 0: none was given
-    uint64_t other_bytes;  // of the process, beside that
-    bool spill_limited;    // by the user
-    atomic_bool raised;    // for a task that ran alone, and could not be set back
+    uint64_t duck_bytes;          // DuckDB's limit; 0: none was given
+    uint64_t other_bytes;         // of the process, beside that
+    bool spill_limited;           // by the user
+    atomic_bool raised;           // for a task that ran alone, and could not be set back
+    pthread_mutex_t mutex;        // guards what slots run
+    char (*keys)[TASK_KEY_SIZE];  // of the task of each slot; "": none
 };
 
 static void executor_close(struct executor *executor) {
@@ -32,7 +37,9 @@ static void executor_close(struct executor *executor) {
         duck_disconnect(executor->conns[i]);
     }
     free(executor->conns);
+    free(executor->keys);
     duck_close(executor->duck);
+    pthread_mutex_destroy(&executor->mutex);
     free(executor);
 }
 
@@ -76,9 +83,12 @@ static shoal_status lock(struct duck_conn *conn, const struct executor_options *
     if (options->allowed_count > 0) {
         text_append(&sql, "SET allowed_directories=[");
         for (size_t i = 0; i < sizeof own / sizeof *own; i++) {
+            char *path = own[i] == NULL ? NULL : places_local(own[i]);
             if (own[i] == NULL) continue;
-            text_append_literal(&sql, own[i]);
+            if (path != NULL) text_append_literal(&sql, path);
             text_append(&sql, ", ");
+            sql.failed = sql.failed || path == NULL;
+            free(path);
         }
         for (size_t i = 0; i < options->allowed_count; i++) {
             text_append(&sql, i > 0 ? ", " : "");
@@ -108,6 +118,8 @@ static void divide_memory(struct executor *executor,
     if (all == 0) return;
     uint64_t writers = block_limit_writers(all / 8 / options->threads) * options->threads;
     uint64_t others = BASE_BYTES + writers + READER_BYTES * options->threads;
+    // Of what readers may take, a chunk each is being read.
+    block_limit_ahead(READER_BYTES * options->threads * 3 / 4);
     executor->other_bytes = others;
     executor->duck_bytes =
         all > others + DUCK_BYTES_LEAST ? all - others : DUCK_BYTES_LEAST;
@@ -130,20 +142,28 @@ static void restore_memory(struct executor *executor, struct duck_conn *conn) {
 
 static shoal_status executor_open(const struct executor_options *options,
                                   struct executor **out, struct shoal_error *err) {
+    char *temp_dir = options->temp_dir == NULL ? NULL : places_local(options->temp_dir);
     struct duck_options duck = {.threads = (int)options->threads,
-                                .temp_dir = options->temp_dir,
+                                .temp_dir = temp_dir,
                                 .temp_bytes = options->temp_bytes};
     *out = NULL;
     struct executor *executor = calloc(1, sizeof *executor);
-    if (executor == NULL) return shoal_no_memory(err);
+    if (executor == NULL || (options->temp_dir != NULL && temp_dir == NULL)) {
+        free(executor);
+        free(temp_dir);
+        return shoal_no_memory(err);
+    }
+    pthread_mutex_init(&executor->mutex, NULL);
     executor->slots = options->threads;
     executor->spill_limited = options->temp_bytes > 0;
     divide_memory(executor, options);
     duck.memory_bytes = executor->duck_bytes;
     executor->conns = calloc(options->threads, sizeof(struct duck_conn *));
-    shoal_status status = executor->conns == NULL
+    executor->keys = calloc(options->threads, sizeof *executor->keys);
+    shoal_status status = executor->conns == NULL || executor->keys == NULL
                               ? shoal_no_memory(err)
                               : duck_open(&executor->duck, &duck, err);
+    free(temp_dir);
     for (uint32_t i = 0; status == SHOAL_OK && i < executor->slots; i++) {
         status = open_slot(executor, i, options->init_sql, err);
     }
@@ -296,7 +316,11 @@ static shoal_status run_good(struct duck_conn *conn, uint32_t threads,
 }
 
 static void remove_output(const struct task *task, struct task_output *output) {
-    for (size_t f = 0; f < output->count; f++) spool_remove_tree(output->files[f].path);
+    for (size_t f = 0; f < output->count; f++) {
+        char *path = places_local(output->files[f].path);
+        if (path != NULL) spool_remove_tree(path);
+        free(path);
+    }
     (void)rmdir(task->output);
     task_output_free(output);
 }
@@ -312,29 +336,52 @@ static shoal_status check_after(const struct task *task, shoal_status status,
     return why.status;
 }
 
+// The task's files are where this process keeps them.
+static shoal_status run_local(struct duck_conn *conn, uint32_t threads,
+                              const struct task *task, const char *key,
+                              struct task_output *output, struct shoal_error *err) {
+    shoal_status status = run_fed(conn, threads, task, output, err);
+    if (status == SHOAL_USER && task->good_sql != NULL && rejects_explain(err))
+        status = run_good(conn, threads, task, output, err);
+    if (status == SHOAL_OK) status = take_rejects(conn, task, output, err);
+    if (status != SHOAL_OK && status != SHOAL_CANCELLED) add_place(task, err);
+    status = check_after(task, status, output, err);
+    if (status == SHOAL_OK) {
+        status = task_local_report(output, err);
+        if (status != SHOAL_OK) remove_output(task, output);
+    }
+    if (status != SHOAL_OK) output->lost = block_take_lost(key);
+    return status;
+}
+
 shoal_status duck_run_task(struct duck_conn *conn, uint32_t threads,
                            const struct task *task, struct task_output *output,
                            struct shoal_error *err) {
     char key[TASK_KEY_SIZE];
+    struct task_local local = {0};
     double start = clock_seconds();
     *output = (struct task_output){0};
     task_key(task, key);
     shoal_status status = task_check_sources(task, err);
     if (status != SHOAL_OK) return status;
-    status = task_bind_inputs(task->inputs, task->input_count, key, err);
+    status = task_local_make(&local, task, err);
+    if (status == SHOAL_OK)
+        status = task_bind_inputs(task->inputs, task->input_count, key, err);
     if (status == SHOAL_OK && task->rejects != NULL) status = rejects_clear(conn, err);
-    if (status == SHOAL_OK) {
-        status = run_fed(conn, threads, task, output, err);
-        if (status == SHOAL_USER && task->good_sql != NULL && rejects_explain(err))
-            status = run_good(conn, threads, task, output, err);
-        if (status == SHOAL_OK) status = take_rejects(conn, task, output, err);
-        if (status != SHOAL_OK && status != SHOAL_CANCELLED) add_place(task, err);
-        status = check_after(task, status, output, err);
-        if (status != SHOAL_OK) output->lost = block_take_lost(key);
-    }
+    if (status == SHOAL_OK)
+        status = run_local(conn, threads, &local.task, key, output, err);
     block_release_inputs(key);
+    task_local_free(&local);
     output->seconds = clock_seconds() - start;
     return status;
+}
+
+// What the slot runs, for who interrupts it; NULL: nothing any more.
+static void note_run(struct executor *executor, uint32_t slot, const struct task *task) {
+    pthread_mutex_lock(&executor->mutex);
+    executor->keys[slot][0] = '\0';
+    if (task != NULL) task_key(task, executor->keys[slot]);
+    pthread_mutex_unlock(&executor->mutex);
 }
 
 static shoal_status executor_run(struct executor *executor, uint32_t slot,
@@ -347,8 +394,10 @@ static shoal_status executor_run(struct executor *executor, uint32_t slot,
     if (atomic_exchange(&executor->raised, false)) restore_memory(executor, conn);
     if (raise)
         status = limit_memory(conn, task->alone_bytes - executor->other_bytes, err);
+    note_run(executor, slot, task);
     if (status == SHOAL_OK)
         status = duck_run_task(conn, executor->slots, task, output, err);
+    note_run(executor, slot, NULL);
     if (raise) restore_memory(executor, conn);
     // What may not be spilled has to be in memory, of which there is more elsewhere.
     if (status == SHOAL_DISK_FULL && executor->spill_limited &&
@@ -364,6 +413,10 @@ static shoal_status executor_run(struct executor *executor, uint32_t slot,
 
 static void executor_interrupt(struct executor *executor, uint32_t slot) {
     duck_interrupt(executor->conns[slot]);
+    // It may be waiting for another machine's blocks, where DuckDB doesn't look.
+    pthread_mutex_lock(&executor->mutex);
+    if (executor->keys[slot][0] != '\0') block_interrupt(executor->keys[slot]);
+    pthread_mutex_unlock(&executor->mutex);
 }
 
 static double executor_progress(struct executor *executor, uint32_t slot) {

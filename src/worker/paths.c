@@ -2,9 +2,10 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
+#include "base/path.h"
 #include "base/spool.h"
+#include "block/places.h"
 
 static bool copy(const char *from, char **to) {
     *to = from == NULL ? NULL : strdup(from);
@@ -30,45 +31,20 @@ void paths_close(struct paths *paths) {
     *paths = (struct paths){0};
 }
 
-// Whole, and with no part that leads elsewhere by its name.
-static bool is_plain(const char *path) {
-    if (*path != '/') return false;
-    while (*path != '\0') {
-        size_t size = strcspn(path + 1, "/");
-        if (size == 0 || (size == 1 && path[1] == '.') ||
-            (size == 2 && path[1] == '.' && path[2] == '.'))
-            return false;
-        path += size + 1;
-    }
-    return true;
-}
-
-static bool is_below(const char *path, const char *folder) {
-    size_t size = folder == NULL ? 0 : strlen(folder);
-    if (size == 1) return *folder == '/';
-    return size > 0 && strncmp(path, folder, size) == 0 && path[size] == '/';
-}
-
-// No link on the way from the folder to the path, nor there: what is not there yet can be
-// none.
-static bool has_no_link(const char *path, size_t from) {
-    char *part = strdup(path);
-    bool ok = part != NULL;
-    for (size_t at = from; ok && path[at] == '/';) {
-        at += 1 + strcspn(path + at + 1, "/");
-        struct stat is;
-        part[at] = '\0';
-        if (lstat(part, &is) == 0) ok = !S_ISLNK(is.st_mode);
-        part[at] = path[at];
-    }
-    free(part);
+// A file below a folder that is kept elsewhere (block/places.h) has no link there either.
+static bool has_no_link(const char *path, const char *folder) {
+    char *there = places_local(path), *root = places_local(folder);
+    bool ok = path_has_no_link(path, strlen(folder)) && there != NULL && root != NULL &&
+              path_is_below(there, root) && path_has_no_link(there, strlen(root));
+    free(there);
+    free(root);
     return ok;
 }
 
 static bool in_folders(const struct paths *paths, const char *path) {
     for (size_t i = 0; i < PATHS_FOLDERS; i++) {
         const char *folder = paths->folders[i];
-        if (is_below(path, folder) && has_no_link(path, strlen(folder))) return true;
+        if (path_is_below(path, folder) && has_no_link(path, folder)) return true;
     }
     return false;
 }
@@ -79,7 +55,7 @@ static bool is_allowed(const struct paths *paths, const char *path) {
     char *whole = realpath(path, NULL);
     bool allowed = false;
     for (size_t i = 0; whole != NULL && i < paths->allowed_count; i++)
-        allowed = allowed || is_below(whole, paths->allowed[i]);
+        allowed = allowed || path_is_below(whole, paths->allowed[i]);
     free(whole);
     return allowed;
 }
@@ -90,7 +66,7 @@ static bool in_staging(const struct paths *paths, const char *path, bool *allowe
     char *folder = strndup(path, (size_t)(end - path));
     const char *name = folder == NULL ? NULL : strrchr(folder, '/');
     bool ok = name != NULL && spool_is_named(name + 1, SPOOL_STAGING) &&
-              spool_is_marked(folder) && has_no_link(path, (size_t)(end - path));
+              spool_is_marked(folder) && path_has_no_link(path, (size_t)(end - path));
     *allowed = ok && is_allowed(paths, folder);
     free(folder);
     return ok;
@@ -114,7 +90,7 @@ static shoal_status deny(const char *what, const char *path, struct shoal_error 
 static shoal_status check_own(const struct paths *paths, const struct task *task,
                               const char *what, const char *path,
                               struct shoal_error *err) {
-    if (path == NULL || (is_plain(path) && in_folders(paths, path))) return SHOAL_OK;
+    if (path == NULL || (path_is_plain(path) && in_folders(paths, path))) return SHOAL_OK;
     return refuse(task, what, path, err);
 }
 
@@ -123,7 +99,7 @@ shoal_status paths_check(const struct paths *paths, const struct task *task,
     const char *range = task->range.pipe == NULL ? NULL : task->range.path;
     const char *file = task->copy_file;
     bool allowed = false;
-    bool staged = task->copy_options != NULL && is_plain(task->output) &&
+    bool staged = task->copy_options != NULL && path_is_plain(task->output) &&
                   in_staging(paths, task->output, &allowed);
     shoal_status status =
         staged ? SHOAL_OK : check_own(paths, task, "output", task->output, err);

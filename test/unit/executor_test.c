@@ -3,10 +3,12 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/spool.h"
+#include "block/places.h"
 #include "support/harness.h"
 
 #define MEMORY (200u << 20)
@@ -84,10 +86,82 @@ static void the_rest_is_locked(void **state) {
     spool_remove_tree(folder);
 }
 
+// The driver's folder is on no disk of this machine: what a task writes and reads is in
+// the worker's own, and messages have the driver's names.
+static void a_worker_keeps_files_in_a_spool_of_its_own(void **state) {
+    (void)state;
+    char folder[] = "/tmp/shoal-executor-XXXXXX";
+    char logical[] = "/nowhere/shoal's", output[] = "/nowhere/shoal's/q0/s0.t0.a0.w1";
+    char pipe[] = "/nowhere/shoal's/q0/s0.t0.a0.w1.pipe", text[64];
+    char sql[] =
+        "SELECT a::BIGINT AS a FROM read_csv('/nowhere/shoal''s/q0/s0.t0.a0.w1.pipe', "
+        "header = false, columns = {'a': 'INTEGER'}, auto_detect = false)";
+    char again[] = "/nowhere/shoal's/q0/s1.t0.a0.w1", key[TASK_KEY_SIZE], read[256];
+    struct shoal_error err;
+    struct task_output made;
+    make_folder(folder);
+    (void)snprintf(text, sizeof text, "%s/rows.csv", folder);
+    FILE *file = fopen(text, "we");
+    assert_non_null(file);
+    for (int i = 0; i < 1000; i++) fprintf(file, "%d\n", i);
+    long size = ftell(file);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(places_keep(logical, folder, &err), SHOAL_OK);
+    struct executor *executor = open_executor(logical, 0);
+    struct task task = {.id = 1,
+                        .sql = sql,
+                        .output = output,
+                        .partitions = 1,
+                        .range = {pipe, text, 0, (uint64_t)size}};
+    if (duck_executor.run(executor, 0, &task, &made, &err) != SHOAL_OK)
+        fail_msg("%s", err.message);
+    assert_int_equal(made.count, 1);
+    assert_string_equal(made.files[0].path, output);
+    assert_int_equal(made.files[0].rows.total, 1000);
+    char *local = places_local(output);
+    assert_int_equal(strncmp(local, folder, sizeof folder - 1), 0);
+    assert_int_equal(access(local, F_OK), 0);
+    task_output_free(&made);
+
+    struct task_segment segment = {output, 0, BLOCK_LAST};
+    struct task_input input = {.segments = &segment, .count = 1};
+    struct task reader = {.id = 2,
+                          .stage = 1,
+                          .sql = read,
+                          .output = again,
+                          .partitions = 1,
+                          .inputs = &input,
+                          .input_count = 1};
+    task_key(&reader, key);
+    (void)snprintf(
+        read, sizeof read,
+        "SELECT sum(a) FROM shoal_input('%s', 0, CAST(NULL AS STRUCT(a BIGINT)))", key);
+    if (duck_executor.run(executor, 0, &reader, &made, &err) != SHOAL_OK)
+        fail_msg("%s", err.message);
+    assert_string_equal(made.files[0].path, again);
+    task_output_free(&made);
+
+    // What is lost is told by its name; a failed task leaves nothing.
+    places_remove(output);
+    assert_int_not_equal(access(local, F_OK), 0);
+    places_remove(again);
+    assert_int_equal(duck_executor.run(executor, 0, &reader, &made, &err), SHOAL_IO);
+    assert_string_equal(made.lost, output);
+    task_output_free(&made);
+    free(local);
+    local = places_local(again);
+    assert_int_not_equal(access(local, F_OK), 0);
+    free(local);
+    duck_executor.close(executor);
+    places_forget();
+    spool_remove_tree(folder);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(alone_there_is_more),
         cmocka_unit_test(the_rest_is_locked),
+        cmocka_unit_test(a_worker_keeps_files_in_a_spool_of_its_own),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
