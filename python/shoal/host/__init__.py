@@ -1,0 +1,1 @@
+"""Asks a Dask, Ray or Spark cluster for shoal's workers: `python -m shoal.host URL`."""
