@@ -13,7 +13,7 @@
 #include "base/fault.h"
 #include "base/status.h"
 
-#define FRAME_PROTOCOL 3
+#define FRAME_PROTOCOL 4
 #define FRAME_LIMIT (256u << 20)
 
 enum frame_type {
@@ -27,6 +27,9 @@ enum frame_type {
                       // the driver answers it, with nothing
     FRAME_CHALLENGE,  // driver, first: a nonce (engine/handshake.h)
     FRAME_PROOF,      // worker: its versions, its nonce, its proof of the secret
+    FRAME_SERVED,     // driver: {worker: [address, ...]}, where files that workers wrote
+                      // are to be had (block/places.h); what is not named stays
+    FRAME_DROP,       // driver: [path, ...], files that nobody needs any more
 };
 
 // One direction's sender. Zero but for these two.

@@ -62,7 +62,7 @@ struct block_server {
     unsigned most;
     pthread_t thread;
     bool running;
-    int wake;               // an eventfd: something is over
+    int wake;  // an eventfd: something is over
     struct folder folders[FOLDERS_MOST];
     _Atomic size_t folder_count;  // grows under the mutex
     pthread_mutex_t mutex;        // guards all below; a connection's comes after it

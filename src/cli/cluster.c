@@ -6,6 +6,7 @@
 #include <string.h>
 
 #define START_SECONDS 120
+#define IDLE_SECONDS 60
 
 shoal_status cluster_read_engine(const char *text, struct cluster_options *cluster,
                                  struct shoal_error *err) {
@@ -23,6 +24,17 @@ shoal_status cluster_read_engine(const char *text, struct cluster_options *clust
                       "dask://HOST:PORT, dask:///SCHEDULER_FILE, spark://HOST:PORT or "
                       "spark://MASTER",
                       text);
+}
+
+shoal_status cluster_read_spool(const char *text, struct cluster_options *cluster,
+                                struct shoal_error *err) {
+    static const char *const names[] = {"auto", "shared", "own"};
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(text, names[i]) != 0) continue;
+        cluster->spool = (enum cluster_spool)i;
+        return SHOAL_OK;
+    }
+    return shoal_fail(err, SHOAL_USAGE, "--spool %s: choose auto, shared or own", text);
 }
 
 // NAME=VALUE into the object, which is made.
@@ -110,6 +122,10 @@ shoal_status cluster_finish(struct cluster_arguments *arguments,
         return shoal_fail(err, SHOAL_USAGE,
                           "--%s goes with --engine ray://, dask:// or spark://",
                           arguments->given);
+    if (cluster->url == NULL && cluster->least > 0)
+        return shoal_fail(err, SHOAL_USAGE,
+                          "--workers MIN..MAX goes with --engine: on this machine give "
+                          "one number");
     if (cluster->url == NULL) return SHOAL_OK;
     if (workers == 0)
         return shoal_fail(err, SHOAL_USAGE,
@@ -119,6 +135,7 @@ shoal_status cluster_finish(struct cluster_arguments *arguments,
     const char *python = getenv("SHOAL_PYTHON");
     if (cluster->python == NULL)
         cluster->python = python != NULL && *python != '\0' ? python : "python3";
+    if (cluster->idle_seconds <= 0) cluster->idle_seconds = IDLE_SECONDS;
     if (cluster->start_seconds <= 0) cluster->start_seconds = START_SECONDS;
     if (arguments->resources != NULL)
         arguments->texts[0] = json_dumps(arguments->resources, JSON_COMPACT);

@@ -16,6 +16,8 @@ struct cluster_arguments {
 // "ray://...", "dask://...", "spark://..."; "local" is this machine.
 shoal_status cluster_read_engine(const char *text, struct cluster_options *cluster,
                                  struct shoal_error *err);
+shoal_status cluster_read_spool(const char *text, struct cluster_options *cluster,
+                                struct shoal_error *err);
 // "NAME=AMOUNT", of a resource that each worker needs.
 shoal_status cluster_read_resource(const char *text, struct cluster_arguments *arguments,
                                    struct shoal_error *err);

@@ -42,8 +42,10 @@ enum option_code {
     OPTION_WORKER_RESOURCE,
     OPTION_ENGINE_OPTION,
     OPTION_SHIP,
+    OPTION_SPOOL,
     OPTION_PYTHON,
     OPTION_START_TIMEOUT,
+    OPTION_IDLE_TIMEOUT,
     OPTION_LISTEN,
     OPTION_NAME,
 };
@@ -172,6 +174,24 @@ static shoal_status read_compression(const char *text,
                       text);
 }
 
+// N, or MIN..MAX of a cluster.
+static shoal_status read_workers(const char *text, struct session_options *session,
+                                 struct shoal_error *err) {
+    const char *dots = strstr(text, "..");
+    char *first = dots == NULL ? NULL : strndup(text, (size_t)(dots - text));
+    long least = 0, most = 0;
+    shoal_status status = SHOAL_OK;
+    if (dots != NULL && first == NULL) return shoal_no_memory(err);
+    if (first != NULL) status = cli_number("workers", first, 1, 1024, &least, err);
+    free(first);
+    if (status == SHOAL_OK)
+        status = cli_number("workers", dots == NULL ? text : dots + 2,
+                            least > 0 ? least : 1, 1024, &most, err);
+    session->workers = (uint32_t)most;
+    session->cluster.least = (uint32_t)least;
+    return status;
+}
+
 static shoal_status read_one(struct cli_options *options, bool explain, int option,
                              int index, char **argv, struct shoal_error *err) {
     struct session_options *session = &options->session;
@@ -179,8 +199,7 @@ static shoal_status read_one(struct cli_options *options, bool explain, int opti
     shoal_status status = SHOAL_OK;
     switch (option) {
         case OPTION_WORKERS:
-            status = cli_number("workers", optarg, 1, 1024, &number, err);
-            session->workers = (uint32_t)number;
+            status = read_workers(optarg, session, err);
             break;
         case OPTION_THREADS:
             status = cli_number("threads", optarg, 1, 1024, &number, err);
@@ -199,6 +218,9 @@ static shoal_status read_one(struct cli_options *options, bool explain, int opti
         case OPTION_ENGINE_OPTION:
             status = cluster_read_setting(optarg, &options->cluster, err);
             break;
+        case OPTION_SPOOL:
+            status = cluster_read_spool(optarg, &session->cluster, err);
+            break;
         case OPTION_SHIP:
             session->cluster.ship = true;
             break;
@@ -208,6 +230,10 @@ static shoal_status read_one(struct cli_options *options, bool explain, int opti
         case OPTION_START_TIMEOUT:
             status = read_seconds("start-timeout", optarg, false,
                                   &session->cluster.start_seconds, err);
+            break;
+        case OPTION_IDLE_TIMEOUT:
+            status = read_seconds("idle-timeout", optarg, false,
+                                  &session->cluster.idle_seconds, err);
             break;
         case OPTION_LISTEN:
             status =
@@ -355,9 +381,11 @@ static const struct option known[] = {
     {"worker-memory", required_argument, NULL, OPTION_WORKER_MEMORY},
     {"worker-resource", required_argument, NULL, OPTION_WORKER_RESOURCE},
     {"engine-option", required_argument, NULL, OPTION_ENGINE_OPTION},
+    {"spool", required_argument, NULL, OPTION_SPOOL},
     {"ship", no_argument, NULL, OPTION_SHIP},
     {"python", required_argument, NULL, OPTION_PYTHON},
     {"start-timeout", required_argument, NULL, OPTION_START_TIMEOUT},
+    {"idle-timeout", required_argument, NULL, OPTION_IDLE_TIMEOUT},
     {"listen", required_argument, NULL, OPTION_LISTEN},
     {"name", required_argument, NULL, OPTION_NAME},
     {"file", required_argument, NULL, 'f'},
@@ -520,8 +548,9 @@ void cli_help(FILE *out) {
         "                      dask:///SCHEDULER_FILE, spark://HOST:PORT, "
         "spark://MASTER; "
         "it hosts\n"
-        "                      --workers N with --threads T cpus each (local: this "
-        "machine)\n"
+        "                      --workers N, or MIN..MAX as tasks wait for them, with "
+        "--threads T\n"
+        "                      cpus each (local: this machine)\n"
         "  --worker-memory SIZE\n"
         "                      of each worker, which the cluster is asked for\n"
         "  --worker-resource NAME=AMOUNT\n"
@@ -532,9 +561,19 @@ void cli_help(FILE *out) {
         "  --ship              the program goes to the nodes with the query; else it is "
         "there,\n"
         "                      under the same path\n"
+        "  --spool auto|shared|own\n"
+        "                      block files are in --temp-dir and --memory-dir where "
+        "nodes "
+        "see\n"
+        "                      these, or each node keeps its own, and others fetch them "
+        "(auto:\n"
+        "                      where it doesn't see them)\n"
         "  --name NAME         of the run, in the cluster's dashboard (shoal)\n"
         "  --start-timeout SECONDS\n"
         "                      for the first worker to come up (120)\n"
+        "  --idle-timeout SECONDS\n"
+        "                      a worker of more than MIN without a task is given back "
+        "(60)\n"
         "  --listen HOST[:PORT[-LAST]]\n"
         "                      where workers dial back (any port, at the address by "
         "which\n"

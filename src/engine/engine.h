@@ -11,22 +11,29 @@
 #include "task/executor.h"
 #include "task/task.h"
 
+// Where hosted workers keep block files: in the driver's folders if they see them; always
+// there; always in folders of their own, which block servers give to the others.
+enum cluster_spool { SPOOL_AUTO, SPOOL_SHARED, SPOOL_OWN };
+
 // A cluster that the user has, and what is asked of it.
 struct cluster_options {
     const char *url;        // ray://..., dask://..., spark://...; NULL: none
     const char *python;     // the interpreter that knows the cluster's package
     const char *name;       // of the run, in the cluster's own views; NULL: "shoal"
+    uint32_t least;         // workers, that it begins with and keeps; 0: all
     uint64_t memory_bytes;  // that a worker asks the cluster for; 0: nothing
     const char *resources;  // JSON object: labels and amounts a worker asks for
     const char *settings;   // JSON object: the cluster's own, as they are
+    double idle_seconds;    // one of more than these without a task is given back
     double start_seconds;   // the first worker is up by then
-    bool ship;              // the program is not on the nodes
-    const char *listen;     // host that workers dial; NULL: by the route to the head
+    enum cluster_spool spool;
+    bool ship;           // the program is not on the nodes
+    const char *listen;  // host that workers dial; NULL: by the route to the head
     uint16_t first_port, last_port;  // 0: any
 };
 
 struct engine_options {
-    uint32_t workers;
+    uint32_t workers;            // at most
     const char *program;         // path of the shoal program
     const char *engine_version;  // of DuckDB here: a worker's must be the same
     struct watchdog_options watchdog;
@@ -66,6 +73,12 @@ struct engine_ops {
                         struct shoal_error *err);
     void (*cancel)(struct engine *engine, uint32_t worker, uint64_t task,
                    uint32_t attempt);
+    // A file, by its writer, or a folder that all have, is not needed any more: it goes
+    // from where workers keep it if that is not the driver's own. NULL: it always is.
+    void (*drop)(struct engine *engine, const char *path);
+    // So many tasks run or could: an engine that scales asks for workers by it, or gives
+    // some back. NULL: it doesn't.
+    void (*wish)(struct engine *engine, uint64_t tasks);
     // Waits up to timeout_ms for one event; ENGINE_NOTHING at the timeout or on a signal.
     shoal_status (*poll)(struct engine *engine, int timeout_ms,
                          struct engine_event *event, struct shoal_error *err);

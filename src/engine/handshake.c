@@ -5,6 +5,7 @@
 
 #include "base/frame.h"
 #include "base/json.h"
+#include "base/memory.h"
 #include "shoal/version.h"
 
 shoal_status handshake_challenge(struct handshake *handshake, char **json,
@@ -46,7 +47,8 @@ static shoal_status take_place(struct handshake *handshake, const json_t *root,
 
 void handshake_free(struct handshake *handshake) {
     free(handshake->node);
-    handshake->node = NULL;
+    free(handshake->serves);
+    handshake->node = handshake->serves = NULL;
 }
 
 shoal_status handshake_check(struct handshake *handshake, const char *json, size_t size,
@@ -75,6 +77,7 @@ shoal_status handshake_hello(const struct handshake *handshake,
                              const struct executor_options *options, char **json,
                              struct shoal_error *err) {
     char proof[PROOF_TEXT];
+    uint64_t before = memory_failures();
     json_t *allowed = json_array();
     shoal_status status =
         proof_make(handshake->secret, PROOF_DRIVER, &handshake->nonces, proof, err);
@@ -84,17 +87,25 @@ shoal_status handshake_hello(const struct handshake *handshake,
     }
     for (size_t i = 0; i < options->allowed_count; i++)
         json_array_append_new(allowed, json_string(options->allowed[i]));
-    return json_take_text(
-        json_pack("{s:s, s:I, s:I, s:I, s:s?, s:s?, s:s?, s:o, s:s?}", "proof", proof,
-                  "threads", (json_int_t)options->threads, "memory",
-                  (json_int_t)options->memory_bytes, "temp_limit",
-                  (json_int_t)options->temp_bytes, "temp_dir", options->temp_dir,
-                  "memory_dir", options->memory_dir, "job_dir", options->job_dir,
-                  "allowed", allowed, "init_sql", options->init_sql),
-        json, err);
+    json_t *hello = json_pack(
+        "{s:s, s:I, s:I, s:I, s:s?, s:s?, s:s?, s:o, s:s?}", "proof", proof, "threads",
+        (json_int_t)options->threads, "memory", (json_int_t)options->memory_bytes,
+        "temp_limit", (json_int_t)options->temp_bytes, "temp_dir", options->temp_dir,
+        "memory_dir", options->memory_dir, "job_dir", options->job_dir, "allowed",
+        allowed, "init_sql", options->init_sql);
+    const struct handshake_spool *spool = handshake->spool;
+    if (hello != NULL && spool != NULL) {
+        json_object_set_new(hello, "run", json_string(spool->run));
+        json_object_set_new(hello, "token", json_string(spool->token));
+        json_object_set_new(hello, "own_spool", json_boolean(spool->mode == SPOOL_OWN));
+        json_object_set_new(hello, "shared_spool",
+                            json_boolean(spool->mode == SPOOL_SHARED));
+    }
+    return json_take_whole(hello, before, json, err);
 }
 
-shoal_status handshake_end(const char *json, size_t size, struct shoal_error *err) {
+shoal_status handshake_end(struct handshake *handshake, const char *json, size_t size,
+                           struct shoal_error *err) {
     json_t *root = NULL;
     shoal_status status = json_parse_object(json, size, &root, err);
     if (status != SHOAL_OK) return status;
@@ -103,6 +114,8 @@ shoal_status handshake_end(const char *json, size_t size, struct shoal_error *er
     if (error != NULL)
         status = shoal_fail(err, memory ? SHOAL_NOMEM : SHOAL_USER,
                             "a worker cannot start: %.3000s", error);
+    if (status == SHOAL_OK && json_object_get(root, "serves") != NULL)
+        status = json_get_string(root, "serves", &handshake->serves, err);
     json_decref(root);
     return status;
 }

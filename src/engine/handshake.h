@@ -11,7 +11,14 @@
 #include <stddef.h>
 
 #include "base/proof.h"
-#include "task/executor.h"
+#include "engine/engine.h"
+
+// What a hosted worker is told of the driver's folders (worker/shelter.h).
+struct handshake_spool {
+    char run[PROOF_TEXT];    // names the run
+    char token[PROOF_TEXT];  // of a file in each of them
+    enum cluster_spool mode;
+};
 
 struct handshake {
     const uint8_t *secret;
@@ -23,6 +30,8 @@ struct handshake {
     uint32_t number;
     int pid;
     char *node;
+    char *serves;  // "host:port" of its block server; NULL: it keeps no files of its own
+    const struct handshake_spool *spool;  // told to it; NULL: nothing, it is a child
 };
 
 void handshake_free(struct handshake *handshake);
@@ -38,6 +47,7 @@ shoal_status handshake_hello(const struct handshake *handshake,
                              const struct executor_options *options, char **json,
                              struct shoal_error *err);
 // The worker's last answer. SHOAL_USER: it can't open what it was told to.
-shoal_status handshake_end(const char *json, size_t size, struct shoal_error *err);
+shoal_status handshake_end(struct handshake *handshake, const char *json, size_t size,
+                           struct shoal_error *err);
 
 #endif

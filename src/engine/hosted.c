@@ -4,6 +4,7 @@
 // ended from its connection: both are waited for, a moment, so that the report has the
 // cluster's own words.
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +12,13 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/json.h"
+#include "base/text.h"
+#include "block/places.h"
+#include "block/remote.h"
+#include "block/server.h"
 #include "engine/host.h"
+#include "engine/keepers.h"
 #include "engine/peer.h"
 #include "net/address.h"
 #include "net/channel.h"
@@ -21,6 +28,7 @@
 #define GREETING_SECONDS 20  // that one has for it
 #define CAUSE_SECONDS 2      // for the cluster to say why a worker went
 #define CLOSE_SECONDS 15     // for the host program to give all back
+#define BACKLOG_SECONDS 1    // that tasks wait before more workers are asked for
 #define WHY_SIZE 1500
 
 struct guest {
@@ -36,6 +44,7 @@ struct place {
     bool gone;       // the cluster says so
     bool preempted;  // it was taken away, and did nothing wrong
     double ended;    // when one of both was known to be over; 0: none is
+    double idle;     // since when it has nothing to do; 0: it has
     char *machine;   // where it is; NULL: unknown
     int pid;         // there
     char why[WHY_SIZE];
@@ -56,7 +65,11 @@ struct hosted {
     uint32_t next_number, replacements_left;
     double silent_seconds, opened;
     bool seen;             // a worker was up
+    double short_since;    // of workers, for the tasks there are; 0: there are enough
     char waits[WHY_SIZE];  // what was last waited for
+    struct handshake_spool spool;
+    struct keepers keepers;
+    struct block_server *server;  // of what this process writes
     struct events events;
 };
 
@@ -65,6 +78,20 @@ static const struct log_tail *read_log(struct peer *peer) {
 }
 
 // ---- a worker begins and ends
+
+// One that no worker is asked for; there is one while fewer than options.workers are.
+static struct place *free_place(struct hosted *hosted) {
+    for (size_t i = 0; i < hosted->count; i++) {
+        if (!hosted->places[i].asked) return &hosted->places[i];
+    }
+    return &hosted->places[hosted->count++];
+}
+
+static uint32_t count_asked(const struct hosted *hosted) {
+    uint32_t count = 0;
+    for (size_t i = 0; i < hosted->count; i++) count += hosted->places[i].asked;
+    return count;
+}
 
 static shoal_status ask(struct hosted *hosted, struct place *place,
                         struct shoal_error *err) {
@@ -107,12 +134,70 @@ static void describe(const struct place *place, const char *known,
     log_tail_attach(&place->log, why);
 }
 
-static bool any_asked(const struct hosted *hosted) {
-    for (size_t i = 0; i < hosted->count; i++) {
-        if (hosted->places[i].asked) return true;
+// ---- block files that workers keep
+
+// Tells all workers where files are that were written on the node; NULL: on any.
+static shoal_status tell_all(struct hosted *hosted, const char *node,
+                             struct shoal_error *err) {
+    char *text = NULL;
+    shoal_status status = keepers_tell(&hosted->keepers, node, &text, err);
+    for (size_t i = 0; text != NULL && i < hosted->count; i++) {
+        if (hosted->places[i].peer.up)
+            peer_tell(&hosted->places[i].peer, FRAME_SERVED, text);
     }
-    return false;
+    free(text);
+    return status;
 }
+
+#define DRIVER UINT32_MAX  // the writer of what this process writes
+
+// A worker is up: it learns of the others, and they of it. Before its first task, as it
+// gets that later.
+static shoal_status introduce(struct hosted *hosted, struct place *place,
+                              struct shoal_error *err) {
+    const struct handshake *shake = &place->peer.handshake;
+    char *text = NULL;
+    shoal_status status = SHOAL_OK;
+    hosted->seen = true;
+    if (shake->serves != NULL)
+        status = keepers_add(&hosted->keepers, place->peer.number, shake->node,
+                             shake->serves, err);
+    if (status == SHOAL_OK && shake->serves != NULL)
+        status = tell_all(hosted, shake->node, err);
+    if (status == SHOAL_OK) status = keepers_tell(&hosted->keepers, NULL, &text, err);
+    if (text != NULL) peer_tell(&place->peer, FRAME_SERVED, text);
+    free(text);
+    return status;
+}
+
+static shoal_status forget_keeper(struct hosted *hosted, const struct place *place,
+                                  struct shoal_error *err) {
+    const char *node = place->peer.handshake.node;
+    if (!keepers_lose(&hosted->keepers, place->peer.number)) return SHOAL_OK;
+    return tell_all(hosted, node, err);
+}
+
+static void hosted_drop(struct engine *engine, const char *path) {
+    struct hosted *hosted = (struct hosted *)engine;
+    uint32_t writer = 0;
+    bool file = places_writer(path, &writer);
+    const struct keeper *keeper = file ? keepers_of(&hosted->keepers, writer) : NULL;
+    char *text = NULL;
+    struct shoal_error ignored;
+    if ((file && keeper == NULL) || hosted->keepers.count == 0) return;
+    // What can't be said now goes with the worker's folder.
+    if (json_take_text(json_pack("{s:[s]}", "paths", path), &text, &ignored) != SHOAL_OK)
+        return;
+    for (size_t i = 0; i < hosted->count; i++) {
+        struct peer *peer = &hosted->places[i].peer;
+        if (peer->up &&
+            (file ? peer->number == keeper->number : peer->handshake.serves != NULL))
+            peer_tell(peer, FRAME_DROP, text);
+    }
+    free(text);
+}
+
+// ---- a worker ends
 
 // The worker is lost: say so, and ask for another while the budget lasts.
 static shoal_status lose(struct hosted *hosted, struct place *place, const char *known,
@@ -122,20 +207,20 @@ static shoal_status lose(struct hosted *hosted, struct place *place, const char 
     bool preempted = place->preempted, gone = place->gone;
     describe(place, known, &why);
     disconnect(place);
+    shoal_status status = forget_keeper(hosted, place, err);
     handshake_free(&place->peer.handshake);
     free(place->machine);
     *place = (struct place){.peer = {.fd = -1}};
     struct engine_event *event = events_push(&hosted->events, ENGINE_DOWN, number);
     if (event == NULL) return shoal_no_memory(err);
     event->error = why;
-    shoal_status status = SHOAL_OK;
-    if (!gone)
+    if (status == SHOAL_OK && !gone)
         status = host_say(
             &hosted->host,
             json_pack("{s:s, s:I}", "op", "stop", "worker", (json_int_t)number), err);
     if (status != SHOAL_OK) return status;
     if (hosted->replacements_left == 0 && !preempted) {
-        if (any_asked(hosted)) return SHOAL_OK;
+        if (count_asked(hosted) > 0) return SHOAL_OK;
         return shoal_fail(
             err, SHOAL_LOST,
             "no worker is left and the replacements are used up; the last: %.3800s",
@@ -149,6 +234,60 @@ static shoal_status lose(struct hosted *hosted, struct place *place, const char 
 static void end(struct place *place, double now) {
     if (place->peer.fd >= 0) disconnect(place);
     if (place->ended <= 0) place->ended = now;
+}
+
+// Nobody needs it: it leaves, and its slot goes back to the cluster.
+static void give_back(struct hosted *hosted, struct place *place) {
+    struct shoal_error ignored;
+    uint32_t number = place->peer.number;
+    struct engine_event *event = events_push(&hosted->events, ENGINE_DOWN, number);
+    if (event == NULL) return;  // another time
+    shoal_fail(&event->error, SHOAL_OK,
+               "worker %u had no task for %g s and was given back to the cluster", number,
+               hosted->options.cluster.idle_seconds);
+    peer_bye(&place->peer);
+    disconnect(place);
+    handshake_free(&place->peer.handshake);
+    free(place->machine);
+    *place = (struct place){.peer = {.fd = -1}};
+    // A host program that is gone shows by its closed socket.
+    (void)host_say(&hosted->host,
+                   json_pack("{s:s, s:I}", "op", "stop", "worker", (json_int_t)number),
+                   &ignored);
+}
+
+// One that keeps block files has them to serve.
+static void release_idle(struct hosted *hosted, double now, uint32_t spare) {
+    double most = hosted->options.cluster.idle_seconds;
+    for (size_t i = 0; i < hosted->count; i++) {
+        struct place *place = &hosted->places[i];
+        bool idle =
+            place->peer.up && place->ended <= 0 && place->peer.assigned.count == 0;
+        if (!idle) place->idle = 0;
+        if (idle && place->idle <= 0) place->idle = now;
+        bool keeps = place->peer.up && place->peer.handshake.serves != NULL;
+        if (!idle || keeps || spare == 0 || now - place->idle < most) continue;
+        give_back(hosted, place);
+        spare--;
+    }
+}
+
+static void hosted_wish(struct engine *engine, uint64_t tasks) {
+    struct hosted *hosted = (struct hosted *)engine;
+    const struct engine_options *options = &hosted->options;
+    uint32_t least = options->cluster.least, asked = count_asked(hosted);
+    uint64_t wanted = (tasks + options->worker.threads - 1) / options->worker.threads;
+    double now = clock_seconds();
+    if (least == 0 || hosted->listener.fd < 0) return;
+    if (wanted < least) wanted = least;
+    if (wanted > options->workers) wanted = options->workers;
+    release_idle(hosted, now, wanted < asked ? (uint32_t)(asked - wanted) : 0);
+    if (wanted <= asked) hosted->short_since = 0;
+    if (wanted <= asked || hosted->replacements_left == 0) return;
+    if (hosted->short_since <= 0) hosted->short_since = now;
+    if (now - hosted->short_since < BACKLOG_SECONDS) return;
+    struct shoal_error ignored;  // of a host program that is gone, as above
+    for (; asked < wanted; asked++) (void)ask(hosted, free_place(hosted), &ignored);
 }
 
 // ---- connections
@@ -176,6 +315,7 @@ static void welcome(struct hosted *hosted) {
                           .silent_seconds = hosted->silent_seconds,
                           .opens = &hosted->options.worker,
                           .handshake = {.secret = hosted->secret,
+                                        .spool = &hosted->spool,
                                         .engine_version = hosted->options.engine_version},
                           .watchdog = {.options = hosted->options.watchdog}};
         // One who can't be greeted is no reason for the run to end.
@@ -243,7 +383,8 @@ static shoal_status serve(struct hosted *hosted, struct place *place, double now
     bool closed = false, was_up = place->peer.up;
     struct shoal_error problem = {0};
     shoal_status status = peer_serve(&place->peer, &hosted->events, &closed, &problem);
-    if (place->peer.up && !was_up) hosted->seen = true;
+    if (status == SHOAL_OK && place->peer.up && !was_up)
+        return introduce(hosted, place, err);
     if (status == SHOAL_CORRUPT) {
         char why[sizeof problem.message + 32];
         (void)snprintf(why, sizeof why, "it broke the protocol: %s", problem.message);
@@ -272,6 +413,30 @@ static const char *text_of(const json_t *line, const char *name) {
     return text == NULL ? "" : text;
 }
 
+// What this process writes, for workers that don't see its folders.
+static shoal_status serve_own(struct hosted *hosted, const char *host,
+                              struct shoal_error *err) {
+    const struct cluster_options *cluster = &hosted->options.cluster;
+    const struct executor_options *worker = &hosted->options.worker;
+    const char *paths[] = {worker->temp_dir, worker->memory_dir, worker->job_dir};
+    struct server_folder folders[3];
+    size_t count = 0;
+    for (size_t i = 0; i < 3; i++) {
+        if (paths[i] != NULL)
+            folders[count++] = (struct server_folder){paths[i], paths[i]};
+    }
+    struct server_options server = {.host = host,
+                                    .first_port = cluster->first_port,
+                                    .last_port = cluster->last_port,
+                                    .secret = hosted->secret,
+                                    .folders = folders,
+                                    .folder_count = count};
+    shoal_status status = block_server_start(&server, &hosted->server, err);
+    return status == SHOAL_OK ? keepers_add(&hosted->keepers, DRIVER, "",
+                                            block_server_address(hosted->server), err)
+                              : status;
+}
+
 // The cluster is there: workers dial the address from which its head is reached, unless
 // the user says which.
 static shoal_status take_opened(struct hosted *hosted, const json_t *line,
@@ -290,18 +455,23 @@ static shoal_status take_opened(struct hosted *hosted, const json_t *line,
     if (status == SHOAL_OK)
         status = net_listen(host, cluster->first_port, cluster->last_port,
                             &hosted->listener, err);
-    for (size_t i = 0; status == SHOAL_OK && i < hosted->options.workers; i++) {
-        hosted->count++;
-        status = ask(hosted, &hosted->places[i], err);
-    }
+    if (status == SHOAL_OK && hosted->spool.mode != SPOOL_SHARED)
+        status = serve_own(hosted, host, err);
+    uint32_t least = cluster->least > 0 ? cluster->least : hosted->options.workers;
+    for (size_t i = 0; status == SHOAL_OK && i < least; i++)
+        status = ask(hosted, free_place(hosted), err);
     return status;
 }
 
-static shoal_status take_pending(struct hosted *hosted, const struct place *place,
-                                 const json_t *line, struct shoal_error *err) {
-    (void)snprintf(hosted->waits, sizeof hosted->waits, "waiting for worker %u: %.1400s",
-                   place->peer.number, text_of(line, "why"));
-    return note(hosted, hosted->waits, err);
+// Of several workers it mostly is the same: it is said once.
+static shoal_status take_pending(struct hosted *hosted, const json_t *line,
+                                 struct shoal_error *err) {
+    char waits[WHY_SIZE];
+    (void)snprintf(waits, sizeof waits, "waiting for a worker: %.1400s",
+                   text_of(line, "why"));
+    if (strcmp(waits, hosted->waits) == 0) return SHOAL_OK;
+    memcpy(hosted->waits, waits, sizeof waits);
+    return note(hosted, waits, err);
 }
 
 static shoal_status take_started(struct place *place, const json_t *line,
@@ -326,7 +496,7 @@ static shoal_status take_line(struct hosted *hosted, const json_t *line,
     if (json_is_integer(number) && json_integer_value(number) >= 0)
         place = find_asked(hosted, (uint32_t)json_integer_value(number));
     if (place == NULL) return SHOAL_OK;  // it was given up meanwhile
-    if (strcmp(event, "pending") == 0) return take_pending(hosted, place, line, err);
+    if (strcmp(event, "pending") == 0) return take_pending(hosted, line, err);
     if (strcmp(event, "started") == 0) return take_started(place, line, err);
     if (strcmp(event, "log") == 0) {
         const char *text = text_of(line, "text");
@@ -482,6 +652,34 @@ static void hosted_cancel(struct engine *engine, uint32_t worker, uint64_t task,
     if (peer != NULL) peer_cancel(peer, task, attempt);
 }
 
+// A file in each of this process's folders: a worker that finds it there sees them.
+static shoal_status mark_folders(struct hosted *hosted, bool there,
+                                 struct shoal_error *err) {
+    const struct executor_options *worker = &hosted->options.worker;
+    const char *paths[] = {worker->temp_dir, worker->memory_dir, worker->job_dir};
+    shoal_status status = SHOAL_OK;
+    for (size_t i = 0; status == SHOAL_OK && i < 3; i++) {
+        struct text path = {0};
+        if (paths[i] == NULL || hosted->spool.token[0] == '\0') continue;
+        text_printf(&path, "%s/%s", paths[i], hosted->spool.token);
+        int fd = path.failed || !there
+                     ? -1
+                     : open(path.data, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+        if (path.failed) {
+            status = shoal_no_memory(err);
+        } else if (!there) {
+            (void)unlink(path.data);
+        } else if (fd < 0) {
+            status = shoal_fail(err, SHOAL_IO, "cannot write to %s: %s", paths[i],
+                                strerror(errno));
+        } else {
+            close(fd);
+        }
+        text_free(&path);
+    }
+    return status;
+}
+
 // Workers are told to leave, and the cluster to take everything back.
 static void hosted_close(struct engine *engine) {
     struct hosted *hosted = (struct hosted *)engine;
@@ -501,6 +699,11 @@ static void hosted_close(struct engine *engine) {
         free(hosted->places[i].machine);
     }
     listener_close(&hosted->listener);
+    block_server_stop(hosted->server);
+    remote_close();
+    places_forget();
+    keepers_free(&hosted->keepers);
+    (void)mark_folders(hosted, false, &ignored);
     events_free(&hosted->events);
     proof_forget(hosted->secret);
     free(hosted->places);
@@ -512,6 +715,8 @@ static void hosted_close(struct engine *engine) {
 static const struct engine_ops hosted_ops = {.name = "hosted",
                                              .run = hosted_run,
                                              .cancel = hosted_cancel,
+                                             .drop = hosted_drop,
+                                             .wish = hosted_wish,
                                              .poll = hosted_poll,
                                              .close = hosted_close};
 
@@ -524,6 +729,7 @@ shoal_status engine_hosted_open(const struct engine_options *options,
     hosted->listener.fd = hosted->host.fd = hosted->host.log_fd = -1;
     hosted->replacements_left = 3 + 2 * options->workers;
     hosted->silent_seconds = peer_silent_seconds();
+    hosted->spool.mode = options->cluster.spool;
     hosted->opened = clock_seconds();
     hosted->places = calloc(options->workers, sizeof *hosted->places);
     hosted->polls =
@@ -534,6 +740,10 @@ shoal_status engine_hosted_open(const struct engine_options *options,
     if (status == SHOAL_OK && (hosted->places == NULL || hosted->polls == NULL))
         status = shoal_no_memory(err);
     if (status == SHOAL_OK) status = proof_make_secret(hosted->secret, err);
+    if (status == SHOAL_OK) status = proof_make_nonce(hosted->spool.token, err);
+    if (status == SHOAL_OK) status = proof_make_nonce(hosted->spool.run, err);
+    if (status == SHOAL_OK) status = mark_folders(hosted, true, err);
+    if (status == SHOAL_OK) remote_open(hosted->secret, NULL);
     if (status == SHOAL_OK)
         status = host_open(&hosted->host, &hosted->options, hosted->secret, err);
     if (status != SHOAL_OK) {

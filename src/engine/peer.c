@@ -57,7 +57,7 @@ static shoal_status take_proof(struct peer *peer, const char *payload, size_t si
 static shoal_status take_hello(struct peer *peer, struct events *events,
                                const char *payload, size_t size,
                                struct shoal_error *err) {
-    shoal_status status = handshake_end(payload, size, err);
+    shoal_status status = handshake_end(&peer->handshake, payload, size, err);
     if (status != SHOAL_OK) return status;
     peer->up = true;
     return events_push(events, ENGINE_UP, peer->number) != NULL ? SHOAL_OK
@@ -228,6 +228,11 @@ void peer_cancel(struct peer *peer, uint64_t task, uint32_t attempt) {
     (void)snprintf(text, sizeof text, "{\"task\":%llu,\"attempt\":%u}",
                    (unsigned long long)task, attempt);
     frame_send(&peer->writer, FRAME_CANCEL, text, strlen(text), &ignored);
+}
+
+void peer_tell(struct peer *peer, enum frame_type type, const char *text) {
+    struct shoal_error ignored;
+    frame_send(&peer->writer, type, text, strlen(text), &ignored);
 }
 
 void peer_bye(struct peer *peer) {

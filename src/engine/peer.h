@@ -44,6 +44,8 @@ shoal_status peer_watch(struct peer *peer, double now, struct events *events, bo
 shoal_status peer_run(struct peer *peer, const struct task *task,
                       struct shoal_error *err);
 void peer_cancel(struct peer *peer, uint64_t task, uint32_t attempt);
+// A message that needs no answer.
+void peer_tell(struct peer *peer, enum frame_type type, const char *text);
 // It is to leave, and nothing more is said to it.
 void peer_bye(struct peer *peer);
 

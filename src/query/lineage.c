@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "block/places.h"
 #include "query/run.h"
 
 static bool is_done(const struct stage_run *state, uint32_t task) {
@@ -42,7 +43,10 @@ static void remove_file(struct run *run, uint32_t stage, const struct task_file 
         if (ours) spool_remove_tree(file->path);
         return;
     }
-    if (ours && unlink(file->path) != 0 && access(file->path, F_OK) == 0) return;
+    if (ours && unlink(file->path) != 0) {
+        if (access(file->path, F_OK) == 0) return;
+        run_drop(run, file->path);
+    }
     memory_tier_return(&run->memory, file);
     if (file->memory == 0) run->disk_bytes -= file->bytes;
 }
@@ -142,27 +146,28 @@ static void say_lost(uint32_t stage, uint32_t task, const char *path) {
             stage, task, path);
 }
 
-// The worker that wrote a block file, by its name; NOBODY: the driver, or the name is
-// none of ours.
-#define NOBODY UINT32_MAX
-static uint32_t written_by(const char *path) {
-    const char *name = strrchr(path, '/');
-    const char *mark = name == NULL ? NULL : strstr(name, ".w");
-    char *end = NULL;
-    unsigned long worker = mark == NULL ? NOBODY : strtoul(mark + 2, &end, 10);
-    return mark == NULL || end == mark + 2 || worker >= NOBODY ? NOBODY
-                                                               : (uint32_t)worker;
+// Is the file nowhere: neither in this process's folders nor with a worker that keeps it?
+static bool is_gone(const char *path) {
+    struct places_addresses addresses;
+    struct shoal_error ignored;
+    if (access(path, F_OK) == 0) return false;
+    if (places_find(path, &addresses, &ignored) != SHOAL_OK) return false;
+    bool served = addresses.count > 0;
+    places_addresses_free(&addresses);
+    return !served;
 }
 
-void run_lose_written(struct run *run, uint32_t worker) {
-    if (worker == NOBODY) return;
+void run_lose_written(struct run *run, const uint32_t *worker) {
     for (uint32_t s = 0; s + 1 < run->stages->count; s++) {
         struct stage_run *state = &run->runs[s];
         if (state->dropped || run->stages->stages[s].sink) continue;
         for (size_t f = 0; f < state->file_count;) {
             const struct task_file *file = &state->files[f];
             uint32_t task = state->file_tasks[f];
-            if (written_by(file->path) != worker || access(file->path, F_OK) == 0) {
+            uint32_t writer = 0;
+            bool asked = worker == NULL ||
+                         (places_writer(file->path, &writer) && writer == *worker);
+            if (!asked || !is_gone(file->path)) {
                 f++;
                 continue;
             }
@@ -182,7 +187,8 @@ bool run_lose_file(struct run *run, const char *path) {
             run_lose(run, s, state->file_tasks[f]);
             // Where one is gone more may be. What is made again needs what was made
             // before it, and once for all of them is better than once for each.
-            run_lose_written(run, written_by(path));
+            uint32_t writer = 0;
+            if (places_writer(path, &writer)) run_lose_written(run, &writer);
             return true;
         }
     }

@@ -11,8 +11,9 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "block/block.h"
 #include "base/text.h"
+#include "block/block.h"
+#include "block/remote.h"
 #include "query/replay.h"
 #include "query/run.h"
 
@@ -28,13 +29,22 @@ shoal_status run_adapt_readers(struct run *run, uint32_t stage, struct shoal_err
     return status;
 }
 
+// This process reads them itself, when all are there; its worker may be gone then.
+static shoal_status fetch_rejects(const struct task_output *output,
+                                  struct shoal_error *err) {
+    const char *path = output->rejects;
+    if (path == NULL || access(path, F_OK) == 0) return SHOAL_OK;
+    return remote_copy(path, path, err);
+}
+
 shoal_status run_accept(struct run *run, uint32_t stage, uint32_t task,
                         struct task_output *output, struct shoal_error *err) {
     struct stage_run *state = &run->runs[stage];
     bool again = state->progress[task] & TASK_WAS_DONE;
     bool other = run_is_other(run, stage, task, output);
     uint64_t rows = 0, bytes = 0, on_disk = 0;
-    shoal_status kept = record_done(run, stage, task, other, output, err);
+    shoal_status kept = fetch_rejects(output, err);
+    if (kept == SHOAL_OK) kept = record_done(run, stage, task, other, output, err);
     if (kept != SHOAL_OK) return kept;
     for (size_t i = 0; i < output->count; i++) {
         const struct task_file *file = &output->files[i];
@@ -126,6 +136,16 @@ static void take_failure(struct run *run, const struct engine_event *event,
     }
 }
 
+void run_drop(const struct run *run, const char *path) {
+    struct engine *engine = run->session->engine;
+    if (engine != NULL && engine->ops->drop != NULL) engine->ops->drop(engine, path);
+}
+
+// What an attempt wrote that doesn't count.
+static void drop_output(const struct run *run, const struct task_output *output) {
+    for (size_t f = 0; f < output->count; f++) run_drop(run, output->files[f].path);
+}
+
 static shoal_status take_event(struct run *run, struct engine_event *event,
                                struct shoal_error *err) {
     double now = clock_seconds();
@@ -144,7 +164,9 @@ static shoal_status take_event(struct run *run, struct engine_event *event,
             fprintf(stderr, "shoal: %s\n", event->error.message);
             memory_tier_lose(&run->memory, event->worker);
             sched_worker_down(run->sched, event->worker, now);
-            run_lose_written(run, event->worker);
+            // With a worker all that is kept on its node may be gone.
+            run_lose_written(
+                run, run->session->options.cluster.url == NULL ? &event->worker : NULL);
             break;
         case ENGINE_DONE:
             ours =
@@ -158,7 +180,11 @@ static shoal_status take_event(struct run *run, struct engine_event *event,
             }
             memory_tier_settle(&run->memory, event->task, event->attempt, &event->output,
                                ours);
-            if (ours) status = run_accept(run, stage, task, &event->output, err);
+            if (ours) {
+                status = run_accept(run, stage, task, &event->output, err);
+            } else {
+                drop_output(run, &event->output);
+            }
             task_output_free(&event->output);
             break;
         case ENGINE_FAILED:
@@ -223,6 +249,14 @@ static shoal_status run_driver_stages(struct run *run, struct shoal_error *err) 
     return SHOAL_OK;
 }
 
+static void wish_workers(const struct run *run) {
+    struct engine *engine = run->session->engine;
+    struct sched_progress at;
+    if (engine->ops->wish == NULL) return;
+    sched_progress(run->sched, &at);
+    engine->ops->wish(engine, at.tasks_waiting + at.tasks_running);
+}
+
 static shoal_status run_tasks(struct run *run, struct shoal_error *err) {
     struct session *session = run->session;
     for (;;) {
@@ -267,6 +301,7 @@ static shoal_status run_tasks(struct run *run, struct shoal_error *err) {
                 return err->status;
             case SCHED_NONE:
                 progress_draw(&run->progress, run->sched, now);
+                wish_workers(run);
                 status = wait_event(run, err);
                 break;
         }
@@ -369,7 +404,11 @@ static shoal_status prepare(struct run *run, struct shoal_error *err) {
 
 static void release(struct run *run) {
     // A job's result can be asked for again until it is done.
-    if (run->folder != NULL && run->job == NULL) spool_remove_tree(run->folder);
+    if (run->folder != NULL && run->job == NULL) {
+        spool_remove_tree(run->folder);
+        run_drop(run, run->folder);
+    }
+    if (run->memory.folder != NULL) run_drop(run, run->memory.folder);
     json_decref(run->past);
     memory_tier_close(&run->memory);
     for (size_t s = 0; run->runs != NULL && s < run->stages->count; s++) {

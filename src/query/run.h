@@ -114,6 +114,10 @@ void run_learn_keys(struct run *run, uint32_t stage, struct task_output *output)
 shoal_status run_keep_files(struct stage_run *stage, uint32_t task,
                             struct task_output *output, struct shoal_error *err);
 
+// run.c
+// A file or folder of block files goes where a worker keeps it, if one does.
+void run_drop(const struct run *run, const char *path);
+
 // lineage.c
 // A stage is over: what it was the last to read goes, as space is short while a query
 // runs, not after it.
@@ -124,8 +128,8 @@ void run_lose(struct run *run, uint32_t stage, uint32_t task);
 // The same of the task that wrote the file, which couldn't be read. False: no task's that
 // is done; it is being made again.
 bool run_lose_file(struct run *run, const char *path);
-// The same of all files that the worker wrote and that are gone.
-void run_lose_written(struct run *run, uint32_t worker);
+// The same of all files that the worker wrote and that are gone; NULL: of all workers.
+void run_lose_written(struct run *run, const uint32_t *worker);
 // Is the path where the query's tasks of the stage write? A job's log may name others:
 // its folder was moved, or the log is not what shoal wrote. What is there is left alone.
 bool run_owns(const struct run *run, uint32_t stage, const char *path);

@@ -247,6 +247,7 @@ void sched_progress(const struct sched *sched, struct sched_progress *progress) 
     *progress = (struct sched_progress){.stages_done = sched->stages_done,
                                         .stages = (uint32_t)sched->stages_size,
                                         .tasks_done = sched->done,
+                                        .tasks_waiting = sched->waiting,
                                         .tasks_running = sched->running,
                                         .attempts_ending = sched->ending,
                                         .tasks = sched->tasks_counted};

@@ -42,6 +42,7 @@ struct sched_action {
 struct sched_progress {
     uint32_t stages_done, stages;
     uint64_t tasks_done, tasks;
+    uint64_t tasks_waiting;    // for a slot, of stages that are ready
     uint64_t tasks_running;    // attempts, twins too
     uint64_t attempts_ending;  // told to cancel, or about to be, and not ended yet
 };

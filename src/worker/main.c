@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 
+#include "net/address.h"
 #include "net/channel.h"
 #include "worker/greeting.h"
 #include "worker/worker.h"
@@ -86,11 +87,15 @@ static shoal_status serve(const struct arguments *arguments, int *code,
                                      .number = (uint32_t)arguments->number,
                                      .node = arguments->node};
     struct channel *channel = NULL;
+    char host[NET_ADDRESS];
     shoal_status status =
         greeting_read_secret((int)arguments->secret_fd, options.secret, err);
     if (status == SHOAL_OK && arguments->address != NULL) {
-        status = channel_connect(arguments->address, options.secret, CONNECT_SECONDS,
-                                 &channel, err);
+        options.host = host;
+        status = net_route_to(arguments->address, host, sizeof host, err);
+        if (status == SHOAL_OK)
+            status = channel_connect(arguments->address, options.secret, CONNECT_SECONDS,
+                                     &channel, err);
         if (status == SHOAL_OK) status = channel_descriptor(channel, &options.fd, err);
     }
     if (status == SHOAL_OK) *code = worker_serve(&options, &duck_executor);

@@ -49,6 +49,10 @@ static bool in_folders(const struct paths *paths, const char *path) {
     return false;
 }
 
+bool paths_owns(const struct paths *paths, const char *path) {
+    return path != NULL && path_is_plain(path) && in_folders(paths, path);
+}
+
 // Where the path leads, whatever links are on the way.
 static bool is_allowed(const struct paths *paths, const char *path) {
     if (paths->allowed_count == 0) return true;

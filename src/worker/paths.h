@@ -20,6 +20,8 @@ shoal_status paths_open(struct paths *paths, const struct executor_options *opti
 // that is not allowed.
 shoal_status paths_check(const struct paths *paths, const struct task *task,
                          struct shoal_error *err);
+// Is it a file of the run's, which messages may name? path may be NULL.
+bool paths_owns(const struct paths *paths, const char *path);
 void paths_close(struct paths *paths);
 
 #endif

@@ -15,9 +15,11 @@
 #include "base/clock.h"
 #include "base/frame.h"
 #include "base/json.h"
+#include "block/places.h"
 #include "task/heartbeat.h"
 #include "worker/greeting.h"
 #include "worker/paths.h"
+#include "worker/shelter.h"
 #include "worker/vitals.h"
 
 struct slot {
@@ -41,6 +43,8 @@ struct worker {
     pthread_mutex_t send_mutex;
     struct greeting greeting;  // I/O thread only, as all below
     struct paths paths;
+    struct shelter shelter;
+    const char *host;
     struct vitals vitals;
     double next_beat;
 };
@@ -218,6 +222,8 @@ static bool say_opened(struct worker *worker, shoal_status status,
     if (status != SHOAL_OK)
         json_object_set_new(hello, "error", json_string(why->message));
     if (status == SHOAL_NOMEM) json_object_set_new(hello, "no_memory", json_true());
+    const char *serves = shelter_address(&worker->shelter);
+    if (serves != NULL) json_object_set_new(hello, "serves", json_string(serves));
     bool ok = json_take_text(hello, &text, &err) == SHOAL_OK &&
               send_text(worker, FRAME_HELLO, text);
     free(text);
@@ -245,12 +251,63 @@ static shoal_status take_hello(struct worker *worker, const char *payload, size_
         greeting_trust(&worker->greeting, payload, size, &root, &allowed, &options, err);
     bool trusted = worker->greeting.trusted;
     if (status == SHOAL_OK && once) status = paths_open(&worker->paths, &options, err);
+    if (status == SHOAL_OK && once)
+        status = shelter_open(&worker->shelter, root, worker->greeting.node, worker->host,
+                              worker->greeting.secret, &options, err);
     if (status == SHOAL_OK) status = worker->ops->open(&options, &worker->executor, err);
     json_decref(root);
     free(allowed);
     if (status == SHOAL_OK) status = start_slots(worker, options.threads, err);
     if (trusted && !say_opened(worker, status, err) && status == SHOAL_OK)
         status = shoal_fail(err, SHOAL_LOST, "the driver is gone");
+    return status;
+}
+
+#define SERVED_MOST 100000  // workers in one message
+static shoal_status take_served(const char *payload, size_t size,
+                                struct shoal_error *err) {
+    json_t *root = NULL, *list = NULL;
+    const char *name = NULL;
+    shoal_status status = json_parse_object(payload, size, &root, err);
+    if (status == SHOAL_OK && json_object_size(root) > SERVED_MOST)
+        status = shoal_fail(err, SHOAL_CORRUPT, "a message names too many workers");
+    json_object_foreach(root, name, list) {
+        const char *addresses[PLACES_ADDRESSES];
+        char *end = NULL;
+        unsigned long writer = strtoul(name, &end, 10);
+        size_t count = json_array_size(list);
+        bool good = status == SHOAL_OK && end != name && *end == '\0' &&
+                    writer <= UINT32_MAX && count <= PLACES_ADDRESSES;
+        for (size_t i = 0; good && i < count; i++) {
+            addresses[i] = json_string_value(json_array_get(list, i));
+            good = addresses[i] != NULL;
+        }
+        if (status == SHOAL_OK && !good)
+            status =
+                shoal_fail(err, SHOAL_CORRUPT, "a message of addresses makes no sense");
+        if (status == SHOAL_OK)
+            status = places_served((uint32_t)writer, addresses, count, err);
+    }
+    json_decref(root);
+    return status;
+}
+
+static shoal_status take_drop(struct worker *worker, const char *payload, size_t size,
+                              struct shoal_error *err) {
+    json_t *root = NULL, *list = NULL, *path = NULL;
+    size_t i = 0;
+    shoal_status status = json_parse_object(payload, size, &root, err);
+    if (status == SHOAL_OK) status = json_get_array(root, "paths", SIZE_MAX, &list, err);
+    json_array_foreach(list, i, path) {
+        const char *text = json_string_value(path);
+        if (status == SHOAL_OK && !paths_owns(&worker->paths, text))
+            status =
+                shoal_fail(err, SHOAL_CORRUPT,
+                           "protocol error: a file to drop is in no folder that this "
+                           "worker was told");
+        if (status == SHOAL_OK) places_remove(text);
+    }
+    json_decref(root);
     return status;
 }
 
@@ -270,6 +327,10 @@ static bool take_frame(struct worker *worker, enum frame_type type, const char *
         status = take_task(worker, payload, size, &err);
     } else if (type == FRAME_CANCEL && open) {
         status = cancel_task(worker, payload, size, &err);
+    } else if (type == FRAME_SERVED && open) {
+        status = take_served(payload, size, &err);
+    } else if (type == FRAME_DROP && open) {
+        status = take_drop(worker, payload, size, &err);
     } else {
         status = shoal_fail(&err, SHOAL_CORRUPT,
                             "protocol error: a message of kind %d from a driver %s",
@@ -317,6 +378,8 @@ int worker_serve(const struct worker_options *options, const struct executor_ops
     struct worker worker = {
         .writer = {.fd = fd, .point = FAULT_WORKER_SEND},
         .ops = ops,
+        .host = options->host,
+        .shelter = {.disk = {.lock = -1}, .memory = {.lock = -1}},
         .greeting = {.number = options->number, .node = options->node}};
     struct frame_reader reader = {0};
     struct shoal_error err;
@@ -356,6 +419,7 @@ int worker_serve(const struct worker_options *options, const struct executor_ops
     free(worker.slots);
     frame_writer_free(&worker.writer);
     vitals_close(&worker.vitals);
+    shelter_close(&worker.shelter);
     paths_close(&worker.paths);
     proof_forget(worker.greeting.secret);
     frame_reader_free(&reader);

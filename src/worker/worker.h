@@ -14,6 +14,7 @@ struct worker_options {
     // driver.
     uint32_t number;
     const char *node;
+    const char *host;  // where the others reach this machine
 };
 
 // Serves the driver until it says bye or goes away. Returns the process's exit code.

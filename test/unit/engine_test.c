@@ -79,7 +79,7 @@ static int rogue(const char *how) {
     if (strcmp(how, "no proof") == 0) say(FRAME_HELLO, "{}");
     if (strcmp(how, "empty proof") == 0)
         say(FRAME_PROOF,
-            "{\"protocol\":3,\"shoal\":\"" SHOAL_VERSION "\",\"engine\":\"v1\"}");
+            "{\"protocol\":4,\"shoal\":\"" SHOAL_VERSION "\",\"engine\":\"v1\"}");
     if (strcmp(how, "wrong proof") == 0) greeting.secret[7] ^= 1;
     prove(&reader, &greeting);
     free(hear(&reader, FRAME_HELLO));

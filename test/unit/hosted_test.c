@@ -3,6 +3,7 @@
 // never stay. The URL says how the host program behaves.
 #include "engine/engine.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
 #include <poll.h>
@@ -172,7 +173,7 @@ closed:
 
 // ---- the tests
 
-static char program[4096];
+static char program[4096], folder[] = "/tmp/shoal_hosted_XXXXXX";
 
 static struct engine *open_engine(const char *url, uint32_t workers, double seconds) {
     struct shoal_error err;
@@ -181,7 +182,7 @@ static struct engine *open_engine(const char *url, uint32_t workers, double seco
         .workers = workers,
         .program = program,
         .engine_version = "v1",
-        .worker = {.threads = 1, .temp_dir = "/nowhere"},
+        .worker = {.threads = 1, .temp_dir = folder},
         .cluster = {.url = url, .python = program, .start_seconds = seconds}};
     if (engine_hosted_open(&options, &engine, &err) != SHOAL_OK)
         fail_msg("%s", err.message);
@@ -210,15 +211,25 @@ static struct engine_event expect(struct engine *engine, enum engine_event_kind 
 static void run_task(struct engine *engine, uint32_t worker, uint64_t id,
                      const char *sql) {
     struct shoal_error err;
-    char text[16], output[] = "/nowhere/out";
+    char text[16], output[64];
+    (void)snprintf(output, sizeof output, "%s/out", folder);
     (void)snprintf(text, sizeof text, "%s", sql);
     struct task task = {.id = id, .sql = text, .output = output, .partitions = 4};
     if (engine->ops->run(engine, worker, &task, &err) != SHOAL_OK)
         fail_msg("%s", err.message);
 }
 
+static size_t files_left(void) {
+    size_t count = 0;
+    DIR *open = opendir(folder);
+    while (readdir(open) != NULL) count++;
+    closedir(open);
+    return count - 2;  // "." and ".."
+}
+
 static void finish(struct engine *engine) {
     engine->ops->close(engine);
+    assert_int_equal(files_left(), 0);
     assert_int_equal(waitpid(-1, NULL, WNOHANG), -1);
     assert_int_equal(errno, ECHILD);
 }
@@ -298,12 +309,52 @@ static void a_preempted_one_costs_no_replacement(void **state) {
     finish(engine);
 }
 
+// It begins with the least, asks for more when tasks have waited for a while, and gives
+// back those that have none.
+static void workers_come_and_go_with_the_tasks(void **state) {
+    (void)state;
+    struct shoal_error err;
+    struct engine *engine = NULL;
+    struct engine_options options = {.workers = 3,
+                                     .program = program,
+                                     .engine_version = "v1",
+                                     .worker = {.threads = 2, .temp_dir = folder},
+                                     .cluster = {.url = "fake://runs",
+                                                 .python = program,
+                                                 .least = 1,
+                                                 .idle_seconds = 0.3,
+                                                 .start_seconds = 10}};
+    assert_int_equal(engine_hosted_open(&options, &engine, &err), SHOAL_OK);
+    expect(engine, ENGINE_UP);
+    struct engine_event event = {0};
+    bool up[3] = {true, false, false};
+    for (int i = 0; i < 1000 && !(up[1] && up[2]); i++) {
+        engine->ops->wish(engine, 5);  // of which two fit a worker
+        assert_int_equal(engine->ops->poll(engine, 10, &event, &err), SHOAL_OK);
+        if (event.kind == ENGINE_UP) up[event.worker] = true;
+    }
+    assert_true(up[1] && up[2]);
+    run_task(engine, 1, 4, "sleep");
+    unsigned given_back = 0;
+    for (int i = 0; i < 100; i++) {
+        engine->ops->wish(engine, 1);
+        assert_int_equal(engine->ops->poll(engine, 10, &event, &err), SHOAL_OK);
+        if (event.kind != ENGINE_DOWN) continue;
+        assert_non_null(strstr(event.error.message, "given back"));
+        assert_int_not_equal(event.worker, 1);
+        given_back++;
+    }
+    assert_int_equal(given_back, 2);
+    finish(engine);
+}
+
 static void what_is_waited_for_is_said(void **state) {
     (void)state;
     struct engine *engine = open_engine("fake://full", 2, 0.5);
     struct engine_event event = expect(engine, ENGINE_NOTE);
     struct shoal_error err = {0};
-    assert_non_null(strstr(event.error.message, "worker 0: no node has a free core"));
+    assert_non_null(
+        strstr(event.error.message, "waiting for a worker: no node has a free core"));
     assert_int_equal(wait_for(engine, ENGINE_UP, &event, &err), SHOAL_TIMEOUT);
     assert_non_null(strstr(err.message, "--start-timeout"));
     assert_non_null(strstr(err.message, "no node has a free core"));
@@ -349,6 +400,7 @@ static void there_is_no_python(void **state) {
         .workers = 1,
         .program = program,
         .engine_version = "v1",
+        .worker = {.temp_dir = folder},
         .cluster = {.url = "fake://runs", .python = "/nowhere/python"}};
     assert_int_equal(engine_hosted_open(&options, &engine, &err), SHOAL_IO);
     assert_non_null(strstr(err.message, "--python"));
@@ -375,6 +427,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_dead_one_is_replaced),
         cmocka_unit_test(replacements_end),
         cmocka_unit_test(a_preempted_one_costs_no_replacement),
+        cmocka_unit_test(workers_come_and_go_with_the_tasks),
         cmocka_unit_test(what_is_waited_for_is_said),
         cmocka_unit_test(a_cluster_that_is_not_there),
         cmocka_unit_test(a_host_program_that_ends),
@@ -383,5 +436,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(there_is_no_python),
         cmocka_unit_test(another_version_is_refused),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    if (mkdtemp(folder) == NULL) return 1;
+    int failed = cmocka_run_group_tests(tests, NULL, NULL);
+    return rmdir(folder) == 0 ? failed : 1;
 }

@@ -163,7 +163,7 @@ static void greet(const struct executor_options *options) {
     free(text);
     text = hear(&type);
     assert_int_equal(type, FRAME_HELLO);
-    assert_int_equal(handshake_end(text, strlen(text), &err), SHOAL_OK);
+    assert_int_equal(handshake_end(&handshake, text, strlen(text), &err), SHOAL_OK);
     free(text);
 }
 

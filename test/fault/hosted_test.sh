@@ -1,0 +1,139 @@
+#!/usr/bin/env bash
+# Workers that dial back over TCP, on nodes that don't see each other's files: the rows are
+# right, with files fetched from block servers, when workers and nodes die, and the driver
+# does. The host program is test/support/local_host.py; real clusters: ./dev cluster-test.
+# shellcheck source=test/support/lib.sh
+source "$(dirname "$0")/../support/lib.sh"
+program=$work/shoal # a program of its own: its workers are told from others'
+cp "$SHOAL" "$program"
+SHOAL=$program
+export TMPDIR=$work/own NODES=3 # where workers keep what is theirs
+mkdir "$TMPDIR"
+hosted=(--engine ray://local --python "$root/test/support/local_host.py" --workers 3)
+shuffles=(--broadcast-rows -1 --cluster-rows -1 --partitions 6 --split-rows 20000)
+rows=400000
+under_asan && rows=100000
+
+"$SHOAL" sql "COPY (SELECT i AS k, i % 1000 AS g, 'v' || i AS s FROM range($rows) r(i))
+    TO '$work/t.parquet' (ROW_GROUP_SIZE 20000)"
+echo "CREATE VIEW t AS FROM '$work/t.parquet';" >"$work/init.sql"
+cat >"$work/joins.sql" <<'SQL'
+SELECT g, count(*) AS n, sum(k) AS s, max(x) AS m
+    FROM (SELECT a.g, a.k, b.s AS x FROM t a JOIN t b ON a.k = b.k + 1) GROUP BY g ORDER BY g;
+SELECT count(DISTINCT k % 5000) AS a, count(DISTINCT s) AS b FROM t;
+SELECT k, s, rank() OVER (PARTITION BY g ORDER BY k DESC) AS r FROM t ORDER BY k LIMIT 50;
+SQL
+
+no_workers() {
+    ! pgrep -f "^$program worker --connect" >/dev/null || {
+        echo 'workers are left'
+        return 1
+    }
+}
+own_is_empty() {
+    [ -z "$(ls -A "$TMPDIR")" ] || {
+        echo "left: $(find "$TMPDIR" | head)"
+        return 1
+    }
+}
+clean() { nothing_left && no_workers && own_is_empty; }
+
+right() { # OPTIONS...
+    same "$work/joins.sql" "$work/init.sql" unordered "${hosted[@]}" "${shuffles[@]}" "$@" && clean
+}
+check "folders that all see" right --spool shared
+check "folders are looked for" right
+check "each node has its own" right --spool own
+NODES=1 check "all on one node, of its own" right --spool own
+check "own, without memory" right --spool own --memory-dir none
+SHOAL_TLS=always check "own, under TLS" right --spool own
+
+# Bytes of a block that change on their way are noticed, and fetched again.
+SHOAL_FAULT=remote.read:3:flip check "a bit flips on the way" right --spool own
+SHOAL_FAULT=server.read:5:EIO check "a server can't read" right --spool own
+SHOAL_FAULT=remote.connect:2:EIO check "a connection is refused" right --spool own
+
+# What a sink writes goes to the target itself, which all must see.
+sink() {
+    local got
+    "$SHOAL" sql "${spools[@]}" "${hosted[@]}" --spool own "${shuffles[@]}" --init "$work/init.sql" \
+        "COPY (SELECT g, count(*) AS n, sum(k) AS s FROM t GROUP BY g) TO '$work/target' (FORMAT parquet, PER_THREAD_OUTPUT, OVERWRITE)" \
+        >/dev/null 2>"$work/err" || {
+        cat "$work/err"
+        return 1
+    }
+    got=$("$SHOAL" sql "SELECT count(*), sum(n)::BIGINT, sum(s)::BIGINT FROM '$work/target/*.parquet'" --format csv | tail -1)
+    [ "$got" = "1000,$rows,$((rows * (rows - 1) / 2))" ] && clean && return
+    echo "$got"
+    return 1
+}
+check "a sink" sink
+
+# A worker dies, and with it the only one that serves its node's files: they are made again.
+# Where another is on the node it serves them.
+dies() { # NODES POINT:NTH
+    local code=0
+    NODES=$1 SHOAL_FAULT=$2:exit same "$work/joins.sql" "$work/init.sql" unordered "${hosted[@]}" \
+        "${shuffles[@]}" "${@:3}" 2>"$work/said" || code=$?
+    grep -q 'was lost' "$work/said" && [ $code = 0 ] && nothing_left && no_workers && return
+    tail -5 "$work/said"
+    return 1
+}
+check "workers die, each on its node" dies 3 worker.task@worker:16 --spool own
+check "workers die beside others on their node" dies 1 worker.task@worker:16 --spool own
+check "workers die that share the driver's folders" dies 3 worker.task@worker:16 --spool shared
+# What the dead left on their node goes with the next run there.
+check "and are swept" right --spool own
+
+# The driver is killed: its workers see it and leave, what they kept is removed.
+orphaned() {
+    local i
+    "$SHOAL" sql "${spools[@]}" "${hosted[@]}" --spool own "${shuffles[@]}" --init "$work/init.sql" \
+        "SELECT count(*) FROM t a, t b WHERE a.k * b.k % 1000003 = 7" >/dev/null 2>&1 &
+    local driver=$!
+    for ((i = 0; i < 200; i++)); do
+        [ "$(pgrep -f "^$program worker --connect" | wc -l)" = 3 ] && break
+        sleep 0.05
+    done
+    [ "$i" -lt 200 ] || return 1
+    kill -9 "$driver"
+    wait "$driver" 2>/dev/null || true
+    for ((i = 0; i < 300; i++)); do
+        ! pgrep -f "^$program worker --connect" >/dev/null && own_is_empty >/dev/null && break
+        sleep 0.05
+    done
+    no_workers && own_is_empty
+}
+check "the driver is killed" orphaned
+
+# A job goes on, on another engine.
+resumed() {
+    local code=0
+    SHOAL_FAULT=job.append@driver:20:kill "$SHOAL" sql "${spools[@]}" "${hosted[@]}" \
+        "${shuffles[@]}" --init "$work/init.sql" -f "$work/joins.sql" --job "$work/job" --format csv >"$work/answer" 2>"$work/err" || code=$?
+    [ $code = 137 ] || { echo "code $code"; return 1; }
+    "$SHOAL" sql "${spools[@]}" --resume "$work/job" --workers 2 >"$work/answer" 2>"$work/err" || {
+        cat "$work/err"
+        return 1
+    }
+    "$SHOAL" sql --init "$work/init.sql" -f "$work/joins.sql" --format csv >"$work/expected"
+    diff <(sort "$work/expected") <(sort "$work/answer") >"$work/diff" || { head -5 "$work/diff"; return 1; }
+}
+check "a job goes on without the cluster" resumed
+
+# What goes wrong before the first worker is up.
+says() { # CODE TEXT OPTIONS...
+    local code=0 want=$1 text=$2
+    shift 2
+    "$SHOAL" sql "${spools[@]}" "${shuffles[@]}" --init "$work/init.sql" "SELECT count(DISTINCT k) FROM t" "$@" \
+        >/dev/null 2>"$work/err" || code=$?
+    [ $code = "$want" ] && grep -qF -- "$text" "$work/err" && return
+    echo "code $code: $(cat "$work/err")"
+    return 1
+}
+check "an engine that there is not" says 2 '--engine slurm://x: give local' --engine slurm://x --workers 2
+check "no workers" says 2 '--workers N' --engine ray://auto
+check "no python" says 3 'cannot start /nowhere/python -m shoal.host' --engine ray://auto --workers 2 --python /nowhere/python
+check "a port that is taken" says 3 'listen' "${hosted[@]}" --listen 127.0.0.1:1-1
+check "an option of a cluster without one" says 2 '--ship goes with --engine' --workers 2 --ship
+finish
