@@ -27,8 +27,10 @@ SLOW = (
     "SELECT count(*) FROM lineitem a, part b WHERE (a.l_partkey * 7919 + b.p_partkey) % 1000003 = 7"
 )
 SHORT = "SELECT l_returnflag, count(*), sum(l_quantity) FROM lineitem GROUP BY 1 ORDER BY 1"
-CHAIN = """SELECT m, count(*) AS n, sum(q) AS s FROM (SELECT l_suppkey % 97 AS m, o_custkey, sum(l_quantity) AS q
-    FROM lineitem JOIN orders ON l_orderkey = o_orderkey GROUP BY 1, 2) GROUP BY m ORDER BY m"""
+CHAIN = """SELECT m, count(*) AS n, sum(q) AS s
+    FROM (SELECT l_suppkey % 97 AS m, o_custkey, sum(l_quantity) AS q
+          FROM lineitem JOIN orders ON l_orderkey = o_orderkey GROUP BY 1, 2)
+    GROUP BY m ORDER BY m"""
 
 
 class Failure(Exception):
@@ -86,7 +88,8 @@ class Driver:
         command += ["--engine", test.cluster.url, "--python", clusters.PYTHON, "--workers", "2"]
         command += ["--temp-dir", str(test.spool), *options, sql]
         # Not the cluster's mark, by which its own processes are found.
-        self.out, self.errors = tempfile.TemporaryFile("w+"), tempfile.TemporaryFile("w+")
+        self.out = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(
             command,
             stdout=self.out,
