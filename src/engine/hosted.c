@@ -77,6 +77,15 @@ static const struct log_tail *read_log(struct peer *peer) {
     return &((struct place *)peer)->log;
 }
 
+// For the user.
+static shoal_status note(struct hosted *hosted, const char *text,
+                         struct shoal_error *err) {
+    struct engine_event *event = events_push(&hosted->events, ENGINE_NOTE, UINT32_MAX);
+    if (event == NULL) return shoal_no_memory(err);
+    shoal_fail(&event->error, SHOAL_OK, "%.3900s", text);
+    return SHOAL_OK;
+}
+
 // ---- a worker begins and ends
 
 // One that no worker is asked for; there is one while fewer than options.workers are.
@@ -105,8 +114,10 @@ static shoal_status ask(struct hosted *hosted, struct place *place,
         err);
 }
 
-// The node stays known, for the report.
-static void disconnect(struct place *place) {
+// What was said to it last goes out first, unless it is lost. The node stays known, for
+// the report.
+static void disconnect(struct place *place, bool lost) {
+    if (lost && place->channel != NULL) channel_shutdown(place->channel);
     char *node = place->peer.handshake.node;
     place->peer.handshake.node = NULL;
     peer_free(&place->peer);
@@ -206,7 +217,7 @@ static shoal_status lose(struct hosted *hosted, struct place *place, const char 
     uint32_t number = place->peer.number;
     bool preempted = place->preempted, gone = place->gone;
     describe(place, known, &why);
-    disconnect(place);
+    disconnect(place, true);
     shoal_status status = forget_keeper(hosted, place, err);
     handshake_free(&place->peer.handshake);
     free(place->machine);
@@ -232,7 +243,7 @@ static shoal_status lose(struct hosted *hosted, struct place *place, const char 
 
 // Its connection has ended. Why, the cluster says in a moment.
 static void end(struct place *place, double now) {
-    if (place->peer.fd >= 0) disconnect(place);
+    if (place->peer.fd >= 0) disconnect(place, true);
     if (place->ended <= 0) place->ended = now;
 }
 
@@ -246,7 +257,7 @@ static void give_back(struct hosted *hosted, struct place *place) {
                "worker %u had no task for %g s and was given back to the cluster", number,
                hosted->options.cluster.idle_seconds);
     peer_bye(&place->peer);
-    disconnect(place);
+    disconnect(place, false);
     handshake_free(&place->peer.handshake);
     free(place->machine);
     *place = (struct place){.peer = {.fd = -1}};
@@ -353,6 +364,21 @@ static void seat(struct hosted *hosted, size_t at) {
     *guest = hosted->guests[--hosted->guest_count];
 }
 
+// Says why a connection came to nothing: what a firewall or a tunnel does to workers' is
+// seen here first. problem: what its frames said, if anything.
+static void refuse(struct hosted *hosted, const struct guest *guest,
+                   struct shoal_error *problem) {
+    char waits[WHY_SIZE];
+    struct shoal_error ignored;
+    if (problem->status == SHOAL_OK && channel_why(guest->channel, problem) == SHOAL_OK)
+        return;
+    (void)snprintf(waits, sizeof waits, "a connection from %s was refused: %.1300s",
+                   channel_peer(guest->channel), problem->message);
+    if (strcmp(waits, hosted->waits) == 0) return;
+    memcpy(hosted->waits, waits, sizeof waits);
+    (void)note(hosted, waits, &ignored);
+}
+
 // *dropped: the guest's place in the list has another now, or none.
 static shoal_status serve_guest(struct hosted *hosted, size_t at, bool *dropped,
                                 struct shoal_error *err) {
@@ -365,6 +391,8 @@ static shoal_status serve_guest(struct hosted *hosted, size_t at, bool *dropped,
         seat(hosted, at);
     } else if (status != SHOAL_OK || closed) {
         bool proven = guest->peer.handshake.proven;
+        if (status == SHOAL_OK || status == SHOAL_CORRUPT)
+            refuse(hosted, guest, &problem);
         drop_guest(hosted, at);
         // Another version ends the run; nonsense of a stranger doesn't.
         if (status == SHOAL_NOMEM || status == SHOAL_USAGE ||
@@ -399,14 +427,6 @@ static shoal_status serve(struct hosted *hosted, struct place *place, double now
 }
 
 // ---- what the host program says
-
-static shoal_status note(struct hosted *hosted, const char *text,
-                         struct shoal_error *err) {
-    struct engine_event *event = events_push(&hosted->events, ENGINE_NOTE, UINT32_MAX);
-    if (event == NULL) return shoal_no_memory(err);
-    shoal_fail(&event->error, SHOAL_OK, "%.3900s", text);
-    return SHOAL_OK;
-}
 
 static const char *text_of(const json_t *line, const char *name) {
     const char *text = json_string_value(json_object_get(line, name));
@@ -694,7 +714,7 @@ static void hosted_close(struct engine *engine) {
     host_close(&hosted->host, CLOSE_SECONDS, how, sizeof how);
     while (hosted->guest_count > 0) drop_guest(hosted, hosted->guest_count - 1);
     for (size_t i = 0; i < hosted->count; i++) {
-        disconnect(&hosted->places[i]);
+        disconnect(&hosted->places[i], false);
         handshake_free(&hosted->places[i].peer.handshake);
         free(hosted->places[i].machine);
     }

@@ -139,7 +139,7 @@ class Test:
         ]
 
     def up(self, count: int) -> list[int]:
-        clusters.eventually(lambda: len(self.workers()) >= count, 60, f"{count} workers are up")
+        clusters.eventually(lambda: len(self.workers()) >= count, 120, f"{count} workers are up")
         return self.workers()
 
     def clean(self, seconds: float = 15) -> None:
@@ -152,6 +152,10 @@ class Test:
 
     def short(self) -> None:
         self.run(SHORT).right()
+        self.clean()
+
+    def first(self) -> None:
+        self.run(f"{SHORT};\n{CHAIN}", *SHUFFLED).right()
         self.clean()
 
     def chain(self) -> None:
@@ -176,14 +180,17 @@ class Test:
         self.run(sql).right()
         self.clean()
 
-    def killed_worker(self) -> None:
-        for spool in ("auto", "own"):
+    def killed_worker(self, *spools: str) -> None:
+        for spool in spools or ("auto", "own"):
             driver = self.run(";\n".join([CHAIN] * 3), *SHUFFLED, "--spool", spool)
             os.kill(self.up(2)[0], signal.SIGKILL)
             said = driver.right()
             if "was lost" not in said or "signal 9" not in said:
                 raise Failure(f"the report doesn't say what became of the worker: {said}")
             self.clean()
+
+    def killed_worker_own(self) -> None:
+        self.killed_worker("own")
 
     def hung_worker(self) -> None:
         driver = self.run(";\n".join([CHAIN] * 20), *SHUFFLED, SHOAL_SILENT_SECONDS="2")
@@ -243,7 +250,7 @@ class Test:
         self.clean()
 
     def smoke(self) -> list[Callable[[], None]]:
-        return [self.short, self.chain, self.killed_worker]
+        return [self.first, self.killed_worker_own]
 
     def whole(self) -> list[Callable[[], None]]:
         return [
