@@ -249,30 +249,22 @@ class Dask(Cluster):
         )  # fmt: skip
         eventually(lambda: listens(port), PATIENCE, "Dask's scheduler listens")
         for node in (1, 2):
-            self.start(
-                node, dask, "worker", f"127.0.0.1:{port}", "--host", "127.0.0.1", "--nanny",
-                "--nthreads", "2", "--memory-limit", "2GB", "--no-dashboard",
-                "--name", f"node{node}", "--local-directory", str(self.folder / f"node{node}"),
-                *(("--resources", "big=1") if node == 2 else ()),
-            )  # fmt: skip
-        text = self.folder
+            self.start_node(node)
+
+    def start_node(self, node: int) -> None:
+        log = self.folder / f"node{node}-{len(self.started)}.log"
+        self.start(
+            node, str(VENV / "bin" / "dask"), "worker", self.url.replace("dask", "tcp"),
+            "--host", "127.0.0.1", "--nanny", "--nthreads", "2", "--memory-limit", "2GB",
+            "--no-dashboard", "--name", f"node{node}",
+            "--local-directory", str(self.folder / f"node{node}"),
+            *(("--resources", "big=1") if node == 2 else ()),
+        )  # fmt: skip
         eventually(
-            lambda: all(
-                "Starting established connection" in file.read_text()
-                for file in text.glob("node[12]-*.log")
-            ),
+            lambda: "Starting established connection" in log.read_text(),
             PATIENCE,
-            "Dask has two workers",
+            f"Dask has worker {node}",
         )
-
-    def kill_worker(self, node: int) -> None:
-        """A worker's process dies; its nanny lives and starts another one."""
-        nanny = next(p for p in self.started if p.pid in self.processes(node)).pid
-        kill([pid for pid in self.processes(node) if is_dask_worker(pid, nanny)])
-
-
-def is_dask_worker(pid: int, nanny: int) -> bool:
-    return pid != nanny and "spawn_main" in command_line(pid)
 
 
 class Spark(Cluster):

@@ -133,10 +133,13 @@ class OnCluster:
             eventually(lambda: not alive(first["pid"]), GONE, "a host's workers die with it")
 
     def test_missing_program(self: Any) -> None:
+        """It is told at once; and a host that is asked to end by SIGTERM does so."""
         with self.driver(program="/nowhere/shoal") as d:
             d.ask(1)
             why = d.event("gone", 1)["why"]
             self.assertIn("there is no program /nowhere/shoal on node", why)
+            d.host.terminate()
+            self.assertEqual(d.host.wait(GONE), 0)
 
     def test_worker_process_killed(self: Any) -> None:
         """The cluster's own process dies, and the worker with it."""
@@ -206,6 +209,25 @@ class DaskHosts(OnCluster, unittest.TestCase):
             why = d.event("pending", 1)["why"]
             self.assertIn("no Dask worker has the resource huge=1", why)
 
+    def test_retired(self) -> None:
+        """What a cluster takes away by intent is told apart from what died."""
+        with self.driver() as d:
+            (first,) = d.start(1)
+            node = next(n for n in (1, 2) if first["pid"] in self.cluster.processes(n))
+            address = self.cluster.url.replace("dask", "tcp")
+            script = (
+                f"import distributed; c = distributed.Client('{address}');"
+                f" w, = [a for a, w in c.scheduler_info()['workers'].items()"
+                f" if w['name'] == 'node{node}']; c.retire_workers([w])"
+            )
+            retire = self.cluster.start(0, clusters.PYTHON, "-c", script)
+            gone = d.event("gone", 1)
+            self.assertIn("was retired", gone["why"])
+            self.assertTrue(gone["preempted"])
+            eventually(lambda: not alive(first["pid"]), GONE, "a retired worker is gone")
+            self.assertEqual(retire.wait(), 0)
+        self.cluster.start_node(node)
+
     def test_scheduler_file(self) -> None:
         with self.driver(url=f"dask://{self.cluster.file}") as d:
             d.start(1)
@@ -218,7 +240,7 @@ longer = unittest.skipUnless(os.environ.get("ALL"), "it is long: ALL=1 runs it")
 
 
 class SparkHosts(OnCluster, unittest.TestCase):
-    free = "must be free on one node"
+    free = "that are free on one node"
     lost = "Spark lost it"
     node_lost = "Spark lost it"
     killable = 2

@@ -72,7 +72,8 @@ def live(launch: Launch, topic: str) -> dict[str, Any]:
 
     def wanted() -> bool:
         task = worker.state.tasks.get(key)
-        return task is not None and task.state == "executing"
+        ends = worker.status.name in ("closing", "closed", "failed")
+        return not ends and task is not None and task.state == "executing"
 
     def load() -> bytes:
         with open(delivered(worker.local_directory, launch.digest), "rb") as file:

@@ -193,14 +193,20 @@ class SparkCluster(Cluster):
 
     def waits_for(self) -> str:
         store = self.context._jsc.sc().statusStore()
-        executors = store.executorList(True).size() - 1  # it counts this application's own side
+        every = store.executorList(True)
+        executors = [every.apply(i) for i in range(every.size())]
+        executors = [e for e in executors if e.id() != "driver"]  # that is this process
+        see = (
+            f"see application {self.context.applicationId} on the master's page (usually its"
+            f" port 8080), and {self.context.uiWebUrl}"
+        )
+        if any(not e.activeTasks() for e in executors):
+            return f"an executor of Spark is up and begins with it; {see}"
         settings = self.context.getConf()
         cores, memory = (settings.get(f"spark.executor.{what}") for what in ("cores", "memory"))
         return (
-            f"Spark has given this application {executors} executors and a worker needs one more,"
-            f" of {cores} cores and {memory}, which must be free on one node; see application"
-            f" {self.context.applicationId} on the master's page (usually its port 8080), and"
-            f" {self.context.uiWebUrl}"
+            f"Spark has given this application {len(executors)} executors and it needs one more:"
+            f" {cores} cores and {memory} that are free on one node; {see}"
         )
 
     def close(self) -> None:
