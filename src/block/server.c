@@ -437,8 +437,8 @@ shoal_status block_server_add(struct block_server *server,
     return status;
 }
 
-shoal_status block_server_make(const struct server_options *options,
-                               struct block_server **out, struct shoal_error *err) {
+static shoal_status make(const struct server_options *options, struct block_server **out,
+                         struct shoal_error *err) {
     shoal_status status = SHOAL_OK;
     *out = NULL;
     struct block_server *server = calloc(1, sizeof *server);
@@ -465,7 +465,7 @@ shoal_status block_server_start(const struct server_options *options,
                                 struct block_server **out, struct shoal_error *err) {
     struct block_server *server = NULL;
     *out = NULL;
-    shoal_status status = block_server_make(options, &server, err);
+    shoal_status status = make(options, &server, err);
     if (status != SHOAL_OK) return status;
     status = net_listen(options->host, options->first_port, options->last_port,
                         &server->listener, err);
@@ -484,13 +484,6 @@ shoal_status block_server_start(const struct server_options *options,
 
 const char *block_server_address(const struct block_server *server) {
     return server->listener.address;
-}
-
-void block_server_attend(struct block_server *server, int fd) {
-    struct connection connection = {.server = server, .fd = fd};
-    pthread_mutex_init(&connection.mutex, NULL);
-    attend(&connection);
-    pthread_mutex_destroy(&connection.mutex);
 }
 
 void block_server_stop(struct block_server *server) {

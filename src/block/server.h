@@ -41,10 +41,4 @@ shoal_status block_server_add(struct block_server *server,
 // Ends its connections, within the time that one may take to be set up; NULL is fine.
 void block_server_stop(struct block_server *server);
 
-// ---- for the fuzzer: a server that listens nowhere, and one connection of its own, on
-// this thread, until it ends. The descriptor is its.
-shoal_status block_server_make(const struct server_options *options,
-                               struct block_server **server, struct shoal_error *err);
-void block_server_attend(struct block_server *server, int fd);
-
 #endif

@@ -7,7 +7,7 @@ seeds=test/fuzz/seeds
 shoal=build/shoal
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
-for name in frame worker task block footer tree sql faults cut journal delta job; do
+for name in frame worker task block server footer tree sql faults cut journal delta job; do
     mkdir -p "$seeds/$name"
     find "$seeds/$name" -type f ! -name 'found-*' -delete
 done

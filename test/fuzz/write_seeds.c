@@ -8,6 +8,7 @@
 #include "base/frame.h"
 #include "block/format.h"
 #include "block/registry.h"
+#include "block/wire.h"
 #include "fuzz/fuzz.h"
 #include "support/examples.h"
 
@@ -120,10 +121,43 @@ static void write_block(const char *name, struct columns of, bool compress, size
     block_output_free(&files);
 }
 
+// ---- requests to a block server
+
+static void add_request(struct bytes *bytes, enum wire_kind kind, const char *path,
+                        uint64_t offset, uint64_t size) {
+    struct wire_request request;
+    wire_make_request(&request, kind, (uint16_t)strlen(path), offset, size);
+    FUZZ_CHECK(bytes->size + sizeof request + strlen(path) <= sizeof bytes->data);
+    memcpy(bytes->data + bytes->size, &request, sizeof request);
+    memcpy(bytes->data + bytes->size + sizeof request, path, strlen(path));
+    bytes->size += sizeof request + strlen(path);
+}
+
+static void write_requests(void) {
+    static struct bytes sound, refused, ended;
+    add_request(&sound, WIRE_TAIL, "/fuzz/file", 0, 1000);
+    add_request(&sound, WIRE_READ, "/fuzz/file", 0, 70000);
+    add_request(&sound, WIRE_READ, "/fuzz/file", 69999, 1);
+    add_request(&sound, WIRE_TAIL, "/fuzz/none", 0, 9);
+    put("server/sound", sound.data, sound.size);
+    add_request(&refused, WIRE_READ, "/fuzz/file", 69999, 2);
+    add_request(&refused, WIRE_READ, "/fuzz/link", 0, 1);
+    add_request(&refused, WIRE_READ, "/fuzz/pipe", 0, 1);
+    add_request(&refused, WIRE_READ, "/fuzz/../etc/passwd", 0, 1);
+    add_request(&refused, WIRE_TAIL, "/etc/passwd", 0, 1);
+    add_request(&refused, WIRE_TAIL, "/fuzz/other", 0, 1);
+    put("server/refused", refused.data, refused.size);
+    add_request(&ended, WIRE_READ, "/fuzz/file", 10, 65536);
+    add_request(&ended, WIRE_READ, "/fuzz/file", UINT64_MAX, 1);
+    add_request(&ended, WIRE_READ, "/fuzz/file", 0, 1);
+    put("server/ended", ended.data, ended.size);
+}
+
 int main(int argc, char **argv) {
     FUZZ_CHECK(argc == 2);
     folder = argv[1];
     write_messages();
+    write_requests();
     struct columns all = {example_shapes(), EXAMPLE_COLUMNS};
     struct columns offsets = {example_offset_shapes(), EXAMPLE_OFFSET_COLUMNS};
     write_block("few", all, false, 20);
