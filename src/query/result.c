@@ -75,9 +75,9 @@ shoal_status run_result(struct run *run, struct duck_result **result, bool *agai
     if (*again) return SHOAL_OK;
     struct task_input *inputs = calloc(stage->leaf_count + 1, sizeof *inputs);
     size_t count = 0;
-    char key[32];
+    char key[SESSION_KEY];
     shoal_status status = SHOAL_OK;
-    (void)snprintf(key, sizeof key, "result.%u", session->next_query);
+    session_result_key(session, key);
     if (inputs == NULL) return shoal_no_memory(err);
     char *sql = run_task_sql(run, last, 0, key, NULL, inputs, &count);
     if (sql != NULL) sql = wrap_select(run->statement, sql);

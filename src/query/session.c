@@ -1,5 +1,6 @@
 // A session: an embedded DuckDB, and workers when a query is distributed. statement.c
 // says which is.
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -208,8 +209,15 @@ bool session_is_committed(const struct session *session) {
     return atomic_load(&session->committed);
 }
 
+void session_result_key(const struct session *session, char key[SESSION_KEY]) {
+    (void)snprintf(key, SESSION_KEY, "result.%u", (unsigned)session->next_query);
+}
+
 void session_interrupt(struct session *session) {
     if (session_is_committed(session)) return;
+    char key[SESSION_KEY];
+    session_result_key(session, key);
     duck_interrupt(session->conn);
     duck_interrupt(session->trial);
+    block_interrupt(key);
 }

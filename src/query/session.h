@@ -45,7 +45,7 @@ struct session {
     struct rejects *rejects;  // of the statement that runs, if it keeps them
     char *extensions;         // LOADs of what is loaded here, as workers had it; or NULL
     struct text worker_sql;   // what brings a new worker to this session's state
-    uint32_t next_query;
+    _Atomic uint32_t next_query;  // also read by session_interrupt
     // What the statement writes is there, or comes there now: too late to stop it.
     atomic_bool committed;
 };
@@ -59,6 +59,9 @@ shoal_status run_stages(struct session *session, struct stages *stages,
 // write.c: a COPY to a folder, its query run by this process's DuckDB.
 shoal_status write_embedded(struct session *session, const struct copy *copy,
                             struct duck_result **result, struct shoal_error *err);
+#define SESSION_KEY 32
+// Of the inputs of the last stage, which this process reads itself (block/block.h).
+void session_result_key(const struct session *session, char key[SESSION_KEY]);
 // Of a worker's memory, that plans are made for.
 uint64_t session_plan_bytes(const struct session *session);
 // Returns at once: they come up while something else is done. Nothing when they run.

@@ -66,6 +66,11 @@ void sched_reset_stage(struct sched *sched, uint32_t stage, double now) {
     (void)now;
 }
 
+void run_drop(const struct run *run, const char *path) {
+    (void)run;
+    (void)path;
+}
+
 void run_parts_free(struct stage_run *stage) {
     (void)stage;
 }
