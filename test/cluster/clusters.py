@@ -270,6 +270,8 @@ class Dask(Cluster):
 class Spark(Cluster):
     """A standalone master and two workers of two cores."""
 
+    memory = "2g"  # of each worker
+
     def open(self) -> None:
         port = free_port()
         self.url = f"spark://127.0.0.1:{port}"
@@ -294,7 +296,7 @@ class Spark(Cluster):
         for node in (1, 2):
             self.start(
                 node, spark, "org.apache.spark.deploy.worker.Worker", "--host", "127.0.0.1",
-                "--cores", "2", "--memory", "2g", "--webui-port", str(free_port()),
+                "--cores", "2", "--memory", self.memory, "--webui-port", str(free_port()),
                 self.url, SPARK_WORKER_DIR=str(self.folder / f"node{node}"),
             )  # fmt: skip
         eventually(
