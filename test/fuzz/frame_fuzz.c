@@ -64,7 +64,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size) {
         at += piece;
     }
     close(sockets[0]);
-    FUZZ_CHECK(frame_receive(&reader, sockets[1], &closed, &err) == SHOAL_OK && closed);
+    // The system may give less at once than there is.
+    while (!closed) {
+        FUZZ_CHECK(frame_receive(&reader, sockets[1], &closed, &err) == SHOAL_OK);
+        if (sound) sound = take_frames(&reader, &expected);
+    }
     if (sound && expected.size - expected.at >= FUZZ_HEADER)
         FUZZ_CHECK(length_at(&expected) > expected.size - expected.at - FUZZ_HEADER);
     frame_reader_free(&reader);
