@@ -446,6 +446,9 @@ class Chaos:
         run, struck = self.run(plan)
         legal = {code for fault in struck for code in fault.legal}
         killed = any(fault.strike is KILL for fault in struck) and run.code == -signal.SIGKILL
+        # Terminated before it was so far that it could hear of it, it dies of it.
+        early = any(fault.strike is TERMINATE for fault in struck) and run.code == -signal.SIGTERM
+        killed = killed or (early and not run.message())
         if run.code != 0 and run.code not in legal and not killed:
             raise Failure(f"{ends(run.code)}; it said: {run.message()}")
         if run.code > 0 and "shoal: " not in run.message():
