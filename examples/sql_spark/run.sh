@@ -13,6 +13,6 @@ shift 3
 shoal=${SHOAL:-$(command -v shoal || echo "$here/../../build/shoal")}
 mkdir -p "$out"
 text=$(cat "$here"/sql/*.sql)
-text=${text//'${LOGS}'/"${logs//\'/\'\'}"}
-text=${text//'${OUT}'/"${out//\'/\'\'}"}
+text=${text//\$\{LOGS\}/"${logs//\'/\'\'}"}
+text=${text//\$\{OUT\}/"${out//\'/\'\'}"}
 exec "$shoal" "$command" --engine "$engine" "$@" - <<<"$text"
