@@ -333,6 +333,8 @@ static bool pin_dialect(struct planner *planner, const struct file_set *set,
     static const char *const names[] = {"delim", "quote", "escape"};
     const bool given[] = {is_given(set, "delim") || is_given(set, "sep"),
                           is_given(set, "quote"), is_given(set, "escape")};
+    // sniff_csv refuses auto_detect = false, which is right where nothing is left.
+    if (given[0] && given[1] && given[2]) return true;
     struct text sql = {0};
     struct duck_result *result = NULL;
     struct shoal_error ignored;

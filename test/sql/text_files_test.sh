@@ -80,6 +80,11 @@ check "pruned, their rows" answers "SELECT i FROM read_csv('hive/*/*.csv') WHERE
 check "pruned to none" answers "SELECT i FROM read_csv('hive/*/*.csv') WHERE part = 9"
 check "in tasks of files" tasks 3 "SELECT part, count(*) FROM read_csv('hive/*/*.csv') GROUP BY part"
 
+cp numbers.csv numbers2.csv
+told="read_csv(['numbers.csv', 'numbers2.csv'], auto_detect = false, delim = ',', quote = '\"', escape = '\"', header = true, columns = {'i': 'BIGINT', 'g': 'BIGINT', 'f': 'DOUBLE'})"
+check "nothing to detect" answers "SELECT g, sum(i), max(f) FROM $told GROUP BY g"
+check "is read by tasks" planned "numbers.csv' and 1 more, 2 files" "SELECT g, sum(i) FROM $told GROUP BY g"
+
 # Several files, each with an order, a dialect and a few types of its own.
 mkdir many
 printf 'a,b,c\n1,x,2026-01-01\n2,y,2026-01-02\n' >many/1.csv
