@@ -78,6 +78,25 @@ static shoal_status read_file(const char *path, char **content, struct shoal_err
     return SHOAL_OK;
 }
 
+// All files of -f as one text: the last statement of each ends with it.
+static shoal_status read_files(const struct cli_options *options, char **content,
+                               struct shoal_error *err) {
+    if (options->query_file_count == 1)
+        return read_file(options->query_files[0], content, err);
+    struct text all = {0};
+    shoal_status status = SHOAL_OK;
+    for (size_t i = 0; status == SHOAL_OK && i < options->query_file_count; i++) {
+        char *text = NULL;
+        status = read_file(options->query_files[i], &text, err);
+        if (status == SHOAL_OK) text_printf(&all, "%s\n;\n", text);
+        free(text);
+    }
+    if (status == SHOAL_OK) *content = text_take(&all);
+    if (status == SHOAL_OK && *content == NULL) status = shoal_no_memory(err);
+    text_free(&all);
+    return status;
+}
+
 // Where rows go: standard output, or a file beside the wanted one that is renamed to it
 // when all went well.
 struct sink {
@@ -188,9 +207,8 @@ static shoal_status run_command(struct cli_options *options, bool explain,
     options->session.progress = !options->quiet && isatty(STDERR_FILENO);
     if (explain && options->session.workers == 0) options->session.workers = 2;
     shoal_status status = stop_start(options->timeout, err);
-    if (status == SHOAL_OK && options->query_file != NULL) {
-        status = read_file(options->query_file, &text, err);
-    }
+    if (status == SHOAL_OK && options->query_file_count > 0)
+        status = read_files(options, &text, err);
     if (status == SHOAL_OK && options->init_file != NULL) {
         status = read_file(options->init_file, &init, err);
         options->session.init_sql = init;

@@ -331,7 +331,11 @@ static shoal_status read_one(struct cli_options *options, bool explain, int opti
             options->replace = true;
             break;
         case 'f':
-            options->query_file = optarg;
+            if (options->query_file_count == CLI_FILES)
+                return shoal_fail(err, SHOAL_USAGE,
+                                  "-f %s: more than %d files: put some of them together",
+                                  optarg, CLI_FILES);
+            options->query_files[options->query_file_count++] = optarg;
             break;
         case 'o':
             options->output = optarg;
@@ -454,7 +458,7 @@ shoal_status cli_options_read(struct cli_options *options, bool explain, int arg
                                  resumed ? 1 : options->session.workers, err);
     if (checked != SHOAL_OK) return checked;
     int left = argc - optind;
-    if (options->resume != NULL && (left > 0 || options->query_file != NULL))
+    if (options->resume != NULL && (left > 0 || options->query_file_count > 0))
         return shoal_fail(err, SHOAL_USAGE,
                           "--resume goes on with the statements that the job began with: "
                           "give no others");
@@ -464,14 +468,14 @@ shoal_status cli_options_read(struct cli_options *options, bool explain, int arg
                           "more than one query: quote it ('%s' is the second)",
                           argv[optind + 1]);
     }
-    if (left == 1 && options->query_file != NULL) {
+    if (left == 1 && options->query_file_count > 0) {
         return shoal_fail(err, SHOAL_USAGE, "give a query or -f FILE, not both");
     }
     if (left == 1 && strcmp(argv[optind], "-") == 0) {
-        options->query_file = "-";
+        options->query_files[options->query_file_count++] = "-";
     } else if (left == 1) {
         options->query = argv[optind];
-    } else if (options->query_file == NULL) {
+    } else if (options->query_file_count == 0) {
         return shoal_fail(err, SHOAL_USAGE,
                           "no query: give one, or -f FILE, or - for standard input");
     }
@@ -580,6 +584,7 @@ void cli_help(FILE *out) {
         "                      the cluster's head is reached)\n"
         "  --python PROGRAM    with the cluster's package ($SHOAL_PYTHON, or python3)\n"
         "What it reads\n"
+        "  -f, --file FILE     statements; several -f run in order, as one session\n"
         "  files by name       FROM 'logs/*.parquet'\n"
         "  --db FILE           a DuckDB database; CREATE TABLE ... AS makes one\n"
         "  --init FILE         statements to run first: CREATE VIEW, MACRO, SET\n"

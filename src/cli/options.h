@@ -6,12 +6,14 @@
 #include "query/query.h"
 
 #define CLI_FOLDERS 100  // of --allow-paths
+#define CLI_FILES 1000   // of -f
 
 struct cli_options {
     struct session_options session;
     enum result_format format;
-    const char *query;       // the text itself
-    const char *query_file;  // "-": standard input
+    const char *query;                   // the text itself
+    const char *query_files[CLI_FILES];  // one after the other; "-": standard input
+    size_t query_file_count;
     const char *init_file;
     const char *output;  // NULL: standard output
     const char *job;     // keeps what is done, for resume; NULL: no job

@@ -83,4 +83,11 @@ check "another setting" fails 1 "shoal.fast is no setting; those of shoal are: s
     sql "SET shoal.fast = 1"
 check "another is reset" fails 1 "shoal.skew (auto or off)" sql 'RESET "shoal.fast"'
 check "another value of --skew" fails 2 "--skew takes auto or off" sql "SELECT 1" --skew on
+# Files one after the other, whose last statements need no end.
+printf 'CREATE VIEW first AS SELECT 5 AS a -- of the first' >"$work/1.sql"
+printf 'FROM first; CREATE VIEW second AS SELECT a + 1 AS b FROM first' >"$work/2.sql"
+printf 'FROM second\n' >"$work/3.sql"
+check "several files" test "$("$SHOAL" sql --format csv -f "$work/1.sql" -f "$work/2.sql" --file "$work/3.sql" | paste -s -d ' ')" = "a 5 b 6"
+check "one of them is missing" fails 2 "cannot open $work/4.sql" sql -f "$work/1.sql" -f "$work/4.sql"
+
 finish
