@@ -239,6 +239,20 @@ class Test:
         self.run(SHORT, "--ship").right()
         self.clean()
 
+    def pipelines(self) -> None:
+        """The examples: the same tables as embedded, also when they run again."""
+        engine = f"{self.cluster.url} --workers 2 --python {clusters.PYTHON}"
+        done = subprocess.run(
+            [sys.executable, ROOT / "examples" / "check.py", "--shoal", SHOAL, engine],
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            env=self.cluster.environment,
+        )
+        if done.returncode != 0:
+            raise Failure(f"{done.stdout[-2000:]}{done.stderr[-2000:]}")
+        self.clean()
+
     def killed_node(self) -> None:
         """The last one, as the cluster has one node less from then on."""
         driver = self.run(";\n".join([CHAIN] * 4), *SHUFFLED, "--spool", "own")
@@ -256,7 +270,7 @@ class Test:
         return [
             self.short, self.chain, self.in_a_row, self.at_once, self.tpch, self.killed_worker,
             self.hung_worker, self.interrupted, self.killed_driver, self.resumed, self.shipped,
-            self.killed_node,
+            self.pipelines, self.killed_node,
         ]  # fmt: skip
 
 
