@@ -167,6 +167,27 @@ static shoal_status run_one(const struct cli_options *options, bool explain,
     return status;
 }
 
+#define STATEMENT_SHOWN 60  // bytes
+
+// Of a script: which of its statements the error is about.
+static void name_statement(const char *sql, size_t number, size_t count,
+                           struct shoal_error *err) {
+    size_t length = strlen(err->message), shown = 0;
+    if (count < 2) return;
+    for (sql += strspn(sql, " \t\r\n"); strncmp(sql, "--", 2) == 0;) {
+        sql += strcspn(sql, "\n");
+        sql += strspn(sql, " \t\r\n");
+    }
+    size_t line = strcspn(sql, "\r\n");
+    shown = line < STATEMENT_SHOWN ? line : STATEMENT_SHOWN;
+    // Not the half of a character.
+    while (shown > 0 && shown < line && ((unsigned char)sql[shown] & 0xc0) == 0x80)
+        shown--;
+    (void)snprintf(err->message + length, sizeof err->message - length,
+                   "\nin statement %zu of %zu: %.*s%s", number, count, (int)shown, sql,
+                   sql[shown] != '\0' ? " ..." : "");
+}
+
 static shoal_status run_statements(const struct cli_options *options, bool explain,
                                    struct session *session, const char *text, FILE *out,
                                    struct shoal_error *err) {
@@ -183,6 +204,8 @@ static shoal_status run_statements(const struct cli_options *options, bool expla
         status =
             run_one(options, explain, session, statements[i], i + 1 == count, out, err);
         stop_tell_output(false);
+        if (status != SHOAL_OK && status != SHOAL_CANCELLED)
+            name_statement(statements[i], i + 1, count, err);
         // What was written is done: whoever reads this may rely on it, whatever comes
         // next.
         (void)fflush(out);

@@ -26,6 +26,8 @@ check "a setting, by --init" both "SET TimeZone = 'America/New_York';" "$hours"
 check "a macro and a view" both \
     "CREATE MACRO twice(x) AS x * 2; CREATE VIEW v AS SELECT twice(k) AS k FROM '$work/t.parquet';" \
     "SELECT k % 5 AS g, sum(twice(k)) FROM v GROUP BY g ORDER BY g"
+printf 'SELECT 1;\n-- Of what is missing.\nSELECT count(*)\n  FROM nowhere;\nSELECT 3' >"$work/script.sql"
+check "an error names the statement of a script" fails 1 'in statement 2 of 3: SELECT count(*) ...' sql -f "$work/script.sql"
 check "a table of the session" both \
     "CREATE TABLE few AS SELECT k FROM '$work/t.parquet' WHERE k < 10; CREATE VIEW w AS FROM few;" \
     "SELECT sum(k) FROM w" "SELECT count(*), sum(k) FROM '$work/t.parquet'" \
