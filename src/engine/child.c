@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -151,8 +150,6 @@ shoal_status child_start(struct child *child, const char *program,
     }
     close(sockets[1]);
     close(logs[1]);
-    struct timeval patience = {.tv_sec = 10};
-    setsockopt(sockets[0], SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     child->fd = sockets[0];
     child->log_fd = logs[0];
     return SHOAL_OK;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 
 #include "base/clock.h"
 #include "base/json.h"
@@ -25,6 +26,10 @@ static void send_text(struct peer *peer, enum frame_type type, char *text) {
 
 shoal_status peer_open(struct peer *peer, struct shoal_error *err) {
     char *challenge = NULL;
+    bool impatient = peer->silent_seconds < PEER_SEND_SECONDS;
+    struct timeval patience = {.tv_sec = impatient ? (time_t)peer->silent_seconds
+                                                   : PEER_SEND_SECONDS};
+    setsockopt(peer->fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience);
     peer->heard = clock_seconds();
     peer->writer = (struct frame_writer){.fd = peer->fd, .point = FAULT_DRIVER_SEND};
     shoal_status status = handshake_challenge(&peer->handshake, &challenge, err);

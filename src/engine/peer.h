@@ -26,6 +26,10 @@ struct peer {
     struct assigned assigned;
 };
 
+// A socket that takes nothing for this long is broken: what is sent to it waits no
+// longer.
+#define PEER_SEND_SECONDS 10
+
 // Begins the conversation over peer->fd: the fields above `writer` are set, and the
 // handshake's and the watchdog's options.
 shoal_status peer_open(struct peer *peer, struct shoal_error *err);

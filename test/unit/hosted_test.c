@@ -296,6 +296,27 @@ static void replacements_end(void **state) {
     finish(engine);
 }
 
+// It takes no data any more: the driver waits for a while, and then goes on without it.
+static void one_that_reads_nothing_is_lost(void **state) {
+    (void)state;
+    setenv("SHOAL_SILENT_SECONDS", "2", 1);
+    struct engine *engine = open_engine("fake://runs", 1, 10);
+    unsetenv("SHOAL_SILENT_SECONDS");
+    struct shoal_error err = {0};
+    char output[64], *sql = calloc(1, 32 << 20);
+    expect(engine, ENGINE_UP);
+    run_task(engine, 0, 1, "stop");
+    memset(sql, 'x', (32 << 20) - 1);
+    (void)snprintf(output, sizeof output, "%s/out", folder);
+    struct task task = {.id = 2, .sql = sql, .output = output, .partitions = 4};
+    assert_int_equal(engine->ops->run(engine, 0, &task, &err), SHOAL_LOST);
+    free(sql);
+    struct engine_event down = expect(engine, ENGINE_DOWN);
+    assert_int_equal(down.worker, 0);
+    assert_int_equal(expect(engine, ENGINE_UP).worker, 1);
+    finish(engine);
+}
+
 // What the cluster takes away is no fault: more often than replacements would last.
 static void a_preempted_one_costs_no_replacement(void **state) {
     (void)state;
@@ -426,6 +447,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_cancel_reaches_it),
         cmocka_unit_test(a_dead_one_is_replaced),
         cmocka_unit_test(replacements_end),
+        cmocka_unit_test(one_that_reads_nothing_is_lost),
         cmocka_unit_test(a_preempted_one_costs_no_replacement),
         cmocka_unit_test(workers_come_and_go_with_the_tasks),
         cmocka_unit_test(what_is_waited_for_is_said),
