@@ -69,7 +69,7 @@ struct hosted {
     char waits[WHY_SIZE];  // what was last waited for
     struct handshake_spool spool;
     struct keepers keepers;
-    struct block_server *server;  // of what this process writes
+    struct block_server *server;  // of what is in this process's folders
     struct events events;
 };
 
@@ -169,12 +169,12 @@ static shoal_status introduce(struct hosted *hosted, struct place *place,
     const struct handshake *shake = &place->peer.handshake;
     char *text = NULL;
     shoal_status status = SHOAL_OK;
+    bool all_see = hosted->spool.mode == SPOOL_SHARED;
     hosted->seen = true;
-    if (shake->serves != NULL)
+    if (!all_see)
         status = keepers_add(&hosted->keepers, place->peer.number, shake->node,
                              shake->serves, err);
-    if (status == SHOAL_OK && shake->serves != NULL)
-        status = tell_all(hosted, shake->node, err);
+    if (status == SHOAL_OK && !all_see) status = tell_all(hosted, shake->node, err);
     if (status == SHOAL_OK) status = keepers_tell(&hosted->keepers, NULL, &text, err);
     if (text != NULL) peer_tell(&place->peer, FRAME_SERVED, text);
     free(text);
@@ -433,7 +433,7 @@ static const char *text_of(const json_t *line, const char *name) {
     return text == NULL ? "" : text;
 }
 
-// What this process writes, for workers that don't see its folders.
+// What is in this process's folders, for workers that don't see them.
 static shoal_status serve_own(struct hosted *hosted, const char *host,
                               struct shoal_error *err) {
     const struct cluster_options *cluster = &hosted->options.cluster;
@@ -452,9 +452,9 @@ static shoal_status serve_own(struct hosted *hosted, const char *host,
                                     .folders = folders,
                                     .folder_count = count};
     shoal_status status = block_server_start(&server, &hosted->server, err);
-    return status == SHOAL_OK ? keepers_add(&hosted->keepers, DRIVER, "",
-                                            block_server_address(hosted->server), err)
-                              : status;
+    if (status != SHOAL_OK) return status;
+    hosted->keepers.driver = block_server_address(hosted->server);
+    return keepers_add(&hosted->keepers, DRIVER, "", NULL, err);
 }
 
 // The cluster is there: workers dial the address from which its head is reached, unless

@@ -15,9 +15,11 @@ shoal_status keepers_add(struct keepers *keepers, uint32_t number, const char *n
     if (list == NULL) return shoal_no_memory(err);
     keepers->list = list;
     struct keeper *keeper = &list[keepers->count];
-    *keeper = (struct keeper){
-        .number = number, .node = strdup(node), .address = strdup(address), .up = true};
-    if (keeper->node != NULL && keeper->address != NULL) {
+    *keeper = (struct keeper){.number = number,
+                              .node = strdup(node),
+                              .address = address == NULL ? NULL : strdup(address),
+                              .up = true};
+    if (keeper->node != NULL && (address == NULL || keeper->address != NULL)) {
         keepers->count++;
         return SHOAL_OK;
     }
@@ -39,23 +41,27 @@ bool keepers_lose(struct keepers *keepers, uint32_t number) {
     return keeper != NULL;
 }
 
+static bool serves(const struct keeper *keeper, const char *node) {
+    return keeper->up && keeper->address != NULL && strcmp(keeper->node, node) == 0;
+}
+
 const struct keeper *keepers_of(const struct keepers *keepers, uint32_t number) {
     const struct keeper *writer = find(keepers, number);
     for (size_t i = 0; writer != NULL && i < keepers->count; i++) {
         const struct keeper *other = &keepers->list[i];
-        if (other->up && strcmp(other->node, writer->node) == 0) return other;
+        if (serves(other, writer->node)) return other;
     }
     return NULL;
 }
 
-// Its own first, then its neighbours'.
+// Its own first, then its neighbours'; there is room for the driver's.
 static size_t list_addresses(const struct keepers *keepers, const struct keeper *keeper,
                              const char *addresses[PLACES_ADDRESSES]) {
     size_t count = 0;
-    if (keeper->up) addresses[count++] = keeper->address;
-    for (size_t i = 0; i < keepers->count && count < PLACES_ADDRESSES; i++) {
+    if (serves(keeper, keeper->node)) addresses[count++] = keeper->address;
+    for (size_t i = 0; i < keepers->count && count + 1 < PLACES_ADDRESSES; i++) {
         const struct keeper *other = &keepers->list[i];
-        if (other != keeper && other->up && strcmp(other->node, keeper->node) == 0)
+        if (other != keeper && serves(other, keeper->node))
             addresses[count++] = other->address;
     }
     return count;
@@ -73,12 +79,14 @@ shoal_status keepers_tell(const struct keepers *keepers, const char *node, char 
         char name[16];
         if (node != NULL && strcmp(node, keeper->node) != 0) continue;
         size_t count = list_addresses(keepers, keeper, addresses);
+        // This process looks into its folders itself: what is not there is nowhere.
+        status = places_served(keeper->number, addresses, count, err);
+        if (keepers->driver != NULL) addresses[count++] = keepers->driver;
         json_t *list = json_array();
         for (size_t a = 0; a < count; a++)
             json_array_append_new(list, json_string(addresses[a]));
         (void)snprintf(name, sizeof name, "%u", keeper->number);
         json_object_set_new(message, name, list);
-        status = places_served(keeper->number, addresses, count, err);
     }
     if (status == SHOAL_OK && json_object_size(message) > 0)
         return json_take_whole(message, before, text, err);

@@ -1,6 +1,7 @@
-// Which workers keep block files in folders of their own, and where these are to be had:
-// from any worker of the same node that is up, as they share their folders
-// (worker/shelter.h). Driver thread only.
+// Where block files that workers wrote are to be had. Those that a worker keeps in
+// folders of its own come from any worker of the same node that is up, as they share
+// their folders (worker/shelter.h). What it writes to the driver's folders, which not
+// every node may see, comes from the driver. Driver thread only.
 #ifndef SHOAL_ENGINE_KEEPERS_H
 #define SHOAL_ENGINE_KEEPERS_H
 
@@ -12,22 +13,25 @@
 
 struct keeper {
     uint32_t number;
-    char *node, *address;
+    char *node, *address;  // address NULL: it keeps nothing of its own
     bool up;
 };
 
 struct keepers {
     struct keeper *list;
     size_t count;
+    const char *driver;  // the address that has the driver's folders
 };
 
-// Worker `number` is up, and serves what is kept on its node.
+// Worker `number` is up, and serves what is kept on its node; address NULL: it writes to
+// the driver's folders alone.
 shoal_status keepers_add(struct keepers *keepers, uint32_t number, const char *node,
                          const char *address, struct shoal_error *err);
 // It went. False: it was none.
 bool keepers_lose(struct keepers *keepers, uint32_t number);
 // {"number": [address, ...]} of all that have worked on the node; node NULL: on any. This
-// process knows it from then on as well. Free *text; NULL: it is about nobody.
+// process knows it from then on as well, but for the driver's address, which is its own.
+// Free *text; NULL: it is about nobody.
 shoal_status keepers_tell(const struct keepers *keepers, const char *node, char **text,
                           struct shoal_error *err);
 // One that is up and can remove what the worker wrote; NULL: none.

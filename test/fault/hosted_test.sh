@@ -53,6 +53,17 @@ SHOAL_FAULT=remote.read:3:flip check "a bit flips on the way" right --spool own
 SHOAL_FAULT=server.read:5:EIO check "a server can't read" right --spool own
 SHOAL_FAULT=remote.connect:2:EIO check "a connection is refused" right --spool own
 
+# Nodes that see the driver's folders beside one that doesn't: all of them read all files.
+beside() {
+    HIDDEN="$spool $memory" right "$@" 2>"$work/err" && ! grep -q 'lost' "$work/err" && return
+    head -5 "$work/err"
+    return 1
+}
+if unshare -rm sh -c "mount -t tmpfs none '$spool'" 2>/dev/null; then
+    NODES=2 check "one node sees the driver's folders" beside --workers 4
+    NODES=2 check "one sees them, without memory" beside --workers 4 --memory-dir none
+fi
+
 # What a sink writes goes to the target itself, which all must see.
 sink() {
     local got

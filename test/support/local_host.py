@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Stands in for the Python that has a cluster's package (--python): hosts workers as its own
 children, on NODES nodes that differ in nothing but their names; or, of a list NETNS, each in one
-of these network namespaces. What the real ones do is in python/shoal/host."""
+of these network namespaces. Folders in HIDDEN are other, empty ones on all nodes but the first.
+What the real ones do is in python/shoal/host."""
 
 import json
 import os
@@ -11,6 +12,8 @@ import threading
 
 NETNS = os.environ.get("NETNS", "").split()
 NODES = len(NETNS) or int(os.environ.get("NODES", "2"))
+HIDDEN = os.environ.get("HIDDEN", "").split()
+COVER = 'for at in $HIDDEN; do mount -t tmpfs none "$at" || exit 1; done; exec "$@"'
 lock = threading.Lock()
 stopped = set()
 
@@ -35,6 +38,8 @@ def start(order, opened):
     os.close(writer)
     command = [opened["program"], "worker", "--connect", order["address"], "--number", str(number)]
     command += ["--node", f"node{number % NODES}", "--secret-fd", str(reader)]
+    if HIDDEN and number % NODES:
+        command = ["unshare", "-rm", "sh", "-c", COVER, "sh", *command]
     if NETNS:
         command = ["ip", "netns", "exec", NETNS[number % NODES], *command]
     child = subprocess.Popen(
