@@ -26,6 +26,7 @@
 
 #define GUESTS_MOST 64       // connections whose other end has not proved itself
 #define GREETING_SECONDS 20  // that one has for it
+#define CROWDED_SECONDS 2    // the same while others wait to be taken
 #define CAUSE_SECONDS 2      // for the cluster to say why a worker went
 #define CLOSE_SECONDS 15     // for the host program to give all back
 #define BACKLOG_SECONDS 1    // that tasks wait before more workers are asked for
@@ -309,15 +310,29 @@ static void drop_guest(struct hosted *hosted, size_t at) {
     hosted->guests[at] = hosted->guests[--hosted->guest_count];
 }
 
+// A guest in whose place another may come: none while there is room. Those who come when
+// all are new wait in the kernel's queue, as a worker dials once.
+static size_t find_slow(const struct hosted *hosted) {
+    double least = clock_seconds() + GREETING_SECONDS - CROWDED_SECONDS;
+    size_t i = 0;
+    while (i < hosted->guest_count && hosted->guests[i].until > least) i++;
+    return i;
+}
+
+static bool has_room(const struct hosted *hosted) {
+    return hosted->guest_count < GUESTS_MOST || find_slow(hosted) < GUESTS_MOST;
+}
+
 static void welcome(struct hosted *hosted) {
-    for (;;) {
+    while (has_room(hosted)) {
         int fd = -1;
         struct shoal_error why;
         // With no file left for it the connection waits on.
         if (net_accept(&hosted->listener, &fd, &why) != SHOAL_OK || fd < 0) return;
-        if (hosted->guest_count == GUESTS_MOST) {  // whoever they are, workers dial again
-            close(fd);
-            continue;
+        if (hosted->guest_count == GUESTS_MOST) {
+            size_t slow = find_slow(hosted);
+            channel_shutdown(hosted->guests[slow].channel);
+            drop_guest(hosted, slow);
         }
         struct guest *guest = &hosted->guests[hosted->guest_count];
         *guest = (struct guest){.until = clock_seconds() + GREETING_SECONDS};
@@ -594,7 +609,8 @@ static size_t list_polls(struct hosted *hosted) {
     size_t count = 0;
     polls[count++] = (struct pollfd){.fd = hosted->host.fd, .events = POLLIN};
     polls[count++] = (struct pollfd){.fd = hosted->host.log_fd, .events = POLLIN};
-    polls[count++] = (struct pollfd){.fd = hosted->listener.fd, .events = POLLIN};
+    polls[count++] = (struct pollfd){.fd = has_room(hosted) ? hosted->listener.fd : -1,
+                                     .events = POLLIN};
     for (size_t i = 0; i < hosted->count; i++)
         polls[count++] =
             (struct pollfd){.fd = hosted->places[i].peer.fd, .events = POLLIN};
