@@ -8,8 +8,10 @@ import argparse
 import hashlib
 import json
 import os
+import pathlib
 import socket
 import sys
+import time
 
 arguments = argparse.ArgumentParser()
 arguments.add_argument("command", choices=["worker"])
@@ -40,4 +42,8 @@ for line in driver.makefile():
         case ["stay"]:  # as one that hangs: it does not see its driver go
             while True:
                 os.read(os.open("/dev/zero", os.O_RDONLY), 1)
-                __import__("time").sleep(3600)
+                time.sleep(3600)
+        case ["tidy", path]:  # as one that has files to remove when it leaves
+            driver.makefile().read()
+            time.sleep(1)
+            pathlib.Path(path).touch()

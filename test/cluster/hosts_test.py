@@ -124,6 +124,16 @@ class OnCluster:
         pids = [first["pid"], second["pid"]]
         eventually(lambda: not any(map(alive, pids)), GONE, "hung workers are gone")
 
+    def test_leaving(self: Any) -> None:
+        """Workers leave when the driver does, and are not ended before they have tidied up."""
+        tidied = self.cluster.folder / "tidied"
+        with self.driver() as d:
+            d.start(1)
+            d.event("started", 1)
+            d.order(1, f"tidy {tidied}")
+            d.workers[1][1].shutdown(socket.SHUT_WR)
+        self.assertTrue(tidied.exists())
+
     def test_host_killed(self: Any) -> None:
         """A host that is killed itself leaves nothing either."""
         with self.driver() as d:

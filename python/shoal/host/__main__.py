@@ -18,6 +18,7 @@ from shoal.host.lines import Lines
 
 PATIENCE = 3.0  # seconds until a worker that hasn't started is told to be pending
 CLOSING = 8.0  # seconds that workers have to end when the host closes
+LEAVING = 3.0  # of them, in which they leave by themselves and remove what they keep
 LAST = 13.0  # seconds after which the host ends, even if the cluster's package hangs
 Events = queue.SimpleQueue[dict[str, Any]]  # what a signal handler may put into
 KINDS = ("ray", "dask", "spark")
@@ -117,11 +118,16 @@ class Host:
             pass
 
     def close(self) -> None:
-        until = time.monotonic() + CLOSING
+        begun, told = time.monotonic(), False
         for worker in self.workers.values():
             worker.stopped = True
-            self.cluster.stop(worker.number)
-        while self.workers and time.monotonic() < until:
+            if not worker.started:
+                self.cluster.stop(worker.number)
+        while self.workers and time.monotonic() < begun + CLOSING:
+            if not told and time.monotonic() > begun + LEAVING:
+                told = True
+                for number in self.workers:
+                    self.cluster.stop(number)
             try:
                 event = self.events.get(timeout=0.2)
             except queue.Empty:
