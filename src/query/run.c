@@ -29,22 +29,13 @@ shoal_status run_adapt_readers(struct run *run, uint32_t stage, struct shoal_err
     return status;
 }
 
-// This process reads them itself, when all are there; its worker may be gone then.
-static shoal_status fetch_rejects(const struct task_output *output,
-                                  struct shoal_error *err) {
-    const char *path = output->rejects;
-    if (path == NULL || access(path, F_OK) == 0) return SHOAL_OK;
-    return remote_copy(path, path, err);
-}
-
 shoal_status run_accept(struct run *run, uint32_t stage, uint32_t task,
                         struct task_output *output, struct shoal_error *err) {
     struct stage_run *state = &run->runs[stage];
     bool again = state->progress[task] & TASK_WAS_DONE;
     bool other = run_is_other(run, stage, task, output);
     uint64_t rows = 0, bytes = 0, on_disk = 0;
-    shoal_status kept = fetch_rejects(output, err);
-    if (kept == SHOAL_OK) kept = record_done(run, stage, task, other, output, err);
+    shoal_status kept = record_done(run, stage, task, other, output, err);
     if (kept != SHOAL_OK) return kept;
     for (size_t i = 0; i < output->count; i++) {
         const struct task_file *file = &output->files[i];
@@ -146,6 +137,21 @@ static void drop_output(const struct run *run, const struct task_output *output)
     for (size_t f = 0; f < output->count; f++) run_drop(run, output->files[f].path);
 }
 
+// This process reads rejected rows itself, when all are there; their worker may be gone
+// then. *ours is false afterwards if it is gone by now: the task runs again.
+static shoal_status fetch_rejects(struct run *run, uint32_t stage, uint32_t task,
+                                  const struct task_output *output, bool *ours,
+                                  struct shoal_error *err) {
+    const char *path = output->rejects;
+    if (path == NULL || access(path, F_OK) == 0) return SHOAL_OK;
+    shoal_status status = remote_copy(path, path, err);
+    if (status != SHOAL_IO && status != SHOAL_CORRUPT) return status;
+    (void)snprintf(run->loss, sizeof run->loss, "%.390s", err->message);
+    *ours = false;
+    (void)sched_output_lost(run->sched, run->runs[stage].in_sched, task, clock_seconds());
+    return SHOAL_OK;
+}
+
 static shoal_status take_event(struct run *run, struct engine_event *event,
                                struct shoal_error *err) {
     double now = clock_seconds();
@@ -178,9 +184,11 @@ static shoal_status take_event(struct run *run, struct engine_event *event,
                                event->output.partitions);
                 ours = false;
             }
+            if (ours)
+                status = fetch_rejects(run, stage, task, &event->output, &ours, err);
             memory_tier_settle(&run->memory, event->task, event->attempt, &event->output,
                                ours);
-            if (ours) {
+            if (ours && status == SHOAL_OK) {
                 status = run_accept(run, stage, task, &event->output, err);
             } else {
                 drop_output(run, &event->output);

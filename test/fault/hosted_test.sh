@@ -96,6 +96,24 @@ check "workers die that share the driver's folders" dies 3 worker.task@worker:16
 # What the dead left on their node goes with the next run there.
 check "and are swept" right --spool own
 
+# Rows that a task rejects are fetched when it is done: what can't be had is made again.
+for i in 1 2 3 4 5 6; do
+    { seq 1 500 && echo bad && seq 501 1000; } >"$work/n$i.csv"
+done
+rejected() {
+    rm -rf "$work/rejects"
+    local got
+    got=$(SHOAL_FAULT=$1 "$SHOAL" sql "${spools[@]}" "${hosted[@]}" --spool own "${shuffles[@]}" --split-rows 100 --rejects "$work/rejects" \
+        "SELECT count(*), sum(k)::BIGINT FROM read_csv('$work/n*.csv', columns = {'k': 'INT'}, header = false, delim = ',', quote = '\"', escape = '\"')" \
+        --format csv 2>"$work/err" | tail -1)
+    [ "$got" = "6000,3003000" ] && [ "$(grep -c ',bad$' "$work"/rejects/*)" = 6 ] && nothing_left && no_workers && return
+    echo "$got $(cat "$work/err")"
+    return 1
+}
+check "rejected rows" rejected server.read@worker:100000:EIO
+check "a server can't read rejected rows" rejected server.read@worker:1:EIO:.rejects
+check "a worker dies before its rejected rows are fetched" rejected server.read@worker:1:exit:.w0.rejects
+
 # The driver is killed: its workers see it and leave, what they kept is removed.
 orphaned() {
     local i
