@@ -76,16 +76,19 @@ static int spawn(struct host *host, const char *python, const char *program,
                          (char *)(uintptr_t)url, NULL};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
+    sigset_t none;
     char **environment = make_environment(program);
     if (environment == NULL) return ENOMEM;
+    sigemptyset(&none);
     posix_spawn_file_actions_init(&actions);
     posix_spawnattr_init(&attributes);
     posix_spawn_file_actions_adddup2(&actions, socket, 0);
     posix_spawn_file_actions_adddup2(&actions, socket, 1);
     posix_spawn_file_actions_adddup2(&actions, log, 2);
     // Its own process group: a terminal's Ctrl-C is for the driver to handle.
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP);
+    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
     posix_spawnattr_setpgroup(&attributes, 0);
+    posix_spawnattr_setsigmask(&attributes, &none);
     int failed =
         posix_spawnp(&host->pid, python, &actions, &attributes, arguments, environment);
     posix_spawn_file_actions_destroy(&actions);

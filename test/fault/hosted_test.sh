@@ -163,6 +163,14 @@ says() { # CODE TEXT OPTIONS...
 check "an engine that there is not" says 2 '--engine slurm://x: give local' --engine slurm://x --workers 2
 check "no workers" says 2 '--workers N' --engine ray://auto
 check "no python" says 3 'cannot start /nowhere/python -m shoal.host' --engine ray://auto --workers 2 --python /nowhere/python
+# Blocked signals, as this program's are, would be inherited.
+cat >"$work/signals" <<'PYTHON'
+#!/usr/bin/env python3
+import signal, sys
+sys.stderr.write(f"blocked: {len(signal.pthread_sigmask(signal.SIG_BLOCK, []))}\n")
+PYTHON
+chmod +x "$work/signals"
+check "signals reach the host program" says 4 'blocked: 0' --engine ray://x --workers 1 --python "$work/signals"
 check "a port that is taken" says 3 'listen' "${hosted[@]}" --listen 127.0.0.1:1-1
 check "an option of a cluster without one" says 2 '--ship goes with --engine' --workers 2 --ship
 finish
