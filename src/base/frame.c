@@ -92,6 +92,10 @@ void frame_writer_free(struct frame_writer *writer) {
     writer->held_size = 0;
 }
 
+static uint32_t limit_of(const struct frame_reader *reader) {
+    return reader->limit > 0 ? reader->limit : FRAME_LIMIT;
+}
+
 shoal_status frame_receive(struct frame_reader *reader, int fd, bool *closed,
                            struct shoal_error *err) {
     *closed = false;
@@ -118,7 +122,7 @@ shoal_status frame_receive(struct frame_reader *reader, int fd, bool *closed,
             return SHOAL_OK;
         }
         reader->size += (size_t)got;
-        if ((size_t)got < room || reader->size > FRAME_LIMIT) return SHOAL_OK;
+        if ((size_t)got < room || reader->size > limit_of(reader)) return SHOAL_OK;
     }
 }
 
@@ -128,7 +132,7 @@ shoal_status frame_next(struct frame_reader *reader, bool *found, enum frame_typ
     if (reader->size - reader->consumed < HEADER) return SHOAL_OK;
     const uint8_t *at = reader->data + reader->consumed;
     *size = get_u32(at);
-    if (*size > FRAME_LIMIT) {
+    if (*size > limit_of(reader)) {
         return shoal_fail(err, SHOAL_CORRUPT, "protocol error: a message of %zu bytes",
                           *size);
     }

@@ -43,6 +43,7 @@ struct frame_writer {
 
 struct frame_reader {
     uint32_t number;  // that the next frame must have
+    uint32_t limit;   // bytes of one; 0: FRAME_LIMIT
     uint8_t *data;
     size_t size;
     size_t capacity;

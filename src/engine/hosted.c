@@ -27,6 +27,7 @@
 #define GUESTS_MOST 64       // connections whose other end has not proved itself
 #define GREETING_SECONDS 20  // that one has for it
 #define CROWDED_SECONDS 2    // the same while others wait to be taken
+#define GREETING_MOST 65536  // bytes of what it says first
 #define CAUSE_SECONDS 2      // for the cluster to say why a worker went
 #define CLOSE_SECONDS 15     // for the host program to give all back
 #define BACKLOG_SECONDS 1    // that tasks wait before more workers are asked for
@@ -340,6 +341,7 @@ static void welcome(struct hosted *hosted) {
             (struct peer){.number = UINT32_MAX,
                           .silent_seconds = hosted->silent_seconds,
                           .opens = &hosted->options.worker,
+                          .reader = {.limit = GREETING_MOST},
                           .handshake = {.secret = hosted->secret,
                                         .spool = &hosted->spool,
                                         .engine_version = hosted->options.engine_version},
@@ -374,6 +376,7 @@ static void seat(struct hosted *hosted, size_t at) {
     }
     place->peer = guest->peer;
     place->peer.read_log = read_log;
+    place->peer.reader.limit = 0;
     place->pid = place->peer.handshake.pid;
     place->channel = guest->channel;
     *guest = hosted->guests[--hosted->guest_count];

@@ -17,6 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/frame.h"
 #include "net/channel.h"
 #include "support/fake_executor.h"
 #include "support/harness.h"
@@ -90,15 +91,30 @@ static pid_t spawn(const char *program, const char *number, const char *address)
     return pid;
 }
 
-// Strangers who say nothing, as many as the driver takes at once.
-static void dial_silently(const char *address) {
+static int dial(const char *address) {
     struct sockaddr_in to = {.sin_family = AF_INET};
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     to.sin_port = htons((uint16_t)atoi(strchr(address, ':') + 1));
-    for (int i = 0; i < 64; i++) {
-        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof to) != 0) exit(1);
-    }
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0 || connect(fd, (struct sockaddr *)&to, sizeof to) != 0) exit(1);
+    return fd;
+}
+
+// Strangers, as many as the driver takes at once.
+static void dial_silently(const char *address) {
+    for (int i = 0; i < 64; i++) (void)dial(address);
+}
+
+// A stranger whose first message is long. True: all of it was taken.
+static bool flood(const char *address) {
+    static char zeros[1 << 20] = {0};
+    char header[9] = {0, 0, 0, 8, 0, 0, 0, 0, FRAME_PROOF};  // of 128 MiB
+    int fd = dial(address);
+    bool taken = send(fd, header, sizeof header, MSG_NOSIGNAL) > 0;
+    for (int i = 0; taken && i < 64; i++)
+        taken = send(fd, zeros, sizeof zeros, MSG_NOSIGNAL) > 0;
+    close(fd);
+    return taken;
 }
 
 static void start_worker(const char *program, const json_t *order) {
@@ -116,6 +132,10 @@ static void start_worker(const char *program, const json_t *order) {
     }
     const char *address = json_string_value(json_object_get(order, "address"));
     if (strcmp(how, "crowds") == 0 && hosted_count == 0) dial_silently(address);
+    if (strcmp(how, "floods") == 0 && flood(address)) {
+        say_gone(wanted, "the driver took all that a stranger said");
+        return;
+    }
     pid_t pid = spawn(program, number, address);
     hosted[hosted_count++] = (struct hosted_worker){wanted, pid};
     say(json_pack("{s:s, s:I, s:s, s:s, s:i}", "event", "started", "worker",
@@ -436,6 +456,14 @@ static void strangers_who_say_nothing(void **state) {
     finish(engine);
 }
 
+static void a_stranger_who_says_much(void **state) {
+    (void)state;
+    struct engine *engine = open_engine("fake://floods", 1, 15);
+    struct engine_event up = expect(engine, ENGINE_UP);
+    assert_int_equal(up.worker, 0);
+    finish(engine);
+}
+
 static void there_is_no_python(void **state) {
     (void)state;
     struct shoal_error err = {0};
@@ -479,6 +507,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_host_program_that_babbles),
         cmocka_unit_test(who_does_not_know_the_secret),
         cmocka_unit_test(strangers_who_say_nothing),
+        cmocka_unit_test(a_stranger_who_says_much),
         cmocka_unit_test(there_is_no_python),
         cmocka_unit_test(another_version_is_refused),
     };
