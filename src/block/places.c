@@ -1,5 +1,6 @@
 #include "block/places.h"
 
+#include <ctype.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -114,6 +115,12 @@ char *places_local_to_write(const char *path) {
     return local;
 }
 
+// Is the place in a name such as "s0.t1.a0.w7"? A folder of the user's may have the like.
+static bool is_output(const char *path, size_t at) {
+    while (at > 0 && path[at - 1] != '/') at--;
+    return (path[at] == 's' || path[at] == 'm') && isdigit((unsigned char)path[at + 1]);
+}
+
 bool places_writer(const char *path, uint32_t *writer) {
     size_t size = strlen(path);
     for (size_t at = size; at-- > 0;) {
@@ -124,6 +131,7 @@ bool places_writer(const char *path, uint32_t *writer) {
         char after = digit[digits];
         if (digits == 0 || digits > 10 || (after != '\0' && after != '.' && after != '/'))
             continue;
+        if (!is_output(path, at)) continue;
         for (size_t i = 0; i < digits; i++)
             number = number * 10 + (uint64_t)(digit[i] - '0');
         if (number > UINT32_MAX) continue;

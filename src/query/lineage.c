@@ -157,23 +157,32 @@ static bool is_gone(const char *path) {
     return !served;
 }
 
+// A file of the task that the worker (NULL: any) wrote and that is gone; NULL: none.
+static const char *find_gone(const struct stage_run *state, size_t *at,
+                             const uint32_t *worker) {
+    for (; *at < state->file_count; (*at)++) {
+        const char *path = state->files[*at].path;
+        uint32_t writer = 0;
+        bool asked =
+            worker == NULL || (places_writer(path, &writer) && writer == *worker);
+        if (asked && is_gone(path)) return path;
+    }
+    return NULL;
+}
+
 void run_lose_written(struct run *run, const uint32_t *worker) {
     for (uint32_t s = 0; s + 1 < run->stages->count; s++) {
         struct stage_run *state = &run->runs[s];
+        size_t at = 0;
         if (state->dropped || run->stages->stages[s].sink) continue;
-        for (size_t f = 0; f < state->file_count;) {
-            const struct task_file *file = &state->files[f];
-            uint32_t task = state->file_tasks[f];
-            uint32_t writer = 0;
-            bool asked = worker == NULL ||
-                         (places_writer(file->path, &writer) && writer == *worker);
-            if (!asked || !is_gone(file->path)) {
-                f++;
-                continue;
-            }
-            say_lost(s, task, file->path);
+        for (const char *path; (path = find_gone(state, &at, worker)) != NULL;) {
+            uint32_t task = state->file_tasks[at];
+            say_lost(s, task, path);
+            // A task's files follow each other: what is before them was looked at.
+            size_t before = state->file_count, next = at + 1;
+            while (at > 0 && state->file_tasks[at - 1] == task) at--;
             lose(run, s, task, false);
-            f = 0;  // the task's other files are gone from the list as well
+            if (state->file_count == before) at = next;  // it was no longer done
         }
     }
 }

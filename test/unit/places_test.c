@@ -57,6 +57,7 @@ static void a_name_says_who_wrote_it(void **state) {
     wrote("/dev/shm/shoal-b/s0.t1.a0.w12.data_0", 12);
     wrote("/job/blocks/s0.t1.a0.w3.r1.0", 3);
     wrote("/home/x.w9/q0/s0.t1.a0.w4294967295.pipe", UINT32_MAX);
+    wrote("/home/x.w9/shoal-a/q0", -1);
     wrote("/tmp/q0/s0.t1.a0.w4294967296", -1);
     wrote("/tmp/q0/s0.t1.a0.w99999999999999999999999", -1);
     wrote("/tmp/q0/s0.t1.a0.w", -1);
