@@ -188,6 +188,8 @@ void run_lose_written(struct run *run, const uint32_t *worker) {
 }
 
 bool run_lose_file(struct run *run, const char *path) {
+    uint32_t writer = 0;
+    bool known = places_writer(path, &writer);  // the path may be the file's own text
     for (uint32_t s = 0; s + 1 < run->stages->count; s++) {
         const struct stage_run *state = &run->runs[s];
         for (size_t f = 0; f < state->file_count; f++) {
@@ -196,8 +198,7 @@ bool run_lose_file(struct run *run, const char *path) {
             run_lose(run, s, state->file_tasks[f]);
             // Where one is gone more may be. What is made again needs what was made
             // before it, and once for all of them is better than once for each.
-            uint32_t writer = 0;
-            if (places_writer(path, &writer)) run_lose_written(run, &writer);
+            if (known) run_lose_written(run, &writer);
             return true;
         }
     }
