@@ -15,7 +15,6 @@ printf "CREATE VIEW facts AS FROM '%s/facts.parquet';\nCREATE VIEW dims AS FROM 
     "$work" "$work" >"$work/init.sql"
 
 configurations=("2 1 7" "2 2 64")
-under_asan && configurations=("2 2 7")
 for options in "${configurations[@]}"; do
     read -r workers threads partitions <<<"$options"
     check "workers=$workers threads=$threads partitions=$partitions" \
