@@ -9,7 +9,10 @@ if under_asan; then engines=("$hosted --temp-dir $spool"); fi
 check "on each engine" python3 "$root/examples/check.py" --shoal "$SHOAL" --rows 3000 "${engines[@]}"
 check "nothing is left" nothing_left
 
-if under_asan; then finish && exit; fi
+if under_asan; then
+    finish
+    exit
+fi
 
 # The check itself: a table that lacks a row, or a bad line that is let through, is found.
 cp -r "$root/examples" "$work/broken"
