@@ -5,7 +5,6 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/fault.h"
+#include "engine/process.h"
 
 extern char **environ;
 
@@ -103,24 +103,9 @@ void child_kill_all(void) {
 static int spawn(pid_t *pid, const char *program, int socket, int log, int secret) {
     char *arguments[] = {
         (char *)(uintptr_t)program, "worker", "--fd", "3", "--secret-fd", "4", NULL};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    sigset_t none;
-    sigemptyset(&none);
-    posix_spawn_file_actions_init(&actions);
-    posix_spawnattr_init(&attributes);
-    posix_spawn_file_actions_adddup2(&actions, log, 1);
-    posix_spawn_file_actions_adddup2(&actions, log, 2);
-    posix_spawn_file_actions_adddup2(&actions, socket, 3);
-    posix_spawn_file_actions_adddup2(&actions, secret, 4);
-    // Its own process group: a terminal's Ctrl-C is for the driver to handle.
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
-    posix_spawnattr_setpgroup(&attributes, 0);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    int failed = posix_spawn(pid, program, &actions, &attributes, arguments, environ);
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attributes);
-    return failed;
+    const struct process_file files[] = {{log, 1}, {log, 2}, {socket, 3}, {secret, 4}};
+    return process_spawn(pid, program, arguments, environ, files,
+                         sizeof files / sizeof *files);
 }
 
 shoal_status child_start(struct child *child, const char *program,
@@ -156,25 +141,14 @@ shoal_status child_start(struct child *child, const char *program,
 }
 
 void child_read_log(struct child *child) {
-    char bytes[1024];
-    for (;;) {
-        ssize_t got = read(child->log_fd, bytes, sizeof bytes);
-        if (got < 0 && errno == EINTR) continue;
-        if (got <= 0) return;
-        log_tail_add(&child->log, bytes, (size_t)got);
-    }
+    log_tail_read(&child->log, &child->log_fd);
 }
 
 static void reaped(struct child *child, int status, char *how, size_t size) {
     child_read_log(child);
-    if (WIFSIGNALED(status)) {
-        (void)snprintf(how, size, "killed by signal %d (%s)", WTERMSIG(status),
-                       strsignal(WTERMSIG(status)));
-    } else {
-        (void)snprintf(how, size, "exited with %d", WEXITSTATUS(status));
-    }
+    process_describe(status, how, size);
     close(child->fd);
-    close(child->log_fd);
+    if (child->log_fd >= 0) close(child->log_fd);
     child->fd = child->log_fd = -1;
     child->pid = 0;
 }

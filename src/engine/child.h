@@ -12,7 +12,7 @@
 struct child {
     pid_t pid;  // 0: there is none, or it is reaped
     int fd;     // socket; -1 once the child is gone
-    int log_fd;
+    int log_fd;  // -1 once it has ended
     struct log_tail log;
 };
 

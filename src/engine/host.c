@@ -4,7 +4,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +15,7 @@
 #include "base/json.h"
 #include "base/proof.h"
 #include "base/text.h"
+#include "engine/process.h"
 
 #define LINE_MOST (1u << 20)
 
@@ -74,25 +74,11 @@ static int spawn(struct host *host, const char *python, const char *program,
                  const char *url, int socket, int log) {
     char *arguments[] = {(char *)(uintptr_t)python, "-m", "shoal.host",
                          (char *)(uintptr_t)url, NULL};
-    posix_spawn_file_actions_t actions;
-    posix_spawnattr_t attributes;
-    sigset_t none;
+    const struct process_file files[] = {{socket, 0}, {socket, 1}, {log, 2}};
     char **environment = make_environment(program);
     if (environment == NULL) return ENOMEM;
-    sigemptyset(&none);
-    posix_spawn_file_actions_init(&actions);
-    posix_spawnattr_init(&attributes);
-    posix_spawn_file_actions_adddup2(&actions, socket, 0);
-    posix_spawn_file_actions_adddup2(&actions, socket, 1);
-    posix_spawn_file_actions_adddup2(&actions, log, 2);
-    // Its own process group: a terminal's Ctrl-C is for the driver to handle.
-    posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETPGROUP | POSIX_SPAWN_SETSIGMASK);
-    posix_spawnattr_setpgroup(&attributes, 0);
-    posix_spawnattr_setsigmask(&attributes, &none);
-    int failed =
-        posix_spawnp(&host->pid, python, &actions, &attributes, arguments, environment);
-    posix_spawn_file_actions_destroy(&actions);
-    posix_spawnattr_destroy(&attributes);
+    int failed = process_spawn(&host->pid, python, arguments, environment, files,
+                               sizeof files / sizeof *files);
     free(environment[0]);
     free(environment);
     return failed;
@@ -124,28 +110,7 @@ static shoal_status start(struct host *host, const struct engine_options *option
 }
 
 void host_read_log(struct host *host) {
-    char bytes[1024];
-    while (host->log_fd >= 0) {
-        ssize_t got = read(host->log_fd, bytes, sizeof bytes);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
-        if (got > 0) {
-            log_tail_add(&host->log, bytes, (size_t)got);
-            continue;
-        }
-        close(host->log_fd);  // else it would be ready for ever
-        host->log_fd = -1;
-    }
-}
-
-static void reaped(struct host *host, int status, char *how, size_t size) {
-    host->pid = 0;
-    if (WIFSIGNALED(status)) {
-        (void)snprintf(how, size, "killed by signal %d (%s)", WTERMSIG(status),
-                       strsignal(WTERMSIG(status)));
-    } else {
-        (void)snprintf(how, size, "exited with %d", WEXITSTATUS(status));
-    }
+    log_tail_read(&host->log, &host->log_fd);
 }
 
 static bool reap(struct host *host, int flags, char *how, size_t size) {
@@ -154,7 +119,8 @@ static bool reap(struct host *host, int flags, char *how, size_t size) {
     while ((got = waitpid(host->pid, &status, flags)) < 0 && errno == EINTR) {
     }
     if (got != host->pid) return false;
-    reaped(host, status, how, size);
+    host->pid = 0;
+    process_describe(status, how, size);
     return true;
 }
 

@@ -139,7 +139,7 @@ static shoal_status serve_places(struct local *local, const struct pollfd *polls
         struct place *place = &local->places[i];
         uint32_t number = place->peer.number;
         if (!is_there(place)) continue;
-        if (polls[2 * i + 1].revents & POLLIN) child_read_log(&place->child);
+        if (polls[2 * i + 1].revents != 0) child_read_log(&place->child);
         if (polls[2 * i].revents != 0) status = serve(local, place, err);
         if (status == SHOAL_OK && is_there(place) && place->peer.number == number)
             status = watch(local, place, now, err);

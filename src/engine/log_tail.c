@@ -1,8 +1,10 @@
 #include "engine/log_tail.h"
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static void drop_front(struct log_tail *tail, size_t size) {
     memmove(tail->bytes, tail->bytes + size, tail->size - size);
@@ -49,4 +51,19 @@ void log_tail_attach(const struct log_tail *tail, struct shoal_error *err) {
     while (from > 0 && from < size && (tail->bytes[from] & 0xc0) == 0x80) from++;
     (void)snprintf(err->message + length, sizeof err->message - length, HEADING "%.*s",
                    (int)(size - from), tail->bytes + from);
+}
+
+void log_tail_read(struct log_tail *tail, int *fd) {
+    char bytes[1024];
+    while (*fd >= 0) {
+        ssize_t got = read(*fd, bytes, sizeof bytes);
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) return;
+        if (got > 0) {
+            log_tail_add(tail, bytes, (size_t)got);
+            continue;
+        }
+        close(*fd);
+        *fd = -1;
+    }
 }

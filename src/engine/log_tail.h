@@ -16,6 +16,9 @@ struct log_tail {
 };
 
 void log_tail_add(struct log_tail *tail, const char *bytes, size_t size);
+// Adds what there is in the pipe, without waiting. At its end *fd is closed and -1, as it
+// would be ready to read for ever. -1: nothing.
+void log_tail_read(struct log_tail *tail, int *fd);
 // Appends the lines to the error's message, under a heading: what doesn't fit is cut from
 // the front. Nothing when the worker was silent.
 void log_tail_attach(const struct log_tail *tail, struct shoal_error *err);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -195,6 +196,29 @@ static void interrupt_all(struct worker *worker) {
     pthread_mutex_unlock(&worker->mutex);
 }
 
+#define INTERRUPT_AGAIN_NS 20000000
+
+// An interrupt that comes before its task runs is lost: until all have ended they are
+// interrupted again.
+static void end_slots(struct worker *worker) {
+    interrupt_all(worker);  // before any of them is waited for
+    for (uint32_t i = 0; i < worker->slot_count; i++) {
+        struct timespec until;
+        bool runs = worker->slots[i].started;
+        while (runs) {
+            clock_gettime(CLOCK_REALTIME, &until);
+            until.tv_nsec += INTERRUPT_AGAIN_NS;
+            until.tv_sec += until.tv_nsec / 1000000000;
+            until.tv_nsec %= 1000000000;
+            interrupt_all(worker);
+            runs =
+                pthread_timedjoin_np(worker->slots[i].thread, NULL, &until) == ETIMEDOUT;
+        }
+        task_free(worker->slots[i].task);  // that it never came to
+        worker->slots[i].task = NULL;
+    }
+}
+
 static shoal_status start_slots(struct worker *worker, uint32_t threads,
                                 struct shoal_error *err) {
     worker->slots = calloc(threads, sizeof *worker->slots);
@@ -350,6 +374,8 @@ static bool send_heartbeat(struct worker *worker) {
     for (uint32_t i = 0; i < worker->slot_count; i++) {
         const struct task *task = worker->slots[i].task;
         if (task == NULL) continue;
+        // One that was cancelled before it ran has not heard of it.
+        if (worker->slots[i].cancelled) worker->ops->interrupt(worker->executor, i);
         beat.tasks[beat.count++] = (struct heartbeat_task){
             task->id, task->attempt, worker->ops->progress(worker->executor, i)};
     }
@@ -410,11 +436,7 @@ int worker_serve(const struct worker_options *options, const struct executor_ops
             stay = take_frame(&worker, type, payload, size);
         }
     }
-    interrupt_all(&worker);
-    for (uint32_t i = 0; i < worker.slot_count; i++) {
-        if (worker.slots[i].started) pthread_join(worker.slots[i].thread, NULL);
-        task_free(worker.slots[i].task);
-    }
+    end_slots(&worker);
     if (worker.executor != NULL) worker.ops->close(worker.executor);
     free(worker.slots);
     frame_writer_free(&worker.writer);
