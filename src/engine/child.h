@@ -10,8 +10,8 @@
 #include "engine/log_tail.h"
 
 struct child {
-    pid_t pid;  // 0: there is none, or it is reaped
-    int fd;     // socket; -1 once the child is gone
+    pid_t pid;   // 0: there is none, or it is reaped
+    int fd;      // socket; -1 once the child is gone
     int log_fd;  // -1 once it has ended
     struct log_tail log;
 };
