@@ -6,11 +6,8 @@
 source "$(dirname "$0")/../support/lib.sh"
 prefix=shoal$$
 bridge=${prefix}b
-program=$work/shoal # a program of its own: its workers are told from others'
-cp "$SHOAL" "$program"
-SHOAL=$program
-export TMPDIR=$work/own SHOAL_SILENT_SECONDS=4
-mkdir "$TMPDIR"
+export SHOAL_SILENT_SECONDS=4
+hosted_init 400000
 
 remove() {
     pkill -9 -f "^$program worker --connect" || true
@@ -35,14 +32,6 @@ for node in 1 2; do
 done
 export NETNS="${prefix}1 ${prefix}2"
 
-"$SHOAL" sql "COPY (SELECT i AS k, i % 1000 AS g, 'v' || i AS s FROM range(400000) r(i))
-    TO '$work/t.parquet' (ROW_GROUP_SIZE 20000)"
-echo "CREATE VIEW t AS FROM '$work/t.parquet';" >"$work/init.sql"
-cat >"$work/joins.sql" <<'SQL'
-SELECT g, count(*) AS n, sum(k) AS s, max(x) AS m
-    FROM (SELECT a.g, a.k, b.s AS x FROM t a JOIN t b ON a.k = b.k + 1) GROUP BY g ORDER BY g;
-SELECT count(DISTINCT k % 5000) AS a, count(DISTINCT s) AS b FROM t;
-SQL
 hosted=(--engine ray://local --python "$root/test/support/local_host.py" --listen 10.231.77.1 --spool own
     --broadcast-rows -1 --cluster-rows -1 --partitions 6 --split-rows 20000)
 

@@ -4,25 +4,12 @@
 # does. The host program is test/support/local_host.py; real clusters: ./dev cluster-test.
 # shellcheck source=test/support/lib.sh
 source "$(dirname "$0")/../support/lib.sh"
-program=$work/shoal # a program of its own: its workers are told from others'
-cp "$SHOAL" "$program"
-SHOAL=$program
-export TMPDIR=$work/own NODES=3 # where workers keep what is theirs
-mkdir "$TMPDIR"
+export NODES=3
 hosted=(--engine ray://local --python "$root/test/support/local_host.py" --workers 3)
 shuffles=(--broadcast-rows -1 --cluster-rows -1 --partitions 6 --split-rows 20000)
 rows=400000
 under_asan && rows=100000
-
-"$SHOAL" sql "COPY (SELECT i AS k, i % 1000 AS g, 'v' || i AS s FROM range($rows) r(i))
-    TO '$work/t.parquet' (ROW_GROUP_SIZE 20000)"
-echo "CREATE VIEW t AS FROM '$work/t.parquet';" >"$work/init.sql"
-cat >"$work/joins.sql" <<'SQL'
-SELECT g, count(*) AS n, sum(k) AS s, max(x) AS m
-    FROM (SELECT a.g, a.k, b.s AS x FROM t a JOIN t b ON a.k = b.k + 1) GROUP BY g ORDER BY g;
-SELECT count(DISTINCT k % 5000) AS a, count(DISTINCT s) AS b FROM t;
-SELECT k, s, rank() OVER (PARTITION BY g ORDER BY k DESC) AS r FROM t ORDER BY k LIMIT 50;
-SQL
+hosted_init "$rows"
 
 no_workers() {
     ! pgrep -f "^$program worker --connect" >/dev/null || {

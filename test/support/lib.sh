@@ -71,6 +71,26 @@ COPY (SELECT CASE WHEN i % 20 = 7 THEN NULL WHEN i % 100 = 1 THEN 5 ELSE i * 2 E
         "$work" "$work" >"$work/skewed.sql"
 }
 
+# hosted_init ROWS: makes the program one of its own, whose workers are told from others', and
+# $TMPDIR the folder where these keep what is theirs; a view t in $work/init.sql, and
+# $work/joins.sql, which shuffles it.
+hosted_init() {
+    program=$work/shoal
+    cp "$SHOAL" "$program"
+    SHOAL=$program
+    export TMPDIR=$work/own
+    mkdir "$TMPDIR"
+    "$SHOAL" sql "COPY (SELECT i AS k, i % 1000 AS g, 'v' || i AS s FROM range($1) r(i))
+        TO '$work/t.parquet' (ROW_GROUP_SIZE 20000)"
+    echo "CREATE VIEW t AS FROM '$work/t.parquet';" >"$work/init.sql"
+    cat >"$work/joins.sql" <<'SQL'
+SELECT g, count(*) AS n, sum(k) AS s, max(x) AS m
+    FROM (SELECT a.g, a.k, b.s AS x FROM t a JOIN t b ON a.k = b.k + 1) GROUP BY g ORDER BY g;
+SELECT count(DISTINCT k % 5000) AS a, count(DISTINCT s) AS b FROM t;
+SELECT k, s, rank() OVER (PARTITION BY g ORDER BY k DESC) AS r FROM t ORDER BY k LIMIT 50;
+SQL
+}
+
 # Built with AddressSanitizer: slower by far.
 under_asan() { grep -q __asan_init "$SHOAL"; }
 
