@@ -306,10 +306,14 @@ class Spark(Cluster):
         )
 
     def state(self) -> dict[str, list[dict[str, object]]]:
-        """What the master says of itself."""
+        """What the master says of itself.
+
+        Its pages are hung up one by one after it listens, "/" before "/json/": until then a
+        page that is no JSON answers.
+        """
         import urllib.request
 
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, json.JSONDecodeError):
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
             with opener.open(self.page, timeout=5) as answer:
                 return dict(json.load(answer))
