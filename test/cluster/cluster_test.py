@@ -138,9 +138,21 @@ class Test:
             if f"{pathlib.Path(SHOAL).name} worker --connect" in clusters.command_line(pid)
         ]
 
-    def up(self, count: int) -> list[int]:
-        clusters.eventually(lambda: len(self.workers()) >= count, 120, f"{count} workers are up")
-        return self.workers()
+    def busy(self, sql: str, *options: str, **environment: str) -> tuple[Driver, list[int]]:
+        """A query that runs, again and again, on two workers; and the workers.
+
+        A cluster may take its time over the second one, and the first doesn't wait for it: a
+        query that ended before is run again, more often.
+        """
+        for times in (4, 40, 400):
+            driver = self.run(";\n".join([sql] * times), *options, **environment)
+            while driver.process.poll() is None:
+                found = self.workers()
+                if len(found) >= 2:
+                    return driver, found
+                time.sleep(0.02)
+            driver.right()
+        raise Failure("two workers were never up at once")
 
     def clean(self, seconds: float = 15) -> None:
         clusters.eventually(lambda: not self.workers(), seconds, "shoal's workers are gone")
@@ -182,8 +194,8 @@ class Test:
 
     def killed_worker(self, *spools: str) -> None:
         for spool in spools or ("auto", "own"):
-            driver = self.run(";\n".join([CHAIN] * 3), *SHUFFLED, "--spool", spool)
-            os.kill(self.up(2)[0], signal.SIGKILL)
+            driver, workers = self.busy(CHAIN, *SHUFFLED, "--spool", spool)
+            os.kill(workers[0], signal.SIGKILL)
             said = driver.right()
             if "was lost" not in said or "signal 9" not in said:
                 raise Failure(f"the report doesn't say what became of the worker: {said}")
@@ -193,16 +205,15 @@ class Test:
         self.killed_worker("own")
 
     def hung_worker(self) -> None:
-        driver = self.run(";\n".join([CHAIN] * 20), *SHUFFLED, SHOAL_SILENT_SECONDS="2")
-        os.kill(self.up(2)[1], signal.SIGSTOP)
+        driver, workers = self.busy(CHAIN, *SHUFFLED, SHOAL_SILENT_SECONDS="2")
+        os.kill(workers[1], signal.SIGSTOP)
         said = driver.right()
         if "it was silent for 2 s" not in said:
             raise Failure(f"nothing of the silence: {said}")
         self.clean()
 
     def killed_driver(self) -> None:
-        driver = self.run(SLOW, *SHUFFLED, "--spool", "own")
-        self.up(2)
+        driver, _ = self.busy(SLOW, *SHUFFLED, "--spool", "own")
         driver.process.kill()
         driver.process.wait()
         clusters.eventually(lambda: not self.workers(), 15, "workers are gone after the driver")
@@ -211,8 +222,7 @@ class Test:
         self.clean()
 
     def interrupted(self) -> None:
-        driver = self.run(SLOW, *SHUFFLED)
-        self.up(2)
+        driver, _ = self.busy(SLOW, *SHUFFLED)
         driver.process.send_signal(signal.SIGINT)
         driver.wait(130)
         self.clean()
@@ -255,8 +265,7 @@ class Test:
 
     def killed_node(self) -> None:
         """The last one, as the cluster has one node less from then on."""
-        driver = self.run(";\n".join([CHAIN] * 4), *SHUFFLED, "--spool", "own")
-        self.up(2)
+        driver, _ = self.busy(CHAIN, *SHUFFLED, "--spool", "own")
         self.cluster.kill_node(self.nodes[1])
         said = driver.right()
         # Both may have been on the other node.
