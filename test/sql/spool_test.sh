@@ -17,6 +17,7 @@ printf "CREATE VIEW facts AS FROM '%s/facts.parquet';\nCREATE VIEW dims AS FROM 
 # 385 MiB leave one for blocks: 512 KiB for each of two tasks.
 tiers=("--memory-dir none" "--memory 385MiB" "--memory 385MiB --threads 2" ""
     "--memory-dir none --spool-compression on" "--memory 385MiB --spool-compression on")
+if under_asan; then tiers=("--memory 385MiB --threads 2" "--memory-dir none --spool-compression on"); fi
 for tier in "${tiers[@]}"; do
     read -ra options <<<"$tier"
     check "queries with ${tier:-plenty}" same "$root/test/sql/queries.sql" "$work/init.sql" \

@@ -7,11 +7,11 @@ tpch_init "${SCALE:-0.02}"
 tpch_queries
 
 worker_counts=(1 2 4) partition_counts=(1 7 64)
-under_asan && worker_counts=(2) partition_counts=(7 64)
+under_asan && worker_counts=(2) partition_counts=(7)
 for broadcast in -1 1000000000; do
     for workers in "${worker_counts[@]}"; do
         for partitions in "${partition_counts[@]}"; do
-            [ "$partitions" = 64 ] && [ "$workers" != 2 ] && [ -z "${SCALE:-}" ] && continue
+            [ "$partitions" != 7 ] && [ "$workers" != 2 ] && [ -z "${SCALE:-}" ] && continue
             check "workers=$workers partitions=$partitions broadcast=$broadcast" \
                 same "$work/tpch.sql" "$work/init.sql" ordered --workers "$workers" \
                 --partitions "$partitions" --broadcast-rows "$broadcast"

@@ -4,6 +4,8 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 : "${SHOAL:=$root/build/shoal}"
+# What gives the answers that are expected: without sanitizers, where there is such a one.
+reference=${SHOAL_REFERENCE:-$SHOAL}
 work=$(mktemp -d)
 spool=$work/spool
 mkdir "$spool"
@@ -99,7 +101,8 @@ same() {
     local file=$1 init=$2 order=$3
     shift 3
     if [ ! -f "$work/expected.$(basename "$file")" ]; then
-        "$SHOAL" sql --init "$init" -f "$file" --format json >"$work/expected.$(basename "$file")"
+        "$reference" sql --init "$init" -f "$file" --format json \
+            >"$work/expected.$(basename "$file")"
     fi
     "$SHOAL" sql --init "$init" -f "$file" --format json "${spools[@]}" "$@" \
         >"$work/actual" || return 1
