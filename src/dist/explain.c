@@ -93,6 +93,11 @@ static void write_stats(const struct stage_stats *stats, struct text *out) {
     if (stats->again > 0)
         text_printf(out, "  ran again: %llu task%s, as blocks were lost\n",
                     (unsigned long long)stats->again, stats->again == 1 ? "" : "s");
+    if (stats->placed > 0)
+        text_printf(
+            out,
+            "  locality: %llu of %llu tasks ran on the node with most of their blocks\n",
+            (unsigned long long)stats->near, (unsigned long long)stats->placed);
     write_lines(stats->heavy, "  heavy key: ", out);
     write_lines(stats->reasons, "  adapted: ", out);
     if (stats->demoted)
@@ -197,6 +202,12 @@ shoal_status stages_explain_json(const struct stages *stages,
                     "min_task_seconds", times.least, "median_task_seconds", times.median,
                     "max_task_seconds", times.most, "adapted", stats[i].reasons,
                     "heavy_keys", stats[i].heavy));
+            if (stats[i].placed > 0) {
+                json_object_set_new(
+                    json_object_get(item, "ran"), "locality",
+                    json_pack("{s:I, s:I}", "tasks", (json_int_t)stats[i].placed, "local",
+                              (json_int_t)stats[i].near));
+            }
             if (stats[i].files_made > 0) {
                 json_object_set_new(
                     item, "merged",

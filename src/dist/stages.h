@@ -288,15 +288,16 @@ char *stage_empty_sql(const struct schema *schema);
 // What a stage took, for EXPLAIN ANALYZE.
 struct stage_stats {
     uint64_t tasks, rows, bytes;
-    uint64_t again;        // tasks that ran once more, as what they had made was lost
-    uint64_t disk_bytes;   // of those bytes; the others never left memory
-    uint32_t partitions;   // that its tasks read, each some; 0: one each, or none
-    double seconds;        // summed over its tasks
-    double *task_seconds;  // [tasks], of each, in no order
-    char *heavy;           // keys that have many of the rows it reads, a line each
-    char *reasons;         // why its tasks read what they do, a line each; may be NULL
-    bool demoted;          // some of its tasks passed rows on as groups of one
-    uint64_t filter_rows;  // that made its runtime filter not worth using; else 0
+    uint64_t again;         // tasks that ran once more, as what they had made was lost
+    uint64_t placed, near;  // tasks that are best run on one node, and that ran there
+    uint64_t disk_bytes;    // of those bytes; the others never left memory
+    uint32_t partitions;    // that its tasks read, each some; 0: one each, or none
+    double seconds;         // summed over its tasks
+    double *task_seconds;   // [tasks], of each, in no order
+    char *heavy;            // keys that have many of the rows it reads, a line each
+    char *reasons;          // why its tasks read what they do, a line each; may be NULL
+    bool demoted;           // some of its tasks passed rows on as groups of one
+    uint64_t filter_rows;   // that made its runtime filter not worth using; else 0
     uint64_t files_merged, files_made;  // of those that it wrote, and what they became
 };
 

@@ -76,6 +76,9 @@ struct engine_ops {
     // A file, by its writer, or a folder that all have, is not needed any more: it goes
     // from where workers keep it if that is not the driver's own. NULL: it always is.
     void (*drop)(struct engine *engine, const char *path);
+    // The number of the node, from 0 on, that keeps what the worker wrote; also of one
+    // that is gone. UINT32_MAX: none does, it is where the driver's own is. NULL: always.
+    uint32_t (*node)(const struct engine *engine, uint32_t worker);
     // So many tasks run or could: an engine that scales asks for workers by it, or gives
     // some back. NULL: it doesn't.
     void (*wish)(struct engine *engine, uint64_t tasks);

@@ -210,6 +210,10 @@ static void hosted_drop(struct engine *engine, const char *path) {
     free(text);
 }
 
+static uint32_t hosted_node(const struct engine *engine, uint32_t worker) {
+    return keepers_node(&((const struct hosted *)engine)->keepers, worker);
+}
+
 // ---- a worker ends
 
 // The worker is lost: say so, and ask for another while the budget lasts.
@@ -755,6 +759,7 @@ static const struct engine_ops hosted_ops = {.name = "hosted",
                                              .run = hosted_run,
                                              .cancel = hosted_cancel,
                                              .drop = hosted_drop,
+                                             .node = hosted_node,
                                              .wish = hosted_wish,
                                              .poll = hosted_poll,
                                              .close = hosted_close};

@@ -15,7 +15,13 @@ shoal_status keepers_add(struct keepers *keepers, uint32_t number, const char *n
     if (list == NULL) return shoal_no_memory(err);
     keepers->list = list;
     struct keeper *keeper = &list[keepers->count];
+    uint32_t nodes = 0, same = UINT32_MAX;
+    for (size_t i = 0; i < keepers->count; i++) {
+        if (list[i].node_number >= nodes) nodes = list[i].node_number + 1;
+        if (strcmp(list[i].node, node) == 0) same = list[i].node_number;
+    }
     *keeper = (struct keeper){.number = number,
+                              .node_number = same == UINT32_MAX ? nodes : same,
                               .node = strdup(node),
                               .address = address == NULL ? NULL : strdup(address),
                               .up = true};
@@ -52,6 +58,11 @@ const struct keeper *keepers_of(const struct keepers *keepers, uint32_t number) 
         if (serves(other, writer->node)) return other;
     }
     return NULL;
+}
+
+uint32_t keepers_node(const struct keepers *keepers, uint32_t number) {
+    const struct keeper *keeper = find(keepers, number);
+    return keeper == NULL || keeper->address == NULL ? UINT32_MAX : keeper->node_number;
 }
 
 // Its own first, then its neighbours'; there is room for the driver's.

@@ -13,6 +13,7 @@
 
 struct keeper {
     uint32_t number;
+    uint32_t node_number;  // the same for all of a node, from 0 on
     char *node, *address;  // address NULL: it keeps nothing of its own
     bool up;
 };
@@ -36,6 +37,8 @@ shoal_status keepers_tell(const struct keepers *keepers, const char *node, char 
                           struct shoal_error *err);
 // One that is up and can remove what the worker wrote; NULL: none.
 const struct keeper *keepers_of(const struct keepers *keepers, uint32_t number);
+// The number of the node that keeps what the worker wrote; UINT32_MAX: none does.
+uint32_t keepers_node(const struct keepers *keepers, uint32_t number);
 void keepers_free(struct keepers *keepers);
 
 #endif

@@ -23,8 +23,10 @@ shoal_status run_adapt_readers(struct run *run, uint32_t stage, struct shoal_err
     uint32_t exchange = run->stages->stages[stage].exchange;
     shoal_status status = run_try_broadcast(run, stage, err);
     for (uint32_t s = stage + 1; status == SHOAL_OK && s + 1 < run->stages->count; s++) {
-        if (stage_reads(&run->stages->stages[s], exchange) && run_is_ready(run, s))
-            status = run_adapt(run, s, err);
+        if (!stage_reads(&run->stages->stages[s], exchange) || !run_is_ready(run, s))
+            continue;
+        status = run_adapt(run, s, err);
+        if (status == SHOAL_OK) run_locate(run, s);
     }
     return status;
 }
@@ -89,6 +91,11 @@ shoal_status run_accept(struct run *run, uint32_t stage, uint32_t task,
 static uint32_t host_threads(const struct session *session) {
     const struct session_options *options = &session->options;
     return options->host_threads > 0 ? options->host_threads : options->threads;
+}
+
+static void add_worker(struct run *run, uint32_t worker, double now) {
+    sched_worker_up(run->sched, worker, host_threads(run->session), now);
+    sched_worker_at(run->sched, worker, run_node(run, worker));
 }
 
 static void remember_up(struct session *session, uint32_t worker) {
@@ -163,7 +170,7 @@ static shoal_status take_event(struct run *run, struct engine_event *event,
     switch (event->kind) {
         case ENGINE_UP:
             remember_up(run->session, event->worker);
-            sched_worker_up(run->sched, event->worker, host_threads(run->session), now);
+            add_worker(run, event->worker, now);
             break;
         case ENGINE_DOWN:
             forget_up(run->session, event->worker);
@@ -224,6 +231,7 @@ static shoal_status start_task(struct run *run, const struct sched_action *actio
     shoal_status status = run_make_task(run, action, &task, err);
     if (status != SHOAL_OK) return status;
     run->runs[action->stage].begun = true;
+    run_count_local(run, action);
     status = engine->ops->run(engine, action->worker, task, err);
     task_free(task);
     // A worker that went meanwhile is reported by poll, which frees its tasks.
@@ -403,10 +411,8 @@ static shoal_status prepare(struct run *run, struct shoal_error *err) {
             session->block_bytes < space ? session->block_bytes : space, err);
         if (status != SHOAL_OK) return status;
     }
-    for (size_t i = 0; i < session->up_count; i++) {
-        sched_worker_up(run->sched, session->up[i], host_threads(session),
-                        clock_seconds());
-    }
+    for (size_t i = 0; i < session->up_count; i++)
+        add_worker(run, session->up[i], clock_seconds());
     return replay_plan(run, err);
 }
 
@@ -430,6 +436,7 @@ static void release(struct run *run) {
         free(run->runs[s].file_tasks);
         free(run->runs[s].progress);
         free(run->runs[s].prints);
+        free(run->runs[s].prefers);
         bounds_free(&run->runs[s].bounds);
         run_parts_free(&run->runs[s]);
     }

@@ -29,6 +29,7 @@ struct stage_run {
     uint8_t *progress;           // [tasks], TASK_IS_DONE and so on
     uint32_t progress_count;
     uint64_t *prints;          // [tasks], of what was accepted last
+    uint32_t *prefers;         // [tasks], the node where each is best run; NULL: any
     bool begun;                // a task was sent to a worker
     uint32_t driver_attempts;  // of a stage that runs here
     bool dropped;              // its files are gone, as no task needed them
@@ -194,6 +195,15 @@ bool run_add_partition(const struct run *run, uint32_t exchange, uint32_t partit
 bool run_waits(const struct run *run, uint32_t stage, uint32_t before);
 // A stage is over: what it made is broadcast where that is better now.
 shoal_status run_try_broadcast(struct run *run, uint32_t over, struct shoal_error *err);
+
+// locality.c
+// The stage's inputs are there: the scheduler learns which node has most of what each
+// task reads. No memory for it: it doesn't.
+void run_locate(struct run *run, uint32_t stage);
+// Of a worker that is up or was; SCHED_ANYWHERE: it keeps nothing of its own.
+uint32_t run_node(const struct run *run, uint32_t worker);
+// A task was sent to that worker: was that where it is best run?
+void run_count_local(struct run *run, const struct sched_action *action);
 
 // heavy.c
 // The keys that have most of an exchange's rows, in words, a line each.

@@ -273,6 +273,8 @@ shoal_status run_retask(struct run *run, uint32_t stage, uint32_t tasks,
                           "stage %u is to have %u tasks, but has begun", stage, tasks);
     }
     state->tasks = tasks;
+    free(state->prefers);
+    state->prefers = NULL;
     return run_count_tasks(state, tasks) ? SHOAL_OK : shoal_no_memory(err);
 }
 

@@ -40,7 +40,7 @@ bool books_open(struct books *books, const struct sim_options *options, char *vi
         const struct books_stage *stage = &books->stages[s];
         for (uint32_t i = 0; i < stage->capacity; i++) {
             books->tasks[stage->first + i] = (struct books_task){
-                .stage = s, .index = i, .run = {NIL, NIL}, .home = NIL};
+                .stage = s, .index = i, .run = {NIL, NIL}, .home = NIL, .prefers = NIL};
         }
     }
     return true;

@@ -33,6 +33,7 @@ struct books_task {
     uint32_t run[2];      // attempts that run or are doomed
     uint32_t home;        // the worker that has its output, BOOKS_NIL when lost
     uint32_t next, prev;  // at that worker
+    uint32_t prefers;     // the node where it is best run, BOOKS_NIL: any
     bool done, gone;      // gone: and its output was not needed
     bool started;         // since the stage was made or reset
     bool alone;           // is to run alone

@@ -1,7 +1,8 @@
 // What the files of src/sched share: the records, and who may change them.
 //
-// A task's waiting is in stages.c, its attempts and their workers are in workers.c, what
-// a failure means is in policy.c, and which attempt gets a twin is in speculate.c.
+// A task's waiting is in stages.c, where it is best run in locality.c, its attempts and
+// their workers are in workers.c, what a failure means is in policy.c, and which attempt
+// gets a twin is in speculate.c.
 #ifndef SHOAL_SCHED_INTERNAL_H
 #define SHOAL_SCHED_INTERNAL_H
 
@@ -72,6 +73,7 @@ struct stage {
     uint32_t dependents;     // first edge, NIL at the end
     struct queue retries, alone;
     struct queue lone;  // attempts without a twin, nearly in the order they started
+    uint32_t *prefers;  // [tasks], the node where each is best run; NULL: none minds
     bool wide;          // a task takes all slots of an idle worker
     bool finished;
     uint32_t durations[DURATION_CLASSES];  // of attempts that were done
@@ -84,6 +86,7 @@ struct edge {
 struct worker {
     uint32_t number;
     uint32_t slots, used;
+    uint32_t node;     // NIL: unknown
     uint32_t heap_at;  // NIL when not in the heap
     uint32_t chain;    // next in its hash bucket, or next free record
     struct queue attempts;
@@ -142,10 +145,19 @@ uint32_t stage_take_alone(struct sched *sched, uint32_t id);
 void stage_finish(struct sched *sched, uint32_t id);
 void stage_unfinish(struct sched *sched, uint32_t id);
 
+// ---- locality.c
+
+// The fresh task of a stage that has one to start now, and the worker for it; NIL when it
+// should wait.
+uint32_t locality_take(const struct sched *sched, const struct stage *stage,
+                       uint32_t *worker);
+
 // ---- workers.c
 
 // Where a retry or a fresh task (avoid: NIL) may start, NIL when it should wait.
 uint32_t worker_best(const struct sched *sched, uint32_t avoid, bool wide);
+// One with a free slot on the node, among the less loaded ones; NIL: none.
+uint32_t worker_on(const struct sched *sched, uint32_t node, bool wide);
 // The least loaded worker with a free slot that has neither number.
 uint32_t worker_least(const struct sched *sched, uint32_t avoid, uint32_t also);
 uint32_t attempt_start(struct sched *sched, uint32_t worker, uint32_t stage,

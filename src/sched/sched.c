@@ -65,6 +65,7 @@ struct sched *sched_new(const struct sched_options *options) {
 void sched_free(struct sched *sched) {
     if (sched == NULL) return;
     for (size_t i = 0; i < sched->tasks_size; i++) cause_free(&sched->tasks[i]);
+    for (size_t s = 0; s < sched->stages_size; s++) free(sched->stages[s].prefers);
     free(sched->tasks);
     free(sched->stages);
     free(sched->edges);
@@ -254,7 +255,12 @@ void sched_progress(const struct sched *sched, struct sched_progress *progress) 
 }
 
 size_t sched_bytes(const struct sched *sched) {
-    return sizeof *sched + sched->tasks_capacity * sizeof *sched->tasks +
+    size_t prefers = 0;
+    for (size_t s = 0; s < sched->stages_size; s++) {
+        if (sched->stages[s].prefers != NULL) prefers += sched->stages[s].tasks;
+    }
+    return sizeof *sched + prefers * sizeof(uint32_t) +
+           sched->tasks_capacity * sizeof *sched->tasks +
            sched->stages_capacity * sizeof *sched->stages +
            sched->edges_capacity * sizeof *sched->edges +
            (sched->runnable_capacity + sched->active_capacity) * sizeof(uint64_t) +

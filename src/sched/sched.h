@@ -73,6 +73,14 @@ bool sched_output_lost(struct sched *sched, uint32_t stage, uint32_t task, doubl
 bool sched_output_removed(struct sched *sched, uint32_t stage, uint32_t task, double now);
 
 void sched_worker_up(struct sched *sched, uint32_t worker, uint32_t slots, double now);
+// The worker is on that node; SCHED_ANYWHERE until this is told.
+#define SCHED_ANYWHERE UINT32_MAX
+void sched_worker_at(struct sched *sched, uint32_t worker, uint32_t node);
+// Where each of the stage's tasks is best run, nodes[tasks], or SCHED_ANYWHERE. It starts
+// there if a slot is free there, and else where one is: nothing waits for it
+// (locality.c). Copied; forgotten when the stage gets another count of tasks. False when
+// out of memory.
+bool sched_prefer(struct sched *sched, uint32_t stage, const uint32_t *nodes);
 // The worker is gone: its running tasks are retried elsewhere; blame them for poison.
 void sched_worker_down(struct sched *sched, uint32_t worker, double now);
 

@@ -123,8 +123,25 @@ static bool worker_up(struct sim *sim) {
     if (!books_worker_up(&sim->books, &worker)) return false;
     double from = clock_now(sim);
     sched_worker_up(sim->sched, worker, sim->options->slots, sim->now);
+    if (sim->options->nodes > 0)
+        sched_worker_at(sim->sched, worker, worker % sim->options->nodes);
     clock_add(sim, from);
     return true;
+}
+
+// One task of eight doesn't mind where it runs.
+static bool prefer(struct sim *sim, uint32_t s) {
+    const struct books_stage *stage = &sim->books.stages[s];
+    if (sim->options->nodes == 0) return true;
+    uint32_t *nodes = malloc((stage->tasks + 1) * sizeof *nodes);
+    for (uint32_t i = 0; nodes != NULL && i < stage->tasks; i++) {
+        uint32_t node = (uint32_t)(draw(sim) % sim->options->nodes);
+        nodes[i] = draw(sim) % 8 == 0 ? SCHED_ANYWHERE : node;
+        sim->books.tasks[stage->first + i].prefers = nodes[i];
+    }
+    bool ok = nodes != NULL && sched_prefer(sim->sched, s, nodes);
+    free(nodes);
+    return ok;
 }
 
 // ---- decisions
@@ -157,6 +174,12 @@ static bool start(struct sim *sim, const struct sched_action *action) {
     uint32_t at;
     if (!books_start(&sim->books, action, sim->now, &at)) return false;
     if (at == BOOKS_NIL) return true;
+    uint32_t prefers = sim->books.tasks[sim->books.attempts[at].task].prefers;
+    if (prefers != BOOKS_NIL && prefers == action->worker % sim->options->nodes) {
+        sim->result->near++;
+    } else if (prefers != BOOKS_NIL) {
+        sim->result->far++;
+    }
     sim->result->twins += action->twin;
     sim->result->alone += action->alone;
     enum fate fate = draw_fate(sim, action->alone);
@@ -250,7 +273,7 @@ static void lose_some(struct sim *sim) {
     }
 }
 
-static void reset(struct sim *sim, uint32_t s) {
+static bool reset(struct sim *sim, uint32_t s) {
     struct books_stage *stage = &sim->books.stages[s];
     uint32_t tasks = stage->tasks;
     double from = clock_now(sim);
@@ -264,22 +287,23 @@ static void reset(struct sim *sim, uint32_t s) {
                            s);
     }
     books_reset(&sim->books, s, tasks);
+    return prefer(sim, s);
 }
 
 // A stage, and what has begun of those that depend on it.
-static void reset_some(struct sim *sim) {
+static bool reset_some(struct sim *sim) {
     uint32_t count = sim->options->stages_size;
     uint32_t s = (uint32_t)(draw(sim) % count);
     uint64_t chosen = 0;
     if (!books_begun(&sim->books, s) || sched_error(sim->sched)->status != SHOAL_OK)
-        return;
+        return true;
     chosen |= UINT64_C(1) << s;
-    reset(sim, s);
+    if (!reset(sim, s)) return false;
     for (uint32_t after = s + 1; after < count; after++) {
         for (uint32_t on = s; on < after; on++) {
             if ((chosen >> on & 1) == 0 || !books_depends(&sim->books, after, on))
                 continue;
-            if (books_begun(&sim->books, after)) reset(sim, after);
+            if (books_begun(&sim->books, after) && !reset(sim, after)) return false;
             chosen |= UINT64_C(1) << after;
             break;
         }
@@ -287,6 +311,7 @@ static void reset_some(struct sim *sim) {
     for (; s < count; s++) {
         if (chosen >> s & 1) need_inputs(sim, s);
     }
+    return true;
 }
 
 // ---- events
@@ -366,9 +391,9 @@ static bool end_running(struct sim *sim, uint32_t at, enum fate fate) {
     if (driver != NULL && !driver->done(driver->context, task->stage, task->index))
         return false;
     if (draw_unit(sim) < sim->options->loss_rate) lose_some(sim);
-    if (sim->options->reset_rate > 0 && draw_unit(sim) < sim->options->reset_rate)
-        reset_some(sim);
-    return true;
+    bool resets =
+        sim->options->reset_rate > 0 && draw_unit(sim) < sim->options->reset_rate;
+    return !resets || reset_some(sim);
 }
 
 static bool happen(struct sim *sim, const struct event *event) {
@@ -406,6 +431,9 @@ static bool prepare(struct sim *sim) {
                             stage->ndeps) != s) {
             return false;
         }
+    }
+    for (uint32_t s = 0; s < options->stages_size; s++) {
+        if (!prefer(sim, s)) return false;
     }
     for (uint32_t w = 0; w < options->workers; w++) {
         if (!worker_up(sim)) return false;

@@ -24,6 +24,7 @@ struct sim_driver {
 struct sim_options {
     uint64_t seed;
     uint32_t workers, slots;
+    uint32_t nodes;  // that workers are on by turns, and tasks best run on; 0: none known
     const struct sim_stage *stages;
     uint32_t stages_size;
     // How long an attempt of a task takes; NULL: half a second to one and a half, and
@@ -51,6 +52,7 @@ struct sim_result {
     char violation[256];         // the first broken promise of the scheduler; "" if none
     double seconds;              // virtual
     uint64_t decisions, accepted, deaths, failures, refused, cancels;
+    uint64_t near, far;  // attempts on the node where their task is best run, and others
     uint64_t twins, alone, losses, blocked, resets;
     uint64_t undone;       // tasks that were done and had to be done again
     double sched_seconds;  // in the scheduler, by options->clock

@@ -157,6 +157,8 @@ bool sched_resize_stage(struct sched *sched, uint32_t id, uint32_t tasks, bool w
     if (ready) count_waiting(sched, id, false);
     stage->tasks = stage->waiting = tasks;
     stage->wide = wide;
+    free(stage->prefers);
+    stage->prefers = NULL;
     if (tasks > before) tasks_init(sched, stage);
     sched->tasks_counted += tasks;
     sched->tasks_counted -= before;
@@ -293,11 +295,13 @@ uint32_t stage_take(struct sched *sched, uint32_t id, uint32_t *worker) {
         at = task->next;
     }
     if (stage->fresh == stage->tasks) return NIL;
-    *worker = worker_best(sched, NIL, stage->wide);
-    if (*worker == NIL) return NIL;
-    at = stage->first + stage->fresh++;
-    skip_fresh(sched, stage);
-    return taken(sched, id, at);
+    uint32_t task = locality_take(sched, stage, worker);
+    if (task == NIL) return NIL;
+    if (task == stage->fresh) {
+        stage->fresh++;
+        skip_fresh(sched, stage);
+    }
+    return taken(sched, id, stage->first + task);
 }
 
 uint32_t stage_take_alone(struct sched *sched, uint32_t id) {

@@ -87,6 +87,20 @@ uint32_t worker_best(const struct sched *sched, uint32_t avoid, bool wide) {
     return wide && best != NIL && sched->workers[best].used > 0 ? NIL : best;
 }
 
+// Workers of the heap that are looked at for one of a node: bounds a decision.
+#define NODE_SCAN 64
+
+uint32_t worker_on(const struct sched *sched, uint32_t node, bool wide) {
+    uint32_t best = NIL;
+    for (uint32_t i = 0; i < NODE_SCAN && i < sched->heap_size; i++) {
+        uint32_t at = sched->heap[i];
+        const struct worker *worker = &sched->workers[at];
+        if (worker->node != node || (wide && worker->used > 0)) continue;
+        if (best == NIL || less_loaded(sched, at, best)) best = at;
+    }
+    return best;
+}
+
 // ---- finding a record by what reports name
 
 // New buckets when there are fewer than `want`; *old is the caller's to hang over and to
@@ -345,13 +359,21 @@ void sched_worker_up(struct sched *sched, uint32_t worker, uint32_t slots, doubl
     } else {
         sched->workers_free = sched->workers[at].chain;
     }
-    sched->workers[at] = (struct worker){
-        .number = worker, .slots = slots, .heap_at = NIL, .attempts = {NIL, NIL}};
+    sched->workers[at] = (struct worker){.number = worker,
+                                         .slots = slots,
+                                         .node = NIL,
+                                         .heap_at = NIL,
+                                         .attempts = {NIL, NIL}};
     worker_hash(sched, at);
     sched->workers_up++;
     sched->slots_up += slots;
     if (slots > 0) sched->usable++;
     heap_update(sched, at);
+}
+
+void sched_worker_at(struct sched *sched, uint32_t worker, uint32_t node) {
+    uint32_t at = worker_find(sched, worker);
+    if (at != NIL) sched->workers[at].node = node;
 }
 
 // An attempt ends with its worker.

@@ -829,6 +829,7 @@ static void small_clusters_end_whatever_is_lost(void **state) {
         struct sim_options options = {.seed = seed,
                                       .workers = 1 + (uint32_t)(seed % 4),
                                       .slots = 1 + (uint32_t)(seed / 4 % 3),
+                                      .nodes = (uint32_t)(seed / 12 % 3),
                                       .stages = stages,
                                       .stages_size = 4,
                                       .death_rate = 0.06,

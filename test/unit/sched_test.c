@@ -313,6 +313,7 @@ static struct sim_options faulty_cluster(uint64_t seed) {
         .seed = seed,
         .workers = 1000,
         .slots = 4,
+        .nodes = seed == 2 ? 50 : 0,
         .stages = six_stages,
         .stages_size = 6,
         .death_rate = 0.02,
@@ -363,6 +364,7 @@ static void small_clusters_end_well_under_many_seeds(void **state) {
         struct sim_options options = {.seed = seed,
                                       .workers = 1 + (uint32_t)(seed % 4),
                                       .slots = 1 + (uint32_t)(seed / 4 % 3),
+                                      .nodes = (uint32_t)(seed / 12 % 3),
                                       .stages = stages,
                                       .stages_size = 3,
                                       .death_rate = 0.08,
@@ -403,6 +405,89 @@ static void a_stage_is_resized_before_it_starts(void **state) {
     assert_true(sched_task_done(sched, 2, 0, 0, 0));
     expect_end(sched, SCHED_SUCCEEDED);
     sched_free(sched);
+}
+
+// Runs the next task, which must be that one on that worker.
+static void expect_on(struct sched *sched, uint32_t task, uint32_t worker) {
+    struct sched_action action = sched_next(sched, 0);
+    assert_int_equal(action.kind, SCHED_RUN);
+    assert_int_equal(action.task, task);
+    assert_int_equal(action.worker, worker);
+}
+
+// A task goes to its node while there is a slot, a slot takes its node's tasks first, and
+// none waits.
+static void tasks_run_where_they_are_best_run(void **state) {
+    (void)state;
+    struct sched *sched = sched_new(NULL);
+    assert_int_equal(sched_add_stage(sched, 7, false, NULL, 0), 0);
+    assert_true(sched_prefer(sched, 0, (uint32_t[]){5, 5, 5, SCHED_ANYWHERE, 6, 6, 9}));
+    sched_worker_up(sched, 1, 1, 0);
+    sched_worker_at(sched, 1, 6);
+    sched_worker_up(sched, 2, 2, 0);
+    sched_worker_at(sched, 2, 5);
+    sched_worker_at(sched, 3, 5);  // not up: nothing
+    expect_on(sched, 0, 2);        // though worker 1 comes first
+    expect_on(sched, 1, 2);
+    expect_on(sched, 4, 1);  // its node's, before those that are in front of it
+    expect(sched, SCHED_NONE);
+    assert_true(sched_task_done(sched, 0, 4, 0, 0));
+    expect_on(sched, 5, 1);
+    assert_true(sched_task_done(sched, 0, 5, 0, 0));
+    expect_on(sched, 3, 1);  // one that doesn't mind
+    assert_true(sched_task_done(sched, 0, 3, 0, 0));
+    expect_on(sched, 2, 1);  // one of another node, rather than none
+    assert_true(sched_task_done(sched, 0, 0, 0, 0));
+    expect_on(sched, 6, 2);
+    assert_true(sched_task_done(sched, 0, 1, 0, 0));
+    assert_true(sched_task_done(sched, 0, 2, 0, 0));
+    assert_true(sched_task_done(sched, 0, 6, 0, 0));
+    expect_end(sched, SCHED_SUCCEEDED);
+    sched_free(sched);
+}
+
+static void a_stage_of_another_size_has_no_preferences(void **state) {
+    (void)state;
+    struct sched *sched = sched_new(NULL);
+    assert_int_equal(sched_add_stage(sched, 2, true, NULL, 0), 0);
+    assert_true(sched_prefer(sched, 0, (uint32_t[]){7, 7}));
+    assert_true(sched_prefer(sched, 0, (uint32_t[]){8, 8}));
+    assert_true(sched_resize_stage(sched, 0, 3, true));
+    for (uint32_t w = 0; w < 2; w++) {
+        sched_worker_up(sched, w, 2, 0);
+        sched_worker_at(sched, w, 7 + w);
+    }
+    expect_on(sched, 0, 0);
+    // Those of a stage that begins again stay; a wide task takes an idle worker.
+    assert_true(sched_prefer(sched, 0, (uint32_t[]){8, 8, 7}));
+    sched_reset_stage(sched, 0, 0);
+    expect(sched, SCHED_CANCEL);
+    expect_on(sched, 0, 1);
+    expect(sched, SCHED_NONE);
+    assert_false(sched_task_done(sched, 0, 0, 0, 0));  // the cancelled one
+    expect_on(sched, 2, 0);
+    sched_free(sched);
+}
+
+static void preferences_are_mostly_met_and_cost_nothing_else(void **state) {
+    (void)state;
+    static const struct sim_stage stages[] = {{.tasks = 20000},
+                                              {.tasks = 5000, .deps = {0}, .ndeps = 1}};
+    struct sim_options options = {.seed = 11,
+                                  .workers = 200,
+                                  .slots = 2,
+                                  .stages = stages,
+                                  .stages_size = 2,
+                                  .sched = {.no_speculation = true}};
+    struct sim_result without, with;
+    sim_ok(&options, &without);
+    options.nodes = 20;
+    sim_ok(&options, &with);
+    assert_int_equal(with.end, SCHED_SUCCEEDED);
+    assert_true(with.near + with.far > 20000);
+    // By chance one of 20 would be.
+    assert_true(with.near > 4 * with.far);
+    assert_true(with.seconds < without.seconds * 1.2);
 }
 
 // What waits for a stage of no tasks waits for what that waits for.
@@ -471,6 +556,9 @@ int main(void) {
         cmocka_unit_test(stale_reports_are_refused),
         cmocka_unit_test(a_cancel_reaches_every_running_attempt),
         cmocka_unit_test(a_wide_task_runs_alone),
+        cmocka_unit_test(tasks_run_where_they_are_best_run),
+        cmocka_unit_test(a_stage_of_another_size_has_no_preferences),
+        cmocka_unit_test(preferences_are_mostly_met_and_cost_nothing_else),
         cmocka_unit_test(a_stage_is_resized_before_it_starts),
         cmocka_unit_test(a_stage_of_no_tasks_is_over_in_its_turn),
         cmocka_unit_test(a_faulty_cluster_does_every_task_once),
