@@ -153,6 +153,11 @@ void host_close(struct host *host, double patience, char *how, size_t size) {
 
 // ---- lines
 
+bool host_reads(const struct host *host) {
+    struct pollfd ready = {.fd = host->fd, .events = POLLOUT};
+    return poll(&ready, 1, 0) == 1 && (ready.revents & (POLLERR | POLLHUP)) == 0;
+}
+
 shoal_status host_say(struct host *host, json_t *line, struct shoal_error *err) {
     char *text = NULL;
     shoal_status status = json_take_text(line, &text, err);

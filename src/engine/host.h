@@ -5,7 +5,7 @@
 //   driver  {"op": "open", "url", "secret", "program", "name", "workers", "cpus",
 //            "memory", "resources", "options", "start_timeout", "ship"}
 //           {"op": "start", "worker", "address"}   {"op": "stop", "worker"}
-//           {"op": "close"}
+//           {"op": "metrics", "values"}   {"op": "close"}
 //   host    {"event": "opened", "cluster", "head"}   {"event": "failed", "why"}
 //           {"event": "pending" | "started" | "log" | "gone", "worker", ...}
 #ifndef SHOAL_ENGINE_HOST_H
@@ -30,6 +30,8 @@ struct host {
 // Starts it, and tells it to open the cluster.
 shoal_status host_open(struct host *host, const struct engine_options *options,
                        const uint8_t *secret, struct shoal_error *err);
+// Would a short line be taken at once?
+bool host_reads(const struct host *host);
 // Consumes the line. SHOAL_LOST: the program has gone.
 shoal_status host_say(struct host *host, json_t *line, struct shoal_error *err);
 // Reads what there is; *closed: it has ended.

@@ -19,6 +19,7 @@
 #include "block/server.h"
 #include "engine/host.h"
 #include "engine/keepers.h"
+#include "engine/metrics.h"
 #include "engine/peer.h"
 #include "net/address.h"
 #include "net/channel.h"
@@ -73,6 +74,8 @@ struct hosted {
     struct keepers keepers;
     struct block_server *server;  // of what is in this process's folders
     struct events events;
+    uint64_t tasks;  // that run or could
+    struct metrics metrics, told;
 };
 
 static const struct log_tail *read_log(struct peer *peer) {
@@ -295,6 +298,7 @@ static void hosted_wish(struct engine *engine, uint64_t tasks) {
     uint32_t least = options->cluster.least, asked = count_asked(hosted);
     uint64_t wanted = (tasks + options->worker.threads - 1) / options->worker.threads;
     double now = clock_seconds();
+    hosted->tasks = tasks;
     if (least == 0 || hosted->listener.fd < 0) return;
     if (wanted < least) wanted = least;
     if (wanted > options->workers) wanted = options->workers;
@@ -305,6 +309,27 @@ static void hosted_wish(struct engine *engine, uint64_t tasks) {
     if (now - hosted->short_since < BACKLOG_SECONDS) return;
     struct shoal_error ignored;  // of a host program that is gone, as above
     for (; asked < wanted; asked++) (void)ask(hosted, free_place(hosted), &ignored);
+}
+
+// A host program that doesn't read misses them. last: all is about to be given back.
+static void tell_metrics(struct hosted *hosted, double now, bool last) {
+    struct metrics *metrics = &hosted->metrics;
+    struct shoal_error ignored;
+    uint64_t running = 0, up = 0;
+    for (size_t i = 0; !last && i < hosted->count; i++) {
+        running += hosted->places[i].peer.assigned.count;
+        up += hosted->places[i].peer.up;
+    }
+    metrics->workers = up;
+    metrics->tasks_running = running;
+    metrics->tasks_waiting =
+        !last && hosted->tasks > running ? hosted->tasks - running : 0;
+    json_t *line = metrics_line(metrics, &hosted->told, now, last);
+    if (line != NULL && host_reads(&hosted->host)) {
+        (void)host_say(&hosted->host, line, &ignored);
+    } else {
+        json_decref(line);
+    }
 }
 
 // ---- connections
@@ -664,6 +689,7 @@ static shoal_status wait_for_all(struct hosted *hosted, int timeout_ms,
     if (status == SHOAL_OK && polls[2].revents != 0) welcome(hosted);
     for (size_t i = 0; status == SHOAL_OK && i < hosted->count; i++)
         status = watch(hosted, &hosted->places[i], now, err);
+    if (hosted->listener.fd >= 0) tell_metrics(hosted, now, false);
     return status == SHOAL_OK ? watch_start(hosted, now, err) : status;
 }
 
@@ -671,9 +697,10 @@ static shoal_status hosted_poll(struct engine *engine, int timeout_ms,
                                 struct engine_event *event, struct shoal_error *err) {
     struct hosted *hosted = (struct hosted *)engine;
     memset(event, 0, sizeof *event);
-    if (events_take(&hosted->events, event)) return SHOAL_OK;
-    shoal_status status = wait_for_all(hosted, timeout_ms, err);
-    if (status == SHOAL_OK) (void)events_take(&hosted->events, event);
+    bool taken = events_take(&hosted->events, event);
+    shoal_status status = taken ? SHOAL_OK : wait_for_all(hosted, timeout_ms, err);
+    if (status == SHOAL_OK && !taken) taken = events_take(&hosted->events, event);
+    if (status == SHOAL_OK && taken) metrics_count(&hosted->metrics, event);
     return status;
 }
 
@@ -729,6 +756,7 @@ static void hosted_close(struct engine *engine) {
     char how[96];
     struct shoal_error ignored;
     if (hosted == NULL) return;
+    if (hosted->listener.fd >= 0) tell_metrics(hosted, clock_seconds(), true);
     for (size_t i = 0; i < hosted->count; i++) {
         if (hosted->places[i].peer.fd >= 0) peer_bye(&hosted->places[i].peer);
     }

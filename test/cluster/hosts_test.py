@@ -7,6 +7,7 @@ A program that stands in for `shoal worker` (fake_worker.py) keeps this apart fr
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pathlib
 import shutil
@@ -15,6 +16,7 @@ import socket
 import sys
 import tempfile
 import unittest
+import urllib.request
 from typing import Any, ClassVar
 
 import clusters
@@ -23,6 +25,7 @@ from driver import FAKE, Driver
 
 sys.path.insert(0, str(clusters.ROOT / "python"))
 from shoal.host import node, pack
+from shoal.host.cluster import METRICS
 
 PROGRAM = os.environ.get("SHOAL", str(clusters.ROOT / "build" / "shoal"))
 GONE = 15.0  # seconds after which nothing may be left
@@ -31,6 +34,10 @@ GONE = 15.0  # seconds after which nothing may be left
 def parent(pid: int) -> int:
     stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
     return int(stat.rpartition(")")[2].split()[1])
+
+
+def metrics(so_far: int) -> dict[str, int]:
+    return dict.fromkeys(METRICS, so_far) | {"tasks_done": 7 * so_far}
 
 
 class OnCluster:
@@ -238,6 +245,22 @@ class DaskHosts(OnCluster, unittest.TestCase):
             self.assertEqual(retire.wait(), 0)
         self.cluster.start_node(node)
 
+    def test_metrics(self) -> None:
+        import distributed
+
+        address = self.cluster.url.replace("dask", "tcp")
+        with self.driver(name="counting") as d, distributed.Client(address) as client:
+            d.event("opened")
+            d.say("metrics", values=metrics(1))
+            d.say("metrics", values=metrics(2))
+
+            def last() -> dict[str, object]:
+                events: list[Any] = list(client.get_events("shoal"))
+                return dict(events[-1][1]) if events else {}
+
+            eventually(lambda: last().get("tasks_done") == 14, 10, "Dask has the metrics")
+            self.assertEqual(last(), {"run": "counting", **metrics(2)})
+
     def test_scheduler_file(self) -> None:
         with self.driver(url=f"dask://{self.cluster.file}") as d:
             d.start(1)
@@ -263,6 +286,23 @@ class SparkHosts(OnCluster, unittest.TestCase):
     test_hung = longer(OnCluster.test_hung)
     test_missing_program = longer(OnCluster.test_missing_program)
     test_worker_process_killed = longer(OnCluster.test_worker_process_killed)
+
+    @longer
+    def test_metrics(self) -> None:
+        port = clusters.free_port()
+        with self.driver(options={"spark.ui.port": str(port)}) as d:
+            d.event("opened")
+            d.say("metrics", values=metrics(1))
+            d.say("metrics", values=metrics(2))
+
+            def shown() -> dict[str, int]:
+                page = f"http://127.0.0.1:{port}/metrics/json/"
+                with urllib.request.urlopen(page, timeout=5) as answer:
+                    counters = json.load(answer)["counters"]
+                names = {name.partition("shoal.")[2]: name for name in counters}
+                return {name: counters[long]["count"] for name, long in names.items() if name}
+
+            eventually(lambda: shown() == metrics(2), 10, "Spark has the metrics")
 
     @longer
     def test_options(self) -> None:

@@ -64,6 +64,28 @@ check "runs there" grep -q 'locality: 1 of 1 tasks ran on the node' "$work/plan"
 check "where all see all files" near shared
 check "no node is better" bash -c "! grep locality '$work/plan'"
 
+# What the cluster is told for its own monitoring: what the three queries did, and in the end
+# that nothing is left.
+export METRICS=$work/metrics
+check "with metrics" right --spool own
+unset METRICS
+counted() {
+    python3 - "$work/metrics" <<'PYTHON'
+import json
+import sys
+
+lines = [json.loads(line) for line in open(sys.argv[1])]
+last = lines[-1]
+print(last)
+grows = ("tasks_done", "tasks_failed", "workers_lost", "rows", "bytes")
+assert all(a[name] <= b[name] for a, b in zip(lines, lines[1:]) for name in grows)
+assert last["tasks_done"] >= 15 and last["rows"] > 100000 and last["bytes"] > 1000000
+assert last["workers"] == last["tasks_running"] == last["tasks_waiting"] == 0
+assert last["workers_lost"] == last["tasks_failed"] == 0
+PYTHON
+}
+check "what is told adds up" counted
+
 # What a sink writes goes to the target itself, which all must see.
 sink() {
     local got

@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Stands in for the Python that has a cluster's package (--python): hosts workers as its own
 children, on NODES nodes that differ in nothing but their names; or, of a list NETNS, each in one
-of these network namespaces. Folders in HIDDEN are other, empty ones on all nodes but the first.
+of these network namespaces. Folders in HIDDEN are other, empty ones on all nodes but the first. Metrics
+are written to the file METRICS.
 What the real ones do is in python/shoal/host."""
 
 import json
@@ -66,6 +67,9 @@ def main():
         elif order["op"] == "stop":
             stopped.add(order["worker"])
             children[order["worker"]].kill()
+        elif order["op"] == "metrics":
+            with open(os.environ.get("METRICS", os.devnull), "a") as file:
+                file.write(json.dumps(order["values"]) + "\n")
         else:
             break
     stopped.update(children)

@@ -19,6 +19,7 @@ from shoal.host.lines import Lines
 PATIENCE = 3.0  # seconds until a worker that hasn't started is told to be pending
 CLOSING = 8.0  # seconds that workers have to end when the host closes
 LEAVING = 3.0  # of them, in which they leave by themselves and remove what they keep
+PUBLISHING = 1.0  # seconds in which the last metrics are passed on
 LAST = 13.0  # seconds after which the host ends, even if the cluster's package hangs
 Events = queue.SimpleQueue[dict[str, Any]]  # what a signal handler may put into
 KINDS = ("ray", "dask", "spark")
@@ -41,6 +42,10 @@ class Host:
         self.cluster = cluster
         self.workers: dict[int, Worker] = {}  # changed by the one thread
         self.events = events
+        self.values: queue.SimpleQueue[dict[str, int] | None] = (
+            queue.SimpleQueue()
+        )  # None: the last
+        self.published = threading.Event()  # all of them, after which nothing comes
 
     def live(self, worker: Worker, address: str) -> None:
         """A worker's thread."""
@@ -68,6 +73,8 @@ class Host:
                 self.cluster.stop(number)
             case "stop":
                 pass  # it is gone already
+            case "metrics":
+                self.values.put(order["values"])
             case "started":
                 self.started(order)
             case "ended":
@@ -111,8 +118,24 @@ class Host:
                     said[worker.number] = why
                     self.lines.send("pending", worker=worker.number, why=why)
 
+    def publish(self) -> None:
+        """Passes metrics on; in a thread, as a cluster may answer late or never."""
+        closing = False
+        try:
+            while not closing:
+                came = [self.values.get()]
+                while not self.values.empty():
+                    came.append(self.values.get())
+                closing = None in came
+                if news := [values for values in came if values]:
+                    self.cluster.publish(news[-1])
+        except Exception:  # of the cluster's package, of any kind
+            traceback.print_exc()
+        self.published.set()
+
     def serve(self) -> None:
         """Until the driver closes or is gone."""
+        threading.Thread(target=self.publish, daemon=True).start()
         threading.Thread(target=self.explain, daemon=True).start()
         while self.act(self.events.get()):
             pass
@@ -134,6 +157,8 @@ class Host:
                 continue
             if event["op"] in ("started", "ended"):
                 self.act(event)
+        self.values.put(None)
+        self.published.wait(PUBLISHING)
         self.cluster.close()
 
 

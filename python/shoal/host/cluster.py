@@ -18,6 +18,19 @@ from shoal.host.node import Launch
 Started = Callable[[dict[str, Any]], None]
 
 
+# What the driver counts, and whether it only grows.
+METRICS = {
+    "workers": ("Workers that are up", False),
+    "workers_lost": ("Workers that went without being asked to", True),
+    "tasks_running": ("Tasks that run on workers", False),
+    "tasks_waiting": ("Tasks that could run and wait for a slot", False),
+    "tasks_done": ("Attempts of tasks that came to their end", True),
+    "tasks_failed": ("Attempts of tasks that failed", True),
+    "rows": ("Rows that tasks wrote to block files and targets", True),
+    "bytes": ("Bytes that tasks wrote to block files and targets", True),
+}
+
+
 class Unavailable(Exception):
     """The cluster can't be used: what, where and what to do."""
 
@@ -87,6 +100,10 @@ class Cluster(abc.ABC):
     @abc.abstractmethod
     def waits_for(self) -> str:
         """What a worker that has not started waits for, and where the user can see it."""
+
+    @abc.abstractmethod
+    def publish(self, values: dict[str, int]) -> None:
+        """Says what METRICS have come to, by the cluster's own means; in a thread of its own."""
 
     @abc.abstractmethod
     def close(self) -> None:

@@ -18,6 +18,7 @@ from typing import Any
 
 from shoal.host import node
 from shoal.host.cluster import (
+    METRICS,
     Cluster,
     Ended,
     Order,
@@ -57,6 +58,8 @@ class RayCluster(Cluster):
         self.actors: dict[int, Any] = {}
         self.stopped: set[int] = set()
         self.shipped: Any = None  # the archive in Ray's object store, one copy a node
+        self.metrics: dict[str, Any] = {}
+        self.published = dict.fromkeys(METRICS, 0)
 
     def open(self) -> tuple[str, str]:
         address = self.order.place
@@ -155,6 +158,22 @@ class RayCluster(Cluster):
         have, free = self.ray.cluster_resources(), self.ray.available_resources()
         use = ", ".join(f"{free.get(n, 0):g} of {have.get(n, 0):g} {n}" for n in wants)
         return f"no node has {words} free for a worker (free in all: {use}); {see}"
+
+    def publish(self, values: dict[str, int]) -> None:
+        """Ray adds "ray_" to the names, and gives them to Prometheus with its own."""
+        from ray.util.metrics import Counter, Gauge
+
+        for name, (words, grows) in METRICS.items():
+            if name not in self.metrics:
+                kind = Counter if grows else Gauge
+                self.metrics[name] = kind(f"shoal_{name}", words, ("run",))
+                self.metrics[name].set_default_tags({"run": self.order.name})
+            more = values[name] - self.published[name]
+            if not grows:
+                self.metrics[name].set(values[name])
+            elif more > 0:
+                self.metrics[name].inc(more)
+        self.published = values
 
     def close(self) -> None:
         self.ray.shutdown()

@@ -19,6 +19,7 @@ from typing import Any
 
 from shoal.host import node
 from shoal.host.cluster import (
+    METRICS,
     Cluster,
     Ended,
     Order,
@@ -68,6 +69,7 @@ class SparkCluster(Cluster):
         self.stopped: set[int] = set()
         self.prefix = f"shoal-{uuid.uuid4().hex[:8]}"
         self.file = ""  # the archive's name, as Spark knows it
+        self.published = dict.fromkeys(METRICS, 0)
 
     def open(self) -> tuple[str, str]:
         place = self.order.place
@@ -208,6 +210,13 @@ class SparkCluster(Cluster):
             f"Spark has given this application {len(executors)} executors and it needs one more:"
             f" {cores} cores and {memory} that are free on one node; {see}"
         )
+
+    def publish(self, values: dict[str, int]) -> None:
+        """Beside the scheduler's own in Spark's registry, which its sinks read."""
+        registry = self.context._jsc.sc().dagScheduler().metricsSource().metricRegistry()
+        for name in METRICS:
+            registry.counter(f"shoal.{name}").inc(values[name] - self.published[name])
+        self.published = values
 
     def close(self) -> None:
         self.context.stop()
