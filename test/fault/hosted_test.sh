@@ -103,18 +103,19 @@ sink() {
 check "a sink" sink
 
 # A worker dies, and with it the only one that serves its node's files: they are made again.
-# Where another is on the node it serves them.
-dies() { # NODES POINT:NTH
+# Where another is on the node it serves them. First attempts alone end their worker: no
+# task is thought to do so by itself.
+dies() { # NODES
     local code=0
-    NODES=$1 SHOAL_FAULT=$2:exit same "$work/joins.sql" "$work/init.sql" unordered "${hosted[@]}" \
-        "${shuffles[@]}" "${@:3}" 2>"$work/said" || code=$?
+    NODES=$1 SHOAL_FAULT=worker.task@worker:12:exit:.a0.w same "$work/joins.sql" "$work/init.sql" unordered "${hosted[@]}" \
+        "${shuffles[@]}" "${@:2}" 2>"$work/said" || code=$?
     grep -q 'was lost' "$work/said" && [ $code = 0 ] && nothing_left && no_workers && return
     tail -5 "$work/said"
     return 1
 }
-check "workers die, each on its node" dies 3 worker.task@worker:16 --spool own
-check "workers die beside others on their node" dies 1 worker.task@worker:16 --spool own
-check "workers die that share the driver's folders" dies 3 worker.task@worker:16 --spool shared
+check "workers die, each on its node" dies 3 --spool own
+check "workers die beside others on their node" dies 1 --spool own
+check "workers die that share the driver's folders" dies 3 --spool shared
 # What the dead left on their node goes with the next run there.
 check "and are swept" right --spool own
 
