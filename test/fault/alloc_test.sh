@@ -7,7 +7,7 @@ source "$(dirname "$0")/../support/lib.sh"
 : "${SHOAL_ALLOC:=$root/build/shoal_alloc}" "${SEED:=1}"
 : "${SAMPLES:=$(if under_asan; then echo 2; else echo 8; fi)}" # of each statement
 
-"$SHOAL" sql "
+"$reference" sql "
 COPY (SELECT i % 50 AS k, i AS v, 's' || i % 9 AS s FROM range(4000) r(i)) TO '$work/t.parquet';
 COPY (SELECT i AS k, 'n' || i AS name FROM range(50) r(i)) TO '$work/u.parquet';
 COPY (SELECT i % 50 AS k, i AS v FROM range(500) r(i)) TO '$work/t.csv';

@@ -3,7 +3,7 @@
 # shellcheck source=test/support/lib.sh
 source "$(dirname "$0")/../support/lib.sh"
 
-"$SHOAL" sql "
+"$reference" sql "
 COPY (SELECT i AS k, 'v' || i AS s FROM range(300000) r(i)) TO '$work/t.parquet';
 COPY (SELECT i AS k, CASE i WHEN 1234 THEN 'seven' ELSE '7' END AS s
     FROM range(200000) r(i)) TO '$work/bad.parquet'"

@@ -4,7 +4,7 @@
 # shellcheck source=test/support/lib.sh
 source "$(dirname "$0")/../support/lib.sh"
 
-"$SHOAL" sql "COPY (SELECT i AS k FROM range(100000) r(i)) TO '$work/t.parquet'"
+"$reference" sql "COPY (SELECT i AS k FROM range(100000) r(i)) TO '$work/t.parquet'"
 query="SELECT count(*) FROM '$work/t.parquet' a, '$work/t.parquet' b WHERE (a.k * 7919 + b.k) % 1000003 = 3"
 
 # Waits until the spool is there.

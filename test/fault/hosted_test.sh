@@ -52,7 +52,7 @@ if unshare -rm sh -c "mount -t tmpfs none '$spool'" 2>/dev/null; then
 fi
 
 # One task makes all that six read, once the first query has all three workers up.
-"$SHOAL" sql "COPY (FROM range(5000) r(k)) TO '$work/one.parquet'"
+"$reference" sql "COPY (FROM range(5000) r(k)) TO '$work/one.parquet'"
 near() {
     "$SHOAL" explain --analyze "${spools[@]}" "${hosted[@]}" --spool "$1" "${shuffles[@]}" \
         --init "$work/init.sql" "SELECT count(*) FROM t a JOIN t b ON a.k = b.k + 1;

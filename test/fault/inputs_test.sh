@@ -10,7 +10,7 @@ make() { # FILE FIRST
 make "$work/new.parquet" 7000000
 make "$work/a.parquet" 0
 cp "$work/a.parquet" "$work/b.parquet"
-"$SHOAL" sql "COPY (FROM '$work/a.parquet') TO '$work/a.csv';
+"$reference" sql "COPY (FROM '$work/a.parquet') TO '$work/a.csv';
     COPY (FROM '$work/a.parquet') TO '$work/a.json';
     COPY (SELECT i AS g, 'name' || i AS name FROM range(10) r(i)) TO '$work/d0.parquet'"
 for kind in csv json; do cp "$work/a.$kind" "$work/b.$kind"; done

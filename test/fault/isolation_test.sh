@@ -4,7 +4,7 @@
 source "$(dirname "$0")/../support/lib.sh"
 mkdir "$work/in" "$work/else"
 cd "$work"
-"$SHOAL" sql "COPY (SELECT i AS k, i % 10 AS m FROM range(300000) r(i)) TO 'in/t.parquet';
+"$reference" sql "COPY (SELECT i AS k, i % 10 AS m FROM range(300000) r(i)) TO 'in/t.parquet';
 COPY (FROM 'in/t.parquet') TO 'else/t.parquet';
 COPY (SELECT k FROM 'in/t.parquet') TO 'in/c.csv'; COPY (SELECT k FROM 'in/t.parquet') TO 'else/c.csv'"
 printf 'k\n1\nx\n2\n' >bad.csv

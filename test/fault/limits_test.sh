@@ -192,7 +192,7 @@ check "error() says what it was given" fails 1 'my words' \
     "SELECT g, CASE WHEN count(*) > 1 THEN error('my words') END FROM $t GROUP BY g"
 
 # Names that could be taken for shoal's own, or that need quotes.
-"$SHOAL" sql "
+"$reference" sql "
 COPY (SELECT i AS \"select\", i % 7 AS \"a b\", 'x' || i AS \"qu\"\"ote\", i % 3 AS \"größe, 列\",
              i AS \"c0\", i % 5 AS \"shoal_hash\", i AS \"__leaf_1_0__\", i AS \"'\", i AS \"%s;\"
       FROM range(3000) r(i)) TO '$work/odd.parquet'"
@@ -221,7 +221,7 @@ SELECT sum(two) AS s FROM shade WHERE two > (SELECT count(*) FROM memory.main.sh
 SQL
 check "odd names" answers odd
 # Columns that differ in case only; DuckDB writes no such file, so its bytes are patched.
-"$SHOAL" sql "COPY (SELECT i AS caseless, i + 1 AS casexxxx FROM range(300) r(i))
+"$reference" sql "COPY (SELECT i AS caseless, i + 1 AS casexxxx FROM range(300) r(i))
     TO '$work/case.parquet'"
 LC_ALL=C sed -i 's/casexxxx/CASELESS/g' "$work/case.parquet"
 echo "SELECT * FROM '$work/case.parquet' ORDER BY ALL;

@@ -9,7 +9,7 @@ if under_asan; then seeds=(1); fi
 if [ -n "${ALL:-}" ]; then mapfile -t seeds < <(seq 1 40); fi
 rows=1000000
 if under_asan; then rows=200000; fi
-"$SHOAL" sql "COPY (SELECT i AS k, i % 1000 AS g, 'v' || i AS s FROM range($rows) r(i))
+"$reference" sql "COPY (SELECT i AS k, i % 1000 AS g, 'v' || i AS s FROM range($rows) r(i))
     TO '$work/t.parquet' (ROW_GROUP_SIZE 50000)"
 echo "CREATE VIEW t AS FROM '$work/t.parquet';" >"$work/init.sql"
 skewed_init 60000

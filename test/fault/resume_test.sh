@@ -6,12 +6,12 @@
 # shellcheck source=test/support/lib.sh
 source "$(dirname "$0")/../support/lib.sh"
 
-step=17 # of the log's records, each so many is one to die at
+step=23 # of the log's records, each so many is one to die at
 kills=1
 if under_asan; then step=61 kills=0; fi
 if [ -n "${ALL:-}" ]; then step=1 kills=60; fi
 rows=300000
-"$SHOAL" sql "COPY (SELECT i AS k, i % 100 AS g, 'v' || i AS s, TIMESTAMP '2020-01-01' + to_seconds(i) AS ts
+"$reference" sql "COPY (SELECT i AS k, i % 100 AS g, 'v' || i AS s, TIMESTAMP '2020-01-01' + to_seconds(i) AS ts
     FROM range($rows) r(i)) TO '$work/t.parquet' (ROW_GROUP_SIZE 20000)"
 echo "CREATE VIEW t AS FROM '$work/t.parquet';" >"$work/init.sql"
 skewed_init 40000

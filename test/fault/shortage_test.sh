@@ -4,7 +4,7 @@
 # shellcheck source=test/support/lib.sh
 source "$(dirname "$0")/../support/lib.sh"
 
-"$SHOAL" sql "COPY (SELECT i AS k, i % 1000 AS v,
+"$reference" sql "COPY (SELECT i AS k, i % 1000 AS v,
     'a text of some length, as logs have them, ' || hash(i) || hash(i + 1) AS s
     FROM range(1000000) r(i)) TO '$work/t.parquet' (COMPRESSION lz4)"
 options=(--workers 2 --memory 400MiB "${spools[@]}") # 66 MiB for DuckDB in a worker, 220 alone

@@ -7,7 +7,7 @@ kills=6
 if under_asan; then kills=2; fi
 kills=${KILLS:-$kills}
 out=$work/target
-"$SHOAL" sql "COPY (SELECT i, i % 4 AS k FROM range(4000) r(i)) TO '$work/t.parquet' (ROW_GROUP_SIZE 500)"
+"$reference" sql "COPY (SELECT i, i % 4 AS k FROM range(4000) r(i)) TO '$work/t.parquet' (ROW_GROUP_SIZE 500)"
 
 # What round R writes: $1 rows of each of four partitions, at least some of them.
 rows_of() { echo "SELECT i, k, $1 AS round FROM '$work/t.parquet' WHERE i < $2${3:+ AND $3}"; }

@@ -9,7 +9,7 @@ cp "$SHOAL" "$program"
 patience=2500 # milliseconds after which the end is late
 under_asan && patience=6000
 
-"$SHOAL" sql "COPY (SELECT i AS k, 'v' || i AS s FROM range(300000) r(i)) TO '$work/t.parquet'"
+"$reference" sql "COPY (SELECT i AS k, 'v' || i AS s FROM range(300000) r(i)) TO '$work/t.parquet'"
 table="'$work/t.parquet'"
 printf '"%s"\n' {1..200000} >"$work/t.csv"
 mkfifo "$work/pipe"

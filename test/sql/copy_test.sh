@@ -5,7 +5,7 @@ source "$(dirname "$0")/../support/lib.sh"
 rows=400000
 if under_asan; then rows=150000; fi
 
-"$SHOAL" sql "
+"$reference" sql "
 COPY (SELECT i, i % 7 AS g, hash(i) % 1000 AS v, CASE WHEN i % 11 > 0 THEN 'it''s ' || i % 100 END AS s
     FROM range($rows) r(i)) TO '$work/t.parquet' (ROW_GROUP_SIZE 10000);
 COPY (SELECT g, 'n' || g AS name FROM range(6) r(g)) TO '$work/d.parquet'"

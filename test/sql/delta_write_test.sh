@@ -8,7 +8,7 @@ python=$root/third_party/venv/bin/python
 out=$work/table
 log=$out/_delta_log
 how=()
-"$SHOAL" sql "COPY (SELECT i, i % 4 AS k, ['plain', 'a b/c=%2F', 'é \"q\" ''', 'NULL'][1 + i % 5] AS g,
+"$reference" sql "COPY (SELECT i, i % 4 AS k, ['plain', 'a b/c=%2F', 'é \"q\" ''', 'NULL'][1 + i % 5] AS g,
     DATE '2024-01-01' + (i % 3)::INTEGER AS day, i / 4 AS x, (i / 100)::DECIMAL(12, 2) AS price,
     CASE WHEN i % 7 > 0 THEN i::SMALLINT % 100::SMALLINT END AS small, i % 2 = 0 AS ok, 'n' || i AS name,
     TIMESTAMPTZ '2024-01-01 00:00:00+00' + to_hours(i) AS moment, [i, NULL] AS list, {'a': i, 'b': 'x'} AS pair,

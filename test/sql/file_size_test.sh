@@ -4,7 +4,7 @@
 # shellcheck source=test/support/lib.sh
 source "$(dirname "$0")/../support/lib.sh"
 rows=600000
-"$SHOAL" sql "
+"$reference" sql "
 COPY (SELECT i, hash(i) AS h, 'text ' || i AS s,
     CASE WHEN i % 10 > 2 THEN 99 WHEN i % 100 = 0 THEN (i // 100) % 30 ELSE i // 100000 END AS k
     FROM range($rows) r(i)) TO '$work/t.parquet' (ROW_GROUP_SIZE 10000);

@@ -7,14 +7,14 @@ source "$(dirname "$0")/../support/lib.sh"
 # like_embedded NAME QUERY: the same rows embedded and over workers, which must run it.
 like_embedded() {
     local query=$1
-    "$SHOAL" sql "$query" --format csv >"$work/expected" || return 1
+    "$reference" sql "$query" --format csv >"$work/expected" || return 1
     "$SHOAL" sql "$query" --format csv --workers 2 "${spools[@]}" >"$work/actual" || return 1
     diff "$work/expected" "$work/actual" && nothing_left || return 1
     "$SHOAL" explain "$query" --workers 2 >"$work/plan"
     grep -q HashExchange "$work/plan"
 }
 
-"$SHOAL" sql "
+"$reference" sql "
 COPY (SELECT i AS k, i % 700 AS part, 'x' || i % 9 AS s FROM range(200000) r(i))
     TO '$work/small' (FORMAT parquet, PARTITION_BY (part));
 COPY (SELECT i AS k, CASE i % 3 WHEN 0 THEN '007' WHEN 1 THEN '7' ELSE 'abc' END AS code
@@ -64,7 +64,7 @@ check "folders that give no column" like_embedded \
     "SELECT filename LIKE '%007%' AS f, count(*), sum(k) FROM read_parquet('$work/hive/*/*.parquet', hive_partitioning = false, filename = true) GROUP BY f ORDER BY f"
 
 # The first file lacks what others have; each is read with the names of all.
-"$SHOAL" sql "
+"$reference" sql "
 COPY (SELECT i AS a, i % 5 AS g FROM range(90000) r(i)) TO '$work/name1.parquet';
 COPY (SELECT i % 5 AS g, 'b' || i AS b FROM range(80000) r(i)) TO '$work/name2.parquet';
 COPY (SELECT (i % 5)::INTEGER AS g, [i] AS c, i AS a FROM range(70000) r(i)) TO '$work/name3.parquet'"

@@ -5,7 +5,7 @@
 # shellcheck source=test/support/lib.sh
 source "$(dirname "$0")/../support/lib.sh"
 
-"$SHOAL" sql "
+"$reference" sql "
 COPY (SELECT CASE WHEN i % 101 = 7 THEN NULL ELSE hash(i) % 200000 END AS k, i % 13 AS j, i AS v
     FROM range(1500000) r(i)) TO '$work/large.parquet';
 COPY (SELECT CASE WHEN i % 50 = 3 THEN NULL ELSE hash(i, 1) % 220000 END AS k, i % 13 AS j, i AS id,
@@ -19,7 +19,7 @@ more=()
 # filtered YES|NO QUERY: the same answer as embedded, with or without a runtime filter.
 filtered() {
     local options=(--init "$work/init.sql" --workers 2 "${spools[@]}" --cluster-rows -1 "${more[@]}")
-    "$SHOAL" sql --init "$work/init.sql" --format csv "$2" >"$work/expected" || return 1
+    "$reference" sql --init "$work/init.sql" --format csv "$2" >"$work/expected" || return 1
     "$SHOAL" sql "${options[@]}" --format csv "$2" >"$work/actual" || return 1
     diff "$work/expected" "$work/actual" && nothing_left || return 1
     "$SHOAL" explain --analyze "${options[@]}" "$2" >"$work/plan" || return 1

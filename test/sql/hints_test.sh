@@ -4,7 +4,7 @@
 # shellcheck source=test/support/lib.sh
 source "$(dirname "$0")/../support/lib.sh"
 
-"$SHOAL" sql "
+"$reference" sql "
 COPY (SELECT i AS k, i % 100 AS g, 'n' || i AS s FROM range(40000) r(i)) TO '$work/big.parquet';
 COPY (SELECT i * 2 AS k, i % 10 AS g FROM range(30000) r(i)) TO '$work/mid.parquet';
 COPY (SELECT i AS k FROM range(60) r(i)) TO '$work/few.parquet'" >"$work/out"

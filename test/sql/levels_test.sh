@@ -4,7 +4,7 @@
 # shellcheck source=test/support/lib.sh
 source "$(dirname "$0")/../support/lib.sh"
 
-"$SHOAL" sql "
+"$reference" sql "
 COPY (SELECT CASE WHEN i % 11 = 5 THEN NULL ELSE (i * i) % 37 END AS k, i AS v,
     's' || i % 5 AS s, DATE '2020-01-01' + (i % 400)::INTEGER AS d, i / 7 AS f,
     CASE WHEN i % 3 > 0 THEN [i % 4, NULL] END AS l, {'a': i % 3, 'b': ['x' || i % 2]} AS st

@@ -9,7 +9,7 @@ if [ -n "${LARGE:-}" ]; then rows=60000000; fi
 if under_asan; then rows=200000; fi
 all=480 # MiB: 96 for blocks, 153 for a worker, 76 here
 
-"$SHOAL" sql "
+"$reference" sql "
 COPY (SELECT (i * 7919) % $rows AS k, 'a text of some length, as logs have them, ' || hash(i) || hash(i + 1) AS s,
     i % 1000 AS v FROM range($rows) r(i)) TO '$work/t.parquet' (COMPRESSION lz4)"
 printf "CREATE VIEW t AS FROM '%s/t.parquet';\n" "$work" >"$work/init.sql"

@@ -4,7 +4,7 @@
 # shellcheck source=test/support/lib.sh
 source "$(dirname "$0")/../support/lib.sh"
 
-"$SHOAL" sql "
+"$reference" sql "
 COPY (SELECT i AS id, CASE WHEN i % 11 = 5 THEN NULL ELSE (i * 7919) % 10007 - 5000 END AS k,
     CASE WHEN i % 5 > 0 THEN 7 ELSE i END AS skew, 's' || (i * 31) % 977 AS s,
     CASE i % 4 WHEN 0 THEN NULL WHEN 1 THEN 'NaN'::DOUBLE ELSE (i % 1000 - 500) / 7 END AS f,
@@ -60,7 +60,7 @@ with_a_collation() {
 check "text with a collation is not" with_a_collation
 
 # Keys of many rows: parts stay even, and in order. Each part is a file here.
-"$SHOAL" sql "COPY (SELECT i AS id, i * 7919 % 10007 AS k,
+"$reference" sql "COPY (SELECT i AS id, i * 7919 % 10007 AS k,
     CASE WHEN i % 2 > 0 THEN 7 ELSE k END AS half, CASE WHEN i % 10 > 0 THEN 7 ELSE k END AS most,
     1 AS one, CASE WHEN i % 5 > 2 THEN NULL ELSE k END AS nulls,
     CASE i % 20 WHEN 0 THEN k WHEN 1 THEN 9 WHEN 2 THEN 9 ELSE i % 3 + 5000 END AS few,

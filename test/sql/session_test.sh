@@ -4,7 +4,7 @@
 # shellcheck source=test/support/lib.sh
 source "$(dirname "$0")/../support/lib.sh"
 
-"$SHOAL" sql "
+"$reference" sql "
 COPY (SELECT i AS k, make_timestamptz(2024, 1, 1 + (i % 300)::INTEGER, 1, 0, 0.0, 'UTC') AS t
     FROM range(400000) r(i)) TO '$work/t.parquet'"
 

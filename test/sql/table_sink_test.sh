@@ -4,7 +4,7 @@
 # shellcheck source=test/support/lib.sh
 source "$(dirname "$0")/../support/lib.sh"
 rows=50000
-"$SHOAL" sql "COPY (SELECT i, i % 7 AS g, 'n' || (i % 100) AS s, i::DECIMAL(12, 2) / 4 AS d,
+"$reference" sql "COPY (SELECT i, i % 7 AS g, 'n' || (i % 100) AS s, i::DECIMAL(12, 2) / 4 AS d,
     CASE WHEN i % 3 > 0 THEN [i, NULL] END AS l, {'a': i, 'b': DATE '2026-01-01' + (i % 50)::INT} AS st,
     ['x', 'y'][1 + i % 2]::ENUM('x', 'y') AS e, i::HUGEINT * 1000000007 AS h
     FROM range($rows) r(i)) TO '$work/t.parquet' (ROW_GROUP_SIZE 5000)"

@@ -35,7 +35,7 @@ both() {
 
 rows=3000
 if under_asan; then rows=1500; fi
-"$SHOAL" sql "
+"$reference" sql "
 CREATE TABLE t AS SELECT i, i % 7 AS g, DATE '2026-01-01' + (i % 90)::INTEGER AS d,
     CASE i % 5 WHEN 0 THEN 'one, two' WHEN 1 THEN 'a' || chr(10) || 'b' WHEN 2 THEN NULL
         WHEN 3 THEN 'say \"' || i || '\"' ELSE '00' || i END AS s, i * 1.5 AS f

@@ -4,7 +4,7 @@
 # shellcheck source=test/support/lib.sh
 source "$(dirname "$0")/../support/lib.sh"
 rows=60000
-"$SHOAL" sql "COPY (SELECT i, i % 4 AS k, 'v' || i AS v FROM range($rows) r(i)) TO '$work/t.parquet' (ROW_GROUP_SIZE 10000)"
+"$reference" sql "COPY (SELECT i, i % 4 AS k, 'v' || i AS v FROM range($rows) r(i)) TO '$work/t.parquet' (ROW_GROUP_SIZE 10000)"
 printf "CREATE VIEW t AS FROM '%s/t.parquet';\n" "$work" >"$work/init.sql"
 out=$work/target
 how=()

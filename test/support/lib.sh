@@ -64,7 +64,7 @@ tpcds_init() {
 # skewed_init ROWS: $work/skewed.sql with a view hot(k, v), whose key 3 has half of the rows
 # and NULL a tenth, and a view cold(k, w) of few keys, of which 5 is frequent.
 skewed_init() {
-    "$SHOAL" sql "
+    "$reference" sql "
 COPY (SELECT CASE WHEN i % 10 = 7 THEN NULL WHEN i % 2 = 0 THEN 3 ELSE (hash(i) % 2000)::BIGINT END AS k,
     i AS v FROM range($1) r(i)) TO '$work/hot.parquet';
 COPY (SELECT CASE WHEN i % 20 = 7 THEN NULL WHEN i % 100 = 1 THEN 5 ELSE i * 2 END AS k, i AS w
@@ -82,7 +82,7 @@ hosted_init() {
     SHOAL=$program
     export TMPDIR=$work/own
     mkdir "$TMPDIR"
-    "$SHOAL" sql "COPY (SELECT i AS k, i % 1000 AS g, 'v' || i AS s FROM range($1) r(i))
+    "$reference" sql "COPY (SELECT i AS k, i % 1000 AS g, 'v' || i AS s FROM range($1) r(i))
         TO '$work/t.parquet' (ROW_GROUP_SIZE 20000)"
     echo "CREATE VIEW t AS FROM '$work/t.parquet';" >"$work/init.sql"
     cat >"$work/joins.sql" <<'SQL'
