@@ -6,6 +6,7 @@ is a few queries and a kill. Everything else says how it went as it goes.
 """
 
 import argparse
+import contextlib
 import os
 import pathlib
 import re
@@ -263,6 +264,22 @@ class Test:
             raise Failure(f"{done.stdout[-2000:]}{done.stderr[-2000:]}")
         self.clean()
 
+    def out_of_memory(self) -> None:
+        """The cluster's own monitor ends a worker as something else took its memory."""
+        if self.kind == "spark":
+            print("  spark: a standalone worker watches over no memory: nothing to test")
+            return
+        with clusters.short_ray() if self.kind == "ray" else contextlib.nullcontext() as short:
+            test = Test(short, self.data) if short else self
+            driver, workers = test.busy(CHAIN, *SHUFFLED, "--spool", "own")
+            test.cluster.crowd(workers)
+            said = driver.right()
+            lost = re.findall("worker .* was lost.*", said)
+            print(f"  {self.kind} said: {lost[:1]}")
+            if not lost or (short and "memory" not in lost[0]):
+                raise Failure(f"nothing of a worker that memory was short for: {said}")
+            test.clean()
+
     def killed_node(self) -> None:
         """The last one, as the cluster has one node less from then on."""
         driver, _ = self.busy(CHAIN, *SHUFFLED, "--spool", "own")
@@ -279,7 +296,7 @@ class Test:
         return [
             self.short, self.chain, self.in_a_row, self.at_once, self.tpch, self.killed_worker,
             self.hung_worker, self.interrupted, self.killed_driver, self.resumed, self.shipped,
-            self.pipelines, self.killed_node,
+            self.pipelines, self.out_of_memory, self.killed_node,
         ]  # fmt: skip
 
 

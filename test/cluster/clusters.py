@@ -67,6 +67,15 @@ def alive(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] != "Z"
 
 
+def memory() -> tuple[int, int]:
+    """Of this machine, in bytes: all, and what is available."""
+    lines = dict(
+        line.split(":", 1) for line in pathlib.Path("/proc/meminfo").read_text().splitlines()
+    )
+    total, available = (int(lines[name].split()[0]) << 10 for name in ("MemTotal", "MemAvailable"))
+    return total, available
+
+
 def command_line(pid: int) -> str:
     try:
         return pathlib.Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
@@ -145,6 +154,10 @@ class Cluster:
         kill(pids, signal.SIGSTOP)  # none of them sees another one die and acts on it
         kill(pids)
 
+    def crowd(self, pids: list[int]) -> None:
+        """Something else fills memory until the cluster's own monitor ends one of them."""
+        raise NotImplementedError
+
     def logs(self) -> str:
         return "".join(
             f"--- {file.name}\n{file.read_text(errors='replace')[-3000:]}\n"
@@ -194,8 +207,32 @@ main()
 """
 
 
+# What fills memory: so many bytes, all of them touched, for a minute.
+HOG = "import sys, time; kept = b'x' * int(sys.argv[1]); time.sleep(60)"
+# The same, by a Dask worker's own process: the one that runs a task of shoal's.
+DASK_HOG = """
+import distributed, sys, time
+address, pid, size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+client = distributed.Client(address)
+def child(pid):
+    import os
+    return os.getpid() == int(open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()[1])
+(worker,) = [a for a, mine in client.run(child, pid).items() if mine]
+def hog(size):
+    import time
+    kept = b"x" * size
+    time.sleep(60)
+    return len(kept)
+task = client.submit(hog, size, workers=[worker], retries=0, pure=False)
+while worker in client.scheduler_info()["workers"]:
+    time.sleep(0.1)
+"""
+
+
 class Ray(Cluster):
     """A head and a second node, two CPUs each; the second has the resource "big"."""
+
+    spare = 0  # bytes more than are in use now, which its monitor lets be used; 0: its own limit
 
     def open(self) -> None:
         port = free_port()
@@ -209,6 +246,12 @@ class Ray(Cluster):
             "RAY_health_check_timeout_ms": "1000",
             "RAY_health_check_failure_threshold": "3",
         }
+        if self.spare:
+            total, available = memory()
+            self.environment |= {
+                "RAY_memory_usage_threshold": f"{(total - available + self.spare) / total:.4f}",
+                "RAY_memory_monitor_refresh_ms": "50",
+            }
         common = [
             "start", "--block", "--num-cpus=2", "--disable-usage-stats",
             "--node-ip-address=127.0.0.1", "--include-log-monitor=false",
@@ -232,6 +275,20 @@ class Ray(Cluster):
         asked = self.started[-1]
         eventually(lambda: asked.poll() is not None, PATIENCE, "Ray has two nodes")
         assert asked.returncode == 0, "the new Ray cluster lets nobody in"
+
+    def crowd(self, pids: list[int]) -> None:
+        hog = self.start(0, PYTHON, "-c", HOG, str(self.spare + (1 << 30)))
+        try:
+            eventually(lambda: not all(map(alive, pids)), 30, "Ray ends a worker")
+        finally:
+            hog.kill()
+            hog.wait()
+
+
+class ShortRay(Ray):
+    """One whose monitor sees an end to memory soon."""
+
+    spare = 3 << 30
 
 
 class Dask(Cluster):
@@ -265,6 +322,11 @@ class Dask(Cluster):
             PATIENCE,
             f"Dask has worker {node}",
         )
+
+    def crowd(self, pids: list[int]) -> None:
+        address = self.url.replace("dask", "tcp")
+        self.start(0, PYTHON, "-c", DASK_HOG, address, str(pids[0]), str(1970000000))
+        eventually(lambda: not alive(pids[0]), 30, "a Dask worker with no memory left is ended")
 
 
 class Spark(Cluster):
@@ -322,6 +384,10 @@ class Spark(Cluster):
 
 def ray() -> contextlib.AbstractContextManager[Ray]:
     return running(Ray)
+
+
+def short_ray() -> contextlib.AbstractContextManager[ShortRay]:
+    return running(ShortRay)
 
 
 def dask() -> contextlib.AbstractContextManager[Dask]:

@@ -8,7 +8,7 @@ rows=600000
 COPY (SELECT i, hash(i) AS h, 'text ' || i AS s,
     CASE WHEN i % 10 > 2 THEN 99 WHEN i % 100 = 0 THEN (i // 100) % 30 ELSE i // 100000 END AS k
     FROM range($rows) r(i)) TO '$work/t.parquet' (ROW_GROUP_SIZE 10000);
-COPY (SELECT i, repeat(hash(i)::VARCHAR || hash(i + 1)::VARCHAR, 1 + (i % 7 * 300)::INT) AS wide FROM range(3000) r(i)) TO '$work/wide.parquet' (ROW_GROUP_SIZE 500)"
+COPY (SELECT i, repeat(hash(i)::VARCHAR || hash(i + 1)::VARCHAR, 1 + (i % 7 * 60)::INT) AS wide FROM range(15000) r(i)) TO '$work/wide.parquet' (ROW_GROUP_SIZE 2500)"
 t="'$work/t.parquet'"
 out=$work/target
 how=()

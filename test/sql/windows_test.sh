@@ -17,8 +17,6 @@ seeds=()
 if [ -n "${ALL:-}" ]; then
     seeds=(1 2 3 4)
     check "wherever it is legal, over many partitions" windows --skew always --partitions 13
-elif ! under_asan; then
-    seeds=(1)
 fi
 for seed in ${SEEDS:-${seeds[@]}}; do
     check "seed $seed" windows --skew "random:$seed" --threads 2
