@@ -14,7 +14,8 @@
 #include "query/run.h"
 
 #define EVEN_SHARES 1.25
-// More files times partitions are not gone through, which takes a tenth of a second.
+// More files times partitions, or nodes times partitions, are not gone through, which
+// takes a tenth of a second.
 #define PAIRS_MOST (UINT64_C(1) << 24)
 
 // Bytes of each column on each node. A column is a partition or, of a LEAF_SPLIT, a task.
@@ -163,8 +164,8 @@ void run_locate(struct run *run, uint32_t index) {
     if (driving == NULL || shares.nodes == 0) return;
     shares.columns =
         driving->kind == LEAF_SPLIT ? state->tasks : run->partitions[driving->exchange];
-    if (files * shares.columns > PAIRS_MOST) return;
     size_t cells = (size_t)shares.nodes * shares.columns;
+    if (files * shares.columns > PAIRS_MOST || cells > PAIRS_MOST) return;
     shares.bytes = calloc(cells + 1, sizeof *shares.bytes);
     shares.all = calloc(shares.columns + 1, sizeof *shares.all);
     shares.rows = calloc(shares.columns + 1, sizeof *shares.rows);

@@ -47,8 +47,8 @@ static void make_server(void) {
     struct server_options options = {
         .host = "127.0.0.1", .secret = secret, .folders = &below, .folder_count = 1};
     for (size_t i = 0; i < FILE_BYTES; i++) content[i] = (uint8_t)(i * 31 >> 4);
-    // What this registers for the end comes after clean(), which waits for the threads that
-    // have memory of OpenSSL's.
+    // What this registers for the end comes after clean(), which waits for the threads
+    // that have memory of OpenSSL's.
     FUZZ_CHECK(OPENSSL_init_crypto(0, NULL) == 1);
     fuzz_make_folder(folder);
     put_file(folder, "file", FILE_BYTES);
