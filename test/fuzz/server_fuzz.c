@@ -49,7 +49,7 @@ static void make_server(void) {
     for (size_t i = 0; i < FILE_BYTES; i++) content[i] = (uint8_t)(i * 31 >> 4);
     // What this registers for the end comes after clean(), which waits for the threads
     // that have memory of OpenSSL's.
-    FUZZ_CHECK(OPENSSL_init_crypto(0, NULL) == 1);
+    FUZZ_CHECK(OPENSSL_init_crypto(OPENSSL_INIT_LOAD_CRYPTO_STRINGS, NULL) == 1);
     fuzz_make_folder(folder);
     put_file(folder, "file", FILE_BYTES);
     put_file(folder, "none", 0);
