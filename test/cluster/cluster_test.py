@@ -271,7 +271,11 @@ class Test:
             return
         with clusters.short_ray() if self.kind == "ray" else contextlib.nullcontext() as short:
             test = Test(short, self.data) if short else self
-            driver, workers = test.busy(CHAIN, *SHUFFLED, "--spool", "own")
+            began = time.monotonic()
+            test.run(CHAIN, *SHUFFLED).right()
+            # It is to last until the memory is full and the monitor has seen it.
+            times = 4 + int(30 / (time.monotonic() - began))
+            driver, workers = test.busy(";\n".join([CHAIN] * times), *SHUFFLED, "--spool", "own")
             test.cluster.crowd(workers)
             said = driver.right()
             lost = re.findall("worker .* was lost.*", said)
