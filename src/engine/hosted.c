@@ -137,9 +137,13 @@ static void describe(const struct place *place, const char *known,
                      struct shoal_error *why) {
     char where[300] = "";
     const char *node = place->peer.handshake.node;
-    if (place->machine != NULL || node != NULL)
+    const char *machine = place->machine != NULL ? place->machine : node;
+    if (machine != NULL && place->pid > 0) {
         (void)snprintf(where, sizeof where, " (process %d on %.200s)", place->pid,
-                       place->machine != NULL ? place->machine : node);
+                       machine);
+    } else if (machine != NULL) {  // it has not dialled
+        (void)snprintf(where, sizeof where, " (on %.200s)", machine);
+    }
     bool both = known != NULL && place->why[0] != '\0';
     shoal_fail(why, SHOAL_LOST, "worker %u%s was lost: %.700s%s%.1500s",
                place->peer.number, where,
