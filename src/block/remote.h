@@ -21,7 +21,7 @@ struct remote_patience {
 
 // From now on servers of the run with this secret can be read from. Before that, and
 // after remote_close, what is not here is an error. patience NULL: as it is set, at first
-// 3, 10 and 0.1 s, 4 tries, 3 s.
+// 3, 10 (or SHOAL_SILENT_SECONDS, if that is less) and 0.1 s, 4 tries, 3 s.
 void remote_open(const uint8_t secret[PROOF_SECRET],
                  const struct remote_patience *patience);
 // Ends all connections and waits for their threads; who waits for an answer is told that
