@@ -4,4 +4,8 @@
 
 double clock_seconds(void);
 
+// How long another process may be silent: the usual seconds, and less in tests, which
+// can't wait (SHOAL_SILENT_SECONDS, from 1 on).
+double clock_silent_seconds(double usual);
+
 #endif

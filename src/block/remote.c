@@ -733,13 +733,6 @@ static void *fetch_main(void *argument) {
     return NULL;
 }
 
-// Less in tests, which can't wait for workers either (engine/peer.h).
-static double silent_seconds(double usual) {
-    const char *text = getenv("SHOAL_SILENT_SECONDS");
-    double seconds = text == NULL ? 0 : strtod(text, NULL);
-    return seconds >= 1 && seconds < usual ? seconds : usual;
-}
-
 void remote_open(const uint8_t new_secret[PROOF_SECRET],
                  const struct remote_patience *new_patience) {
     pthread_once(&once, set_up);
@@ -748,7 +741,7 @@ void remote_open(const uint8_t new_secret[PROOF_SECRET],
     if (new_patience != NULL) {
         patience = *new_patience;
     } else {
-        patience.answer = silent_seconds(patience.answer);
+        patience.answer = clock_silent_seconds(patience.answer);
     }
     for (size_t i = 0; i < host_count; i++) {
         hosts[i]->failures = 0;

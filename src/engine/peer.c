@@ -12,9 +12,7 @@
 #define SILENT_SECONDS 30
 
 double peer_silent_seconds(void) {
-    const char *text = getenv("SHOAL_SILENT_SECONDS");
-    double seconds = text == NULL ? 0 : strtod(text, NULL);
-    return seconds >= 1 && seconds < SILENT_SECONDS ? seconds : SILENT_SECONDS;
+    return clock_silent_seconds(SILENT_SECONDS);
 }
 
 // Sends a text, which it frees. A worker that is gone is found by its closed socket.

@@ -118,7 +118,8 @@ static uint32_t count_nodes(const struct run *run) {
         uint32_t node = run_node(run, session->up[i]);
         if (node != SCHED_ANYWHERE && node >= most) most = (size_t)node + 1;
     }
-    bool *seen = calloc(most + 1, sizeof *seen);
+    if (most == 0) return 0;
+    bool *seen = calloc(most, sizeof *seen);
     for (size_t i = 0; seen != NULL && i < session->up_count; i++) {
         uint32_t node = run_node(run, session->up[i]);
         if (node == SCHED_ANYWHERE || seen[node]) continue;
