@@ -158,6 +158,33 @@ orphaned() {
 }
 check "the driver is killed" orphaned
 
+# One that is killed before it has read all that its host program said: that ends too.
+unread() {
+    PYTHONPATH=$root/python timeout 60 python3 - <<'PYTHON'
+import select
+import socket
+import subprocess
+import sys
+
+CODE = """
+from shoal.host.lines import Lines
+lines = Lines()
+lines.send("opened")
+orders = list(lines.read())
+lines.send("gone")
+assert orders == [{"op": "stop"}], orders
+"""
+mine, its = socket.socketpair()
+host = subprocess.Popen([sys.executable, "-c", CODE], stdin=its, stdout=its)
+its.close()
+mine.sendall(b'{"op": "stop"}\n')
+select.select([mine], [], [])
+mine.close()
+sys.exit(host.wait())
+PYTHON
+}
+check "the driver is killed before it has read all" unread
+
 # A job goes on, on another engine.
 resumed() {
     local code=0

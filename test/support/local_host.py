@@ -5,6 +5,7 @@ of these network namespaces. Folders in HIDDEN are other, empty ones on all node
 are written to the file METRICS.
 What the real ones do is in python/shoal/host."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -55,10 +56,15 @@ def start(order, opened):
     return child
 
 
+def orders():
+    with contextlib.suppress(ConnectionError):  # as a driver that is killed may reset
+        for line in sys.stdin:
+            yield json.loads(line)
+
+
 def main():
     children, opened = {}, {}
-    for line in sys.stdin:
-        order = json.loads(line)
+    for order in orders():
         if order["op"] == "open":
             opened = order
             say("opened", cluster="local", head="127.0.0.1")

@@ -7,6 +7,7 @@ is imported: what that package or its children print is on standard error, the h
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
@@ -30,18 +31,23 @@ class Lines:
     def send(self, event: str, **fields: object) -> None:
         """Writes an event. A driver that is gone is noticed by `read`, not here."""
         left = memoryview((json.dumps({"event": event, **fields}) + "\n").encode())
-        with self._lock:
-            try:
-                while left:
-                    left = left[os.write(self._out, left) :]
-            except BrokenPipeError:
-                pass
+        with self._lock, contextlib.suppress(ConnectionError):
+            while left:
+                left = left[os.write(self._out, left) :]
 
     def read(self) -> Iterator[dict[str, Any]]:
-        """The driver's lines until it closes or is gone."""
-        for line in self._in:
-            if line.strip():
-                order = json.loads(line)
-                if not isinstance(order, dict) or not isinstance(order.get("op"), str):
-                    raise ValueError(f"a line of the driver's has no op: {line[:200]!r}")
-                yield order
+        """The driver's lines until it closes or is gone.
+
+        One that is killed before it has read all events resets the connection.
+        """
+        with contextlib.suppress(ConnectionError):
+            for line in self._in:
+                if line.strip():
+                    yield order_in(line)
+
+
+def order_in(line: str) -> dict[str, Any]:
+    order = json.loads(line)
+    if not isinstance(order, dict) or not isinstance(order.get("op"), str):
+        raise ValueError(f"a line of the driver's has no op: {line[:200]!r}")
+    return order
