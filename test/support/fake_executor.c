@@ -42,7 +42,7 @@ static shoal_status fake_run(struct executor *executor, uint32_t slot,
     }
     if (strcmp(task->sql, "stop") == 0) raise(SIGSTOP);
     while (strcmp(task->sql, "sleep") == 0) {
-        struct timespec nap = {0, 5000000};
+        struct timespec nap = {0, 50000000};  // so few that none takes it for work
         nanosleep(&nap, NULL);
         if (atomic_load(&executor->interrupted[slot])) {
             return shoal_fail(err, SHOAL_CANCELLED, "interrupted");
