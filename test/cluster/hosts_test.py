@@ -13,6 +13,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import unittest
@@ -246,18 +247,23 @@ class DaskHosts(OnCluster, unittest.TestCase):
         self.cluster.start_node(node)
 
     def test_metrics(self) -> None:
-        import distributed
-
         address = self.cluster.url.replace("dask", "tcp")
-        with self.driver(name="counting") as d, distributed.Client(address) as client:
+        script = (
+            f"import distributed, json; c = distributed.Client('{address}');"
+            f" print(json.dumps([event for _, event in c.get_events('shoal')]))"
+        )
+
+        def last() -> dict[str, object]:
+            told = subprocess.check_output(
+                [clusters.PYTHON, "-c", script], env=self.cluster.environment
+            )
+            events: list[dict[str, object]] = json.loads(told)
+            return events[-1] if events else {}
+
+        with self.driver(name="counting") as d:
             d.event("opened")
             d.say("metrics", values=metrics(1))
             d.say("metrics", values=metrics(2))
-
-            def last() -> dict[str, object]:
-                events: list[Any] = list(client.get_events("shoal"))
-                return dict(events[-1][1]) if events else {}
-
             eventually(lambda: last().get("tasks_done") == 14, 10, "Dask has the metrics")
             self.assertEqual(last(), {"run": "counting", **metrics(2)})
 
