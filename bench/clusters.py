@@ -6,7 +6,8 @@ a GROUP BY, a join and a sort of lineitem. Ratios of one run.
 
     ./dev bench clusters [--sf 10] [--kinds ray,dask,spark] [--runs 3] [--peers]
 
---peers needs pandas and pyarrow beside ray and dask: pip install them into third_party/clusters.
+--peers needs pandas, pyarrow and polars beside ray and dask: pip install them into
+third_party/clusters.
 """
 
 import argparse
@@ -55,12 +56,14 @@ class Bench:
         files = sorted((ROOT / "test/sql/tpch").glob("q*.sql"))
         self.queries = [file.read_text() for file in files]
         self.local = None  # what the machine alone took
+        self.peers_init = None  # of the tables that the peers read too
 
-    def shoal(self, statements, cluster=None, *options):
+    def shoal(self, statements, cluster=None, *options, init=None):
         """The first statement starts the workers; its time is left out of those returned."""
         script = self.folder / "statements.sql"
         script.write_text(";\n".join(statements))
-        command = [SHOAL, "sql", "--timer", "--quiet", "--format", "csv", "--init", self.init]
+        command = [SHOAL, "sql", "--timer", "--quiet", "--format", "csv"]
+        command += ["--init", init or self.init]
         command += ["-f", script, "--temp-dir", self.folder, *WORKERS, *options]
         if cluster is not None:
             command += ["--engine", cluster.url, "--python", clusters.PYTHON]
@@ -76,8 +79,9 @@ class Bench:
             starts.append(self.shoal([empty], cluster, "--cluster-rows", "-1")[0])
             _, times = self.shoal([empty] * 11, cluster, *spread)
             empties.append(statistics.median(times))
-            _, times = self.shoal(["SELECT count(*) FROM region", *self.queries], cluster)
-            totals.append(sum(times))
+            # Twice: a cluster may bring the second worker in the midst of the first round.
+            _, times = self.shoal([*self.queries, *self.queries], cluster)
+            totals.append(sum(times[-len(self.queries) :]))
         return [statistics.median(column) for column in (starts, empties, totals)]
 
     def sorted_by(self, name):
@@ -85,9 +89,11 @@ class Bench:
 
     def peers_of_shoal(self, cluster):
         seconds = {}
+        if self.peers_init is None:
+            self.peers_init = plain_tables(self.init, self.folder)
         for name in SHOAL_PEERS:
-            warm = ["SELECT count(*) FROM region", self.sorted_by(name)]
-            _, times = self.shoal(warm, cluster, "--broadcast-rows", "-1")
+            warm = ["SELECT count(*) FROM orders", self.sorted_by(name)]
+            _, times = self.shoal(warm, cluster, "--broadcast-rows", "-1", init=self.peers_init)
             seconds[name] = times[0]
             subprocess.run(["rm", "-rf", self.folder / "sorted"], check=True)
         return seconds
@@ -112,10 +118,28 @@ def spark_sql(cluster, init):
     return float(done.stdout.split()[-1])
 
 
-def other(kind, cluster, name, init, folder):
+def plain_tables(init, folder):
+    """What is read beside the peers: pandas makes a Python object of each decimal and date."""
+    lines = "l_extendedprice::DOUBLE AS l_extendedprice, l_quantity::DOUBLE AS l_quantity"
+    for table, columns in (
+        ("lineitem", f"l_orderkey, l_linenumber, l_shipdate::TIMESTAMP AS l_shipdate, {lines}"),
+        ("orders", "o_orderkey, o_totalprice::DOUBLE AS o_totalprice"),
+    ):
+        copy = f"COPY (SELECT {columns} FROM {table}) TO '{folder}/{table}.parquet'"
+        run([SHOAL, "sql", "--init", init, "--quiet", copy])
+    views = folder / "init.sql"
+    views.write_text(
+        "".join(
+            f"CREATE VIEW {t} AS FROM '{folder}/{t}.parquet';\n" for t in ("lineitem", "orders")
+        )
+    )
+    return views
+
+
+def other(kind, cluster, name, folder):
     script = Path(__file__).with_name("clusters_peers.py")
     done = subprocess.run(
-        [clusters.PYTHON, script, kind, cluster.url, init.parent, name, folder / "peer"],
+        [clusters.PYTHON, script, kind, cluster.url, folder, name, folder / "peer"],
         capture_output=True,
         text=True,
         env=cluster.environment,
@@ -126,8 +150,9 @@ def other(kind, cluster, name, init, folder):
 
 
 def on_cluster(bench, kind, local):
-    if kind == "spark":
-        clusters.Spark.memory = "7g"
+    # As the clusters' own engines want it: memory, and a JVM with all its compilers.
+    clusters.Spark.memory, clusters.Spark.java = "7g", ""
+    clusters.Dask.memory = "9GB"
     with getattr(clusters, kind)() as cluster:
         start, empty, total = bench.measure(cluster)
         print(f"{kind:8}{start:9.2f}{empty * 1000:11.1f}{total:11.2f}", flush=True)
@@ -140,7 +165,7 @@ def on_cluster(bench, kind, local):
         elif bench.args.peers:
             ours = bench.peers_of_shoal(cluster)
             for name, seconds in ours.items():
-                theirs, why = other(kind, cluster, name, bench.init, bench.folder)
+                theirs, why = other(kind, cluster, name, bench.folder)
                 if theirs is None:
                     print(f"  {name}: shoal {seconds:.2f} s; {kind} failed: {why}")
                     continue

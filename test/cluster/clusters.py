@@ -294,6 +294,8 @@ class ShortRay(Ray):
 class Dask(Cluster):
     """A scheduler and two workers with nannies, two threads each; the second has "big"."""
 
+    memory = "2GB"  # of each worker
+
     def open(self) -> None:
         port = free_port()
         self.url = f"dask://127.0.0.1:{port}"
@@ -312,7 +314,7 @@ class Dask(Cluster):
         log = self.folder / f"node{node}-{len(self.started)}.log"
         self.start(
             node, str(VENV / "bin" / "dask"), "worker", self.url.replace("dask", "tcp"),
-            "--host", "127.0.0.1", "--nanny", "--nthreads", "2", "--memory-limit", "2GB",
+            "--host", "127.0.0.1", "--nanny", "--nthreads", "2", "--memory-limit", self.memory,
             "--no-dashboard", "--name", f"node{node}",
             "--local-directory", str(self.folder / f"node{node}"),
             *(("--resources", "big=1") if node == 2 else ()),
@@ -333,6 +335,7 @@ class Spark(Cluster):
     """A standalone master and two workers of two cores."""
 
     memory = "2g"  # of each worker
+    java = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # short lives, and many of them
 
     def open(self) -> None:
         port = free_port()
@@ -344,7 +347,7 @@ class Spark(Cluster):
             "SPARK_LOCAL_DIRS": str(self.folder / "local"),
             "PYSPARK_PYTHON": PYTHON,
             "SPARK_NO_DAEMONIZE": "1",
-            "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+            "JAVA_TOOL_OPTIONS": self.java,
             "SPARK_DAEMON_MEMORY": "256m",
         }
         spark = str(home / "bin" / "spark-class")

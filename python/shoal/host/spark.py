@@ -33,6 +33,7 @@ from shoal.host.cluster import (
 )
 from shoal.host.node import Launch, node_name, run
 
+LIGHT_JVM = "-XX:TieredStopAtLevel=1"
 STANDALONE = re.compile(r"([^\[\],]+:\d+)(,[^\[\],]+:\d+)*")
 
 
@@ -111,6 +112,10 @@ class SparkCluster(Cluster):
             "spark.executor.cores": cpus,
             "spark.executor.memory": "512m",  # of the JVM, which does nothing
             "spark.driver.memory": "512m",
+            # These JVMs pass on what others do: code that is compiled once, and no more, is
+            # fast enough. What the user's extraJavaOptions say comes behind.
+            "spark.executor.defaultJavaOptions": LIGHT_JVM,
+            "spark.driver.defaultJavaOptions": LIGHT_JVM,
             "spark.dynamicAllocation.enabled": "true",
             "spark.dynamicAllocation.shuffleTracking.enabled": "true",
             "spark.dynamicAllocation.initialExecutors": str(order.workers),
