@@ -9,9 +9,9 @@
 #include <xxhash.h>
 
 // From this many partitions on, a chunk of 2,048 rows has too few for each: rows are
-// staged first, and scattered many at a time. Less than what fits a core's cache.
+// staged first, and scattered many at a time. A column of them fits a core's own cache.
 #define STAGE_PARTITIONS 33
-#define STAGE_ROWS 32768
+#define STAGE_ROWS 131072
 #define STAGE_BYTES (4u << 20)
 
 // Rows wait for scatter(): their columns, and where each goes.
