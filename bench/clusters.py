@@ -55,7 +55,6 @@ class Bench:
         run([SHOAL, "sql", f"COPY (SELECT i AS k FROM range(1000) r(i)) TO '{self.tiny}'"])
         files = sorted((ROOT / "test/sql/tpch").glob("q*.sql"))
         self.queries = [file.read_text() for file in files]
-        self.local = None  # what the machine alone took
         self.peers_init = None  # of the tables that the peers read too
 
     def shoal(self, statements, cluster=None, *options, init=None):
@@ -121,18 +120,17 @@ def spark_sql(cluster, init):
 def plain_tables(init, folder):
     """What is read beside the peers: pandas makes a Python object of each decimal and date."""
     lines = "l_extendedprice::DOUBLE AS l_extendedprice, l_quantity::DOUBLE AS l_quantity"
-    for table, columns in (
-        ("lineitem", f"l_orderkey, l_linenumber, l_shipdate::TIMESTAMP AS l_shipdate, {lines}"),
-        ("orders", "o_orderkey, o_totalprice::DOUBLE AS o_totalprice"),
-    ):
-        copy = f"COPY (SELECT {columns} FROM {table}) TO '{folder}/{table}.parquet'"
-        run([SHOAL, "sql", "--init", init, "--quiet", copy])
+    tables = {
+        "lineitem": f"l_orderkey, l_linenumber, l_shipdate::TIMESTAMP AS l_shipdate, {lines}",
+        "orders": "o_orderkey, o_totalprice::DOUBLE AS o_totalprice",
+    }
     views = folder / "init.sql"
-    views.write_text(
-        "".join(
-            f"CREATE VIEW {t} AS FROM '{folder}/{t}.parquet';\n" for t in ("lineitem", "orders")
-        )
-    )
+    with views.open("w") as file:
+        for table, columns in tables.items():
+            path = folder / f"{table}.parquet"
+            copy = f"COPY (SELECT {columns} FROM {table}) TO '{path}'"
+            run([SHOAL, "sql", "--init", init, "--quiet", copy])
+            file.write(f"CREATE VIEW {table} AS FROM '{path}';\n")
     return views
 
 
