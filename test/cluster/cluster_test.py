@@ -38,12 +38,6 @@ class Failure(Exception):
     pass
 
 
-def cpu_seconds(pid: int) -> float:
-    stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
-    user, system = stat.rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-
-
 class Data:
     """TPC-H's tables, the queries, and the embedded engine's answers."""
 
@@ -214,7 +208,9 @@ class Test:
     def hung_worker(self) -> None:
         driver, workers = self.busy(CHAIN, *SHUFFLED, SHOAL_SILENT_SECONDS="2")
         # Of one that never dialled the driver knows nothing.
-        clusters.eventually(lambda: cpu_seconds(workers[1]) > 0.3, 30, "the worker has tasks")
+        clusters.eventually(
+            lambda: clusters.cpu_seconds(workers[1]) > 0.3, 30, "the worker has tasks"
+        )
         os.kill(workers[1], signal.SIGSTOP)
         said = driver.right()
         if "it was silent for 2 s" not in said:

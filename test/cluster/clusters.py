@@ -58,13 +58,23 @@ def listens(port: int) -> bool:
         return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
-def alive(pid: int) -> bool:
-    """Whether a process runs; one that is dead and not yet reaped doesn't."""
+def stat_of(pid: int) -> list[str]:
+    """What /proc says of a process, from its state on (field 3 of proc(5)); of none, nothing."""
     try:
         stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
-        return False
-    return stat.rpartition(")")[2].split()[0] != "Z"
+        return []
+    return stat.rpartition(")")[2].split()
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs; one that is dead and not yet reaped doesn't."""
+    return stat_of(pid)[:1] not in ([], ["Z"])
+
+
+def cpu_seconds(pid: int) -> float:
+    """What a process has used; 0 of none."""
+    return sum(map(int, stat_of(pid)[11:13])) / os.sysconf("SC_CLK_TCK")
 
 
 def memory() -> tuple[int, int]:

@@ -33,8 +33,7 @@ GONE = 15.0  # seconds after which nothing may be left
 
 
 def parent(pid: int) -> int:
-    stat = pathlib.Path(f"/proc/{pid}/stat").read_text()
-    return int(stat.rpartition(")")[2].split()[1])
+    return int(clusters.stat_of(pid)[1])
 
 
 def metrics(so_far: int) -> dict[str, int]:
