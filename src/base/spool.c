@@ -116,10 +116,19 @@ void spool_abandon_all(void) {
         remove_marked(at->path);
 }
 
+// Is this folder what the name says? One that was open and is removed can be locked by
+// anybody, while another of the same name has been made and is lived in.
+static bool is_named(int fd, const char *path) {
+    struct stat locked, named;
+    return fstat(fd, &locked) == 0 && lstat(path, &named) == 0 &&
+           locked.st_ino == named.st_ino && locked.st_dev == named.st_dev;
+}
+
 // The lock of a folder, or -1 when someone lives in it.
 static int take_lock(const char *path) {
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-    if (fd < 0 || flock(fd, LOCK_EX | LOCK_NB) == 0) return fd;
+    if (fd < 0) return -1;
+    if (flock(fd, LOCK_EX | LOCK_NB) == 0 && is_named(fd, path)) return fd;
     close(fd);
     return -1;
 }
@@ -287,7 +296,7 @@ static void name_by_tag(const char *tag, char name[7]) {
 
 // Locks the folder with those that share it. *again: it was just being removed.
 static int share_lock(const char *path, bool *again) {
-    struct stat locked, named;
+    struct stat locked;
     *again = false;
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) {
@@ -296,8 +305,7 @@ static int share_lock(const char *path, bool *again) {
     }
     // Who has it alone is removing it, and soon done.
     bool mine = flock(fd, LOCK_SH) == 0 && fstat(fd, &locked) == 0;
-    *again = mine && (lstat(path, &named) != 0 || named.st_ino != locked.st_ino ||
-                      named.st_dev != locked.st_dev);
+    *again = mine && !is_named(fd, path);
     mine = mine && !*again && locked.st_uid == geteuid();
     if (mine) return fd;
     if (!*again) errno = EPERM;
@@ -355,8 +363,12 @@ bool spool_adopt(struct spool *spool, const char *prefix, const char *path) {
 }
 
 void spool_close(struct spool *spool) {
-    bool last = !spool->shared || flock(spool->lock, LOCK_EX | LOCK_NB) == 0;
-    if (spool->path != NULL && last) remove_marked(spool->path);
+    // Giving up the shared lock for the other is two steps: another may have come
+    // between.
+    bool mine = spool->path != NULL &&
+                (!spool->shared || (flock(spool->lock, LOCK_EX | LOCK_NB) == 0 &&
+                                    is_named(spool->lock, spool->path)));
+    if (mine) remove_marked(spool->path);
     spool_leave(spool);
 }
 

@@ -88,7 +88,7 @@ mixed() { # NAME INIT PROCESS NTH OPTIONS...: a block is damaged as it is writte
     cat "$work/said" "$work/actual"
     return 1
 }
-nths=(5 20)
+nths=(5 12)  # of 200,000 rows the driver writes 17 blocks or a few more
 if [ -n "${ALL:-}" ]; then nths=(1 2 3 5 8 13 20 30); fi
 for nth in "${nths[@]}"; do
     check "what the driver sends, damaged at $nth" mixed driver "$work/init.sql" driver "$nth" --workers 3

@@ -39,6 +39,19 @@ static void the_last_one_removes_it(void **state) {
     spool_close(&other);
 }
 
+// One that was removed is left by who still has it open; the next of its name is
+// another's.
+static void the_next_of_its_name_stays(void **state) {
+    (void)state;
+    struct spool one = join("name");
+    spool_remove_tree(one.path);
+    struct spool next = join("name");
+    assert_string_equal(one.path, next.path);
+    spool_close(&one);
+    assert_true(is_there(next.path));
+    spool_close(&next);
+}
+
 // Who joins while the last one leaves has a folder that is there.
 static void many_come_and_go(void **state) {
     (void)state;
@@ -121,6 +134,7 @@ static int tear_down(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {cmocka_unit_test(the_last_one_removes_it),
+                                       cmocka_unit_test(the_next_of_its_name_stays),
                                        cmocka_unit_test(many_come_and_go),
                                        cmocka_unit_test(what_killed_ones_left_is_swept),
                                        cmocka_unit_test(a_link_in_its_place_is_refused)};
