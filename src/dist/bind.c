@@ -76,6 +76,11 @@ void scan_files_free(struct scan_file *files, size_t count) {
     free(files);
 }
 
+void scan_split_free(struct scan_split *split) {
+    free(split->options);
+    free(split->where);
+}
+
 void scan_ranges_free(struct scan_range *ranges, size_t count) {
     for (size_t i = 0; ranges != NULL && i < count; i++) {
         free(ranges[i].where);
@@ -129,7 +134,7 @@ static bool add_leaf(void *ctx, const json_t *object) {
 static shoal_status check_drivers(struct planner *planner, struct stage *stage) {
     size_t scans = 0, partitions = 0;
     uint32_t cut = NO_CUT;
-    bool text = false;
+    bool narrow = false;
     for (size_t i = 0; i < stage->leaf_count; i++) {
         const struct stage_leaf *leaf = &stage->leaves[i];
         if (!leaf_drives(leaf->kind)) continue;
@@ -140,13 +145,14 @@ static shoal_status check_drivers(struct planner *planner, struct stage *stage) 
             partitions++;
         } else {
             scans++;
-            text = leaf->kind == LEAF_SCAN && leaf->source.kind != SCAN_PARQUET;
+            narrow = leaf->kind == LEAF_SCAN_SOME ||
+                     (leaf->kind == LEAF_SCAN && leaf->source.kind != SCAN_PARQUET);
         }
     }
     // One hash table of a broadcast side for all threads of a worker; partitions are many
     // and small, a thread each.
-    // A part of a text file is read by one thread.
-    stage->wide = partitions == 0 && cut == NO_CUT && !text;
+    // A part of a text file is read by one thread, and so are samples.
+    stage->wide = partitions == 0 && cut == NO_CUT && !narrow;
     int drivers = (scans == 1) + (partitions > 0) + (cut != NO_CUT);
     bool ok = scans < 2 && drivers == !stage->single;
     if (ok) return SHOAL_OK;
@@ -229,9 +235,11 @@ static shoal_status write_stage(struct planner *planner, struct stages *stages,
     if (stage->leaves == NULL) return no_memory(planner);
     struct leaves leaves = {.planner = planner,
                             .stage = stage,
-                            .shared = draft->combines > 0,
+                            .shared = draft->combines > 0 || draft->some,
                             .status = SHOAL_OK};
     (void)tree_any(draft->node, add_leaf, &leaves);
+    for (size_t i = 0; draft->some && i < stage->leaf_count; i++)
+        stage->leaves[i].kind = LEAF_SCAN_SOME;
     stage->filter_leaf = stage_leaf(planner, stage, draft->filter_leaf);
     if (draft->combined != NULL && leaves.status == SHOAL_OK) {
         leaves.only_new = true;

@@ -161,6 +161,14 @@ json_t *exchange_read(struct planner *planner, uint32_t exchange, enum leaf_kind
     return tree_table(&planner->trees, name, alias);
 }
 
+void exchange_bounds(struct planner *planner, uint32_t sampled) {
+    struct stage_draft *stage = &planner->stages[planner->stage_count - 1];
+    planner->exchanges[stage->exchange].bounds_from = sampled;
+    if (exchange_read(planner, sampled, LEAF_SAMPLED, "p") == NULL) return;
+    stage->sampled_leaf = planner->leaf_count - 1;
+    stage->samples = true;
+}
+
 // The stage can do without its filter.
 static void filtered_stage(struct planner *planner, const struct fragment *from,
                            struct stage_draft *stage) {

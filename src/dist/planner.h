@@ -111,7 +111,8 @@ struct stage_draft {
     json_t *combined;     // node that reads what such a stage wrote; else NULL
     size_t combine_leaf;  // through this leaf
     uint32_t combine_group;
-    bool samples;         // its bounds come from samples of another such stage,
+    bool some;            // of its scan it reads rows from all over, a later stage all
+    bool samples;         // its bounds come from samples of another stage before it,
     size_t sampled_leaf;  // to which this leaf says so
 };
 
@@ -275,6 +276,9 @@ struct leaf_draft *driving_leaf(struct planner *planner, const json_t *node);
 uint32_t exchange_new(struct planner *planner, enum exchange_kind kind, json_t *keys);
 bool exchange_feed(struct planner *planner, uint32_t exchange, json_t *node,
                    const struct fragment *from, enum block_scatter scatter);
+// The last exchange, which the last stage feeds, has its bounds from samples of another,
+// `sampled`, which that stage doesn't read.
+void exchange_bounds(struct planner *planner, uint32_t sampled);
 // A FROM item that reads the exchange.
 json_t *exchange_read(struct planner *planner, uint32_t exchange, enum leaf_kind kind,
                       const char *alias);

@@ -5,6 +5,10 @@
 //   scatter them by bounds from the samples   -> RangeExchange
 //   sort each part                            -> GatherExchange, read in the parts' order
 //
+// Where the rows come from Parquet files and nothing else, the first stage takes some row
+// groups' keys alone ("SampleExchange"), and the second reads the files: the rows are
+// written once.
+//
 // The keys are DuckDB's own create_sort_key(), whose bytes compare as the ORDER BY does:
 // directions, NULLS FIRST and every type are right by construction. They only place rows;
 // a part is sorted by the ORDER BY itself. Rows of a key that is a tenth of a part or
@@ -109,20 +113,87 @@ bool sort_wanted(const struct planner *planner, const struct fragment *from,
     return true;
 }
 
+struct counted {
+    const struct planner *planner;
+    size_t count, last;
+};
+
+static bool count_leaf(void *ctx, const json_t *object) {
+    struct counted *counted = ctx;
+    size_t leaf = leaf_index(counted->planner, object);
+    counted->count += leaf != SIZE_MAX;
+    if (leaf != SIZE_MAX) counted->last = leaf;
+    return false;
+}
+
+// Can some of the rows be had for far less than all? Of one scan of Parquet files,
+// without joins, whose row groups are small against a part: then bounds inside a file
+// that is already sorted are as even.
+static bool can_sample(struct planner *planner, const struct fragment *from) {
+    struct counted counted = {.planner = planner};
+    (void)tree_any(from->tree, count_leaf, &counted);
+    if (counted.count != 1 || from->dist != DIST_RANDOM || from->once ||
+        from->unfiltered != NULL)
+        return false;
+    const struct leaf_draft *leaf = &planner->leaves[counted.last];
+    if (leaf->kind != LEAF_SCAN || !leaf->row_numbers || !leaf->group_numbers ||
+        !read_footers(&planner->file_sets[leaf->file_set]))
+        return false;
+    const struct file_set *set = &planner->file_sets[leaf->file_set];
+    uint64_t groups = 0, rows = 0;
+    for (size_t f = 0; f < set->file_count; f++) {
+        groups += set->footers[f].group_count;
+        rows += set->files[f].rows;
+    }
+    return rows <= groups * SAMPLED_GROUP_ROWS;
+}
+
+#define SAMPLED_ONE_IN 2000  // of the rows, for EXPLAIN
+
+// The keys alone, of some rows of the scan that `from` reads.
+static uint32_t sample_scan(struct planner *planner, const struct fragment *from,
+                            json_t *orders, json_t *where) {
+    struct trees *trees = &planner->trees;
+    json_t *list = tree_own(trees, json_array());
+    struct fragment some = *from;
+    some.rows = from->rows / SAMPLED_ONE_IN + 1;
+    json_array_append(list, sort_key_expression(planner, orders, from->columns));
+    (void)exchange_columns(planner, from, tree_own(trees, json_object()), "k", list);
+    json_t *node = tree_select(trees, list, from->tree, NULL);
+    if (where != NULL && !json_is_null(where))
+        json_object_set(node, "where_clause",
+                        tree_rename_columns(trees, where, from->columns));
+    uint32_t exchange = exchange_new(planner, EXCHANGE_SAMPLE, orders);
+    if (exchange_feed(planner, exchange, node, &some, BLOCK_SAMPLE))
+        planner->stages[planner->stage_count - 1].some = true;
+    return exchange;
+}
+
 struct fragment *sort_place(struct planner *planner, struct fragment *from,
                             json_t *columns, json_t *modifiers, json_t *where) {
     struct trees *trees = &planner->trees;
     json_t *order = find_order(modifiers);
     json_t *orders = json_object_get(order, "orders");
-    struct before_exchange before = {.where = where, .sampled = true};
-    struct fragment *rows =
-        exchange_place(planner, from, columns, EXCHANGE_ROUND_ROBIN, orders, &before);
-    if (rows == NULL) return NULL;
-    uint32_t sampled = (uint32_t)planner->exchange_count - 1;
-    struct fragment *parts =
-        exchange_place(planner, rows, columns, EXCHANGE_RANGE, orders, NULL);
+    bool first = can_sample(planner, from);
+    struct before_exchange before = {.where = where, .sampled = !first};
+    struct fragment *rows = from;
+    uint32_t sampled = 0;
+    if (first) {
+        sampled = sample_scan(planner, from, orders, where);
+    } else {
+        rows =
+            exchange_place(planner, from, columns, EXCHANGE_ROUND_ROBIN, orders, &before);
+        if (rows == NULL) return NULL;
+        sampled = (uint32_t)planner->exchange_count - 1;
+    }
+    struct fragment *parts = exchange_place(planner, rows, columns, EXCHANGE_RANGE,
+                                            orders, first ? &before : NULL);
     if (parts == NULL) return NULL;
-    planner->exchanges[planner->exchange_count - 1].bounds_from = sampled;
+    if (first) {
+        exchange_bounds(planner, sampled);
+    } else {
+        planner->exchanges[planner->exchange_count - 1].bounds_from = sampled;
+    }
     struct before_exchange sorted = {
         .modifiers = tree_own(trees, json_pack("[O]", order)), .ordered = true};
     return exchange_place(planner, parts, columns, EXCHANGE_GATHER, NULL, &sorted);

@@ -132,6 +132,10 @@ static void append_split(struct text *out, const struct stage_leaf *leaf,
     const char *number =
         split->part == PART_ROWS ? "file_row_number" : "file_row_group_number";
     text_append(out, " WHERE ");
+    if (split->part == PART_SOME) {
+        text_append(out, split->where);
+        return;
+    }
     if (split->first > 0)
         text_printf(out, "%s >= %llu", number, (unsigned long long)split->first);
     if (split->first > 0 && split->last != SPLIT_TO_END) text_append(out, " AND ");

@@ -46,6 +46,7 @@ enum leaf_kind {
     LEAF_SCAN,   // files, cut in splits: drives the stage's tasks
     LEAF_RANGE,  // a Parquet scan, cut in ranges of a key: drives, with others cut alike
     LEAF_SCAN_ALL,   // the whole scan, in each task
+    LEAF_SCAN_SOME,  // rows from all over a Parquet scan: drives
     LEAF_PARTITION,  // task i reads partition i of a HASH or RANGE exchange: drives
     LEAF_SPLIT,      // task i reads every n-th block file: drives
     LEAF_MERGE,      // task i reads partition i / slices, of every n-th file: drives
@@ -61,8 +62,9 @@ enum leaf_kind {
 
 // Does a leaf of this kind cut its stage into tasks?
 static inline bool leaf_drives(enum leaf_kind kind) {
-    return kind == LEAF_SCAN || kind == LEAF_RANGE || kind == LEAF_PARTITION ||
-           kind == LEAF_SPLIT || kind == LEAF_MERGE || kind == LEAF_PART;
+    return kind == LEAF_SCAN || kind == LEAF_SCAN_SOME || kind == LEAF_RANGE ||
+           kind == LEAF_PARTITION || kind == LEAF_SPLIT || kind == LEAF_MERGE ||
+           kind == LEAF_PART;
 }
 
 struct scan_file {
@@ -95,7 +97,7 @@ bool scan_file_packed(const char *path);  // compressed, by its name
 void scan_source_free(struct scan_source *source);
 bool scan_source_copy(struct scan_source *to, const struct scan_source *from);
 
-enum split_part { PART_WHOLE, PART_ROWS, PART_GROUPS, PART_BYTES };
+enum split_part { PART_WHOLE, PART_ROWS, PART_GROUPS, PART_BYTES, PART_SOME };
 
 // What one task reads of a scan: some whole files, or the rows, row groups or bytes
 // [first, last] of one. To its end without a bound: each costs a comparison.
@@ -107,7 +109,10 @@ struct scan_split {
     uint64_t first, last;
     uint64_t rows;  // about
     char *options;  // of a call that reads bytes; owned
+    char *where;    // of a PART_SOME: which rows of the one file; owned
 };
+
+void scan_split_free(struct scan_split *split);  // contents only
 
 // What one task reads of a LEAF_RANGE.
 struct scan_range {
@@ -212,6 +217,10 @@ struct stages {
 };
 
 #define SORT_ROWS 10000000  // fewer are sorted as fast in one place
+// Row groups of a Parquet file are of so many rows at most, where a sort's bounds come
+// from the scan itself before its rows are scattered: every so many rows name one to
+// sample.
+#define SAMPLED_GROUP_ROWS 125000
 #define BROADCAST_NEVER (-1)
 #define BROADCAST_AUTO (-2)
 

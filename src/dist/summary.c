@@ -231,7 +231,9 @@ static void write_leaf(struct summary *summary, const struct stage_leaf *leaf,
     text_printf(summary->out, ", %s%llu rows%s",
                 leaf->source.kind == SCAN_PARQUET ? "" : "about ",
                 (unsigned long long)rows,
-                leaf->kind == LEAF_SCAN_ALL ? ", read whole by each task" : "");
+                leaf->kind == LEAF_SCAN_ALL    ? ", read whole by each task"
+                : leaf->kind == LEAF_SCAN_SOME ? ", a sample of them"
+                                               : "");
     if (leaf->kind == LEAF_RANGE) {
         text_printf(summary->out, ", in %zu ranges of %s", leaf->range_count,
                     leaf->range_column);

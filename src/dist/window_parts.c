@@ -210,15 +210,9 @@ static uint32_t feed_parts(struct form *form, const json_t *block, json_t *order
         json_array_append(list,
                           tree_aliased(trees, tree_expression(trees, TIE_BREAK), "t"));
     uint32_t exchange = exchange_new(planner, EXCHANGE_PARTS, orders);
-    planner->exchanges[exchange].bounds_from = sampled;
     planner->exchanges[exchange].spread = !form->peers;
-    if (feed(planner, exchange, filtered(planner, list, block, from), from,
-             BLOCK_RANGE)) {
-        struct stage_draft *stage = &planner->stages[planner->stage_count - 1];
-        (void)exchange_read(planner, sampled, LEAF_SAMPLED, "p");
-        stage->sampled_leaf = planner->leaf_count - 1;
-        stage->samples = true;
-    }
+    if (feed(planner, exchange, filtered(planner, list, block, from), from, BLOCK_RANGE))
+        exchange_bounds(planner, sampled);
     return exchange;
 }
 

@@ -105,6 +105,10 @@ bool run_adapt_parts(struct run *run, uint32_t index, bool *done) {
     const struct stage *stage = &run->stages->stages[index];
     const struct stage_leaf *sampled = find_leaf(stage, LEAF_SAMPLED);
     const struct stage_leaf *part = stage->combines ? find_leaf(stage, LEAF_PART) : NULL;
+    // A sort's bounds are one list, cut when its first task is made.
+    if (stage->exchange == UINT32_MAX ||
+        run->stages->exchanges[stage->exchange].kind != EXCHANGE_PARTS)
+        sampled = NULL;
     *done = sampled != NULL || part != NULL;
     if (sampled != NULL)
         return scatter_partitions(run, index,

@@ -75,6 +75,7 @@ static void hash_stage(struct hash *hash, const struct stage *stage,
         hash_number(hash, split->part);
         hash_number(hash, split->first);
         hash_number(hash, split->last);
+        hash_text(hash, split->where == NULL ? "" : split->where);
     }
 }
 

@@ -430,7 +430,7 @@ static void release(struct run *run) {
                                     .count = run->runs[s].file_count};
         task_output_free(&files);
         for (uint32_t t = 0; run->runs[s].splits != NULL && t < run->runs[s].tasks; t++)
-            free(run->runs[s].splits[t].options);
+            scan_split_free(&run->runs[s].splits[t]);
         free(run->runs[s].splits);
         adapt_pieces_free(&run->runs[s].pieces);
         free(run->runs[s].file_tasks);

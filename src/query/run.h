@@ -177,6 +177,12 @@ shoal_status run_cut_scan(struct run *run, const struct stage_leaf *leaf,
                           const struct stage *of, struct stage_run *stage,
                           struct shoal_error *err);
 
+// scan_samples.c
+// Cuts a LEAF_SCAN_SOME of the stage into tasks that read its row groups evenly.
+shoal_status run_cut_samples(struct run *run, const struct stage_leaf *leaf,
+                             const struct stage *of, struct stage_run *stage,
+                             struct shoal_error *err);
+
 // text_splits.c
 // Cuts a text file into about so many splits, which are added to the stage's; as one
 // whole split when its dialect doesn't let it be cut.

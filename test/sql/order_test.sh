@@ -48,6 +48,24 @@ in_parts() {
     grep -q 'RangeExchange keys=\[k ASC' "$work/plan"
 }
 check "explain shows the RangeExchange" in_parts
+# From Parquet alone, the bounds come before the rows; from files of large row groups, from
+# more than one scan, and where a column hides the rows' numbers, with them.
+sampled_by() { # EXCHANGE QUERY
+    "$SHOAL" explain --init "$work/init.sql" "$2" --sort-rows 0 --broadcast-rows -1 --cluster-rows -1 >"$work/plan"
+    grep -q "Stage 0 -> exchange 0: $1" "$work/plan" || {
+        cat "$work/plan"
+        return 1
+    }
+}
+"$reference" sql "COPY (SELECT i AS k FROM range(300000) r(i)) TO '$work/large.parquet' (ROW_GROUP_SIZE 200000);
+    COPY (SELECT i AS k, i AS file_row_number FROM range(3000) r(i)) TO '$work/hidden.parquet'" >"$work/out"
+check "a scan is sampled first" sampled_by SampleExchange "SELECT id FROM t ORDER BY k, id"
+check "and what is filtered and computed" sampled_by SampleExchange \
+    "SELECT x * 2 FROM (SELECT k + 1 AS x FROM t WHERE id % 3 = 1) WHERE x > 0 ORDER BY x DESC"
+check "not of large row groups" sampled_by RoundRobinExchange "SELECT k FROM '$work/large.parquet' ORDER BY k"
+check "not with a column of that name" sampled_by RoundRobinExchange "SELECT k FROM '$work/hidden.parquet' ORDER BY k"
+check "not random numbers" sampled_by RoundRobinExchange "SELECT x FROM (SELECT random() AS x FROM t) ORDER BY x"
+
 text_in_parts() {
     "$SHOAL" explain --init "$work/init.sql" "SELECT id FROM t ORDER BY s DESC, id" \
         --sort-rows 0 | grep -q 'RangeExchange keys=\[s COLLATE C DESC'
@@ -106,6 +124,30 @@ largest_part() {
     "$SHOAL" sql --format csv "SELECT max(n) > 30000 FROM (SELECT count(*) AS n
         FROM read_parquet('$work/parts/*.parquet', filename = true) GROUP BY filename)" | tail -n 1
 }
+# One file of many row groups that are sorted already, and many files of one.
+"$reference" sql "COPY (SELECT i AS k, 's' || i AS s FROM range(600000) r(i)) TO '$work/sorted.parquet' (ROW_GROUP_SIZE 2048);
+    CREATE TABLE f AS SELECT i AS k, 's' || i AS s, i // 10000 AS f FROM range(600000) r(i);
+    COPY f TO '$work/files' (FORMAT parquet, PARTITION_BY (f))" >"$work/out"
+sorted_parts() { # FILES WHERE ROWS
+    rm -rf "$work/parts"
+    "$SHOAL" sql "COPY (SELECT k, s FROM '$1' WHERE $2 ORDER BY k DESC) TO '$work/parts'
+        (FORMAT parquet, PER_THREAD_OUTPUT)" --sort-rows 0 --workers 2 --threads 2 \
+        --partitions 8 "${spools[@]}" >"$work/out" || return 1
+    "$SHOAL" sql --format csv >"$work/uneven" "
+        WITH f AS (SELECT filename, count(*) AS n, min(k) AS a, max(k) AS z, bool_and(s = 's' || k) AS same
+            FROM read_parquet('$work/parts/*', filename = true) GROUP BY ALL)
+        SELECT sum(n), max(n) * 8 <= 1.3 * sum(n) + 8, bool_and(same), bool_and(coalesce(lower, z + 1) > z)
+        FROM (SELECT *, lag(a) OVER (ORDER BY filename) AS lower FROM f)"
+    [ "$(tail -n 1 "$work/uneven")" = "$3,true,true,true" ] || {
+        cat "$work/uneven"
+        return 1
+    }
+}
+check "a sorted file" sorted_parts "$work/sorted.parquet" true 600000
+check "many files" sorted_parts "$work/files/*/*.parquet" true 600000
+check "half of it" sorted_parts "$work/sorted.parquet" 'k % 2 = 0' 300000
+check "its end" sorted_parts "$work/sorted.parquet" 'k >= 300000' 300000
+check "few rows of it" sorted_parts "$work/sorted.parquet" 'k = 77' 1
 not_spread() { [ "$(largest_part "$@")" = true ]; }
 spread() { [ "$(largest_part "$@")" = false ]; }
 check "all rows of a key meet with SET shoal.skew = off" not_spread "SET shoal.skew = off"
