@@ -131,7 +131,7 @@ bool adapt_split(const struct adapt_stage *stage, struct adapt_pieces *pieces) {
     if (stage->skew == ADAPT_OFF || pieces->count == 0) return true;
     if (!find_median(stage, pieces, &median)) return false;
     uint64_t size = median > pieces->target ? median : pieces->target;
-    size *= stage->passes + 1;
+    uint64_t most = size * (stage->passes + 1);
     struct adapt_pieces to = *pieces;
     size_t said = 0, heavy = 0;
     to.list = NULL;
@@ -143,7 +143,7 @@ bool adapt_split(const struct adapt_stage *stage, struct adapt_pieces *pieces) {
             ok = adapt_add(&to, pieces->list[i]);
             continue;
         }
-        bool large = (double)adapt_cost(stage, partition) > ADAPT_UNEVEN * (double)size;
+        bool large = (double)adapt_cost(stage, partition) > ADAPT_UNEVEN * (double)most;
         struct choice choice = any     ? choose_any(stage, &to, partition)
                                : large ? choose(stage, partition, size)
                                        : (struct choice){.cut = ADAPT_WHOLE};

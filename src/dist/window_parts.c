@@ -160,7 +160,8 @@ static json_t *filtered(struct planner *planner, json_t *list, const json_t *blo
 }
 
 // Keys of some rows; the rows themselves stay. The columns beside are there to be typed.
-#define SAMPLED 100000  // of the estimated rows
+#define SAMPLED 100000       // of the estimated rows,
+#define SAMPLED_ONE_IN 2000  // or such a part of them: enough for each part of theirs
 
 // Such a share of those that the WHERE keeps, which may be none.
 static json_t *some_rows(struct trees *trees, double share, json_t *where) {
@@ -189,10 +190,11 @@ static uint32_t feed_sample(struct form *form, const json_t *block, json_t *orde
                         i);
     }
     json_t *node = filtered(planner, list, block, from);
+    double share = (double)SAMPLED / (double)from->rows;
+    if (share < 1.0 / SAMPLED_ONE_IN) share = 1.0 / SAMPLED_ONE_IN;
     if (from->rows > SAMPLED)
         json_object_set(node, "where_clause",
-                        some_rows(trees, (double)SAMPLED / (double)from->rows,
-                                  json_object_get(node, "where_clause")));
+                        some_rows(trees, share, json_object_get(node, "where_clause")));
     uint32_t exchange = exchange_new(planner, EXCHANGE_SAMPLE, orders);
     feed(planner, exchange, node, from, BLOCK_SAMPLE);
     return exchange;

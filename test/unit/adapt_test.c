@@ -200,6 +200,27 @@ static void heavy_partitions_come_apart_evenly(void **state) {
     free(made);
 }
 
+// What is read several times if it comes apart does so only when it is as many times
+// heavier, but then into tasks like the others.
+static void passes_ask_for_weight(void **state) {
+    (void)state;
+    static const struct {
+        uint64_t rows;
+        uint32_t passes;
+        bool cut;
+    } cases[] = {{900000, 0, true}, {900000, 2, false}, {50000000, 2, true}};
+    struct made *made = malloc(sizeof *made);
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct adapt_pieces pieces;
+        make_join(made, &cases[i].rows, 1);
+        made->stage.passes = cases[i].passes;
+        assert_true(adapt_pieces(&made->stage, &pieces));
+        assert_int_equal(unevenness(&made->stage, &pieces) <= 1.5, cases[i].cut);
+        adapt_pieces_free(&pieces);
+    }
+    free(made);
+}
+
 // Few rows on both sides, of one key: the join makes of them what takes long.
 static void what_a_join_makes_counts(void **state) {
     (void)state;
@@ -429,6 +450,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_row_is_read_once),
         cmocka_unit_test(heavy_partitions_come_apart_evenly),
+        cmocka_unit_test(passes_ask_for_weight),
         cmocka_unit_test(what_a_join_makes_counts),
         cmocka_unit_test(frequencies_multiply),
         cmocka_unit_test(bytes_count_too),
