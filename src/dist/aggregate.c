@@ -491,9 +491,7 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
     double values = 0;
     uint64_t count =
         keyed ? (uint64_t)groups_estimated(planner, groups, from->rows, &values) : 1;
-    // What a join makes of the rows that are read isn't known beforehand.
-    bool reads_rows = leaf_index(planner, from->tree) < planner->leaf_count;
-    json_t *plain = keyed && reads_rows && !split.several_sets
+    json_t *plain = keyed && counts_rows(planner, from) && !split.several_sets
                         ? plain_block(&split, partial, aggregates, from)
                         : NULL;
     uint32_t exchange = keyed ? send_groups(&split, partial, plain, groups, from, count,

@@ -277,6 +277,14 @@ struct fragment *exchange_place(struct planner *planner, struct fragment *from,
             json_object_set_new(node, AGGREGATE_STEP, json_string("partial"));
     }
     bool ordered = before != NULL && before->ordered;
+    // Duplicates that a task drops are dropped again behind the exchange.
+    json_t *plain = NULL;
+    if (before != NULL && before->modifiers != NULL && scatter == BLOCK_HASH &&
+        counts_rows(planner, from)) {
+        plain = tree_own(trees, json_copy(node));
+        json_object_set_new(plain, "modifiers", json_array());
+        json_object_del(plain, AGGREGATE_STEP);
+    }
     uint32_t exchange =
         exchange_new(planner, kind, scatter == BLOCK_SAMPLE ? NULL : keys);
     if (scatter == BLOCK_HASH && planner->options->summaries && !planner->trees.failed)
@@ -285,6 +293,7 @@ struct fragment *exchange_place(struct planner *planner, struct fragment *from,
     if (planner->stages != NULL) {
         struct stage_draft *stage = &planner->stages[planner->stage_count - 1];
         stage->ordered = ordered;
+        stage->plain = plain;
         if (from->unfiltered != NULL) filtered_stage(planner, from, stage);
     }
 
@@ -330,6 +339,31 @@ static bool is_driver(void *ctx, const json_t *object) {
 struct leaf_draft *driving_leaf(struct planner *planner, const json_t *node) {
     struct driver driver = {.planner = planner};
     return tree_any(node, is_driver, &driver) ? driver.leaf : NULL;
+}
+
+struct counted {
+    struct planner *planner;
+    size_t count, last;
+};
+
+static bool count_leaf(void *ctx, const json_t *object) {
+    struct counted *counted = ctx;
+    size_t leaf = leaf_index(counted->planner, object);
+    counted->count += leaf < counted->planner->leaf_count;
+    if (leaf < counted->planner->leaf_count) counted->last = leaf;
+    return false;
+}
+
+struct leaf_draft *only_leaf(struct planner *planner, const json_t *node) {
+    struct counted counted = {.planner = planner};
+    (void)tree_any(node, count_leaf, &counted);
+    bool joins = tree_has(node, "type", "JOIN");  // with rows that are no leaf's
+    return counted.count == 1 && !joins ? &planner->leaves[counted.last] : NULL;
+}
+
+bool counts_rows(struct planner *planner, const struct fragment *from) {
+    const struct leaf_draft *leaf = only_leaf(planner, from->tree);
+    return leaf != NULL && (leaf->kind == LEAF_SCAN || leaf->kind == LEAF_SPLIT);
 }
 
 // Up to this many rows of a file are cheaper to read again in each task than to send.

@@ -273,6 +273,11 @@ struct fragment *exchange_place(struct planner *planner, struct fragment *from,
 // The leaf that cuts the fragment into tasks; NULL when it is not a scan or a CTE's
 // split.
 struct leaf_draft *driving_leaf(struct planner *planner, const json_t *node);
+// The leaf whose rows the fragment is made of, one by one; NULL when there are several.
+struct leaf_draft *only_leaf(struct planner *planner, const json_t *node);
+// Will it be known of a task how many rows it read, and are those the fragment's, less
+// what is filtered? What a join makes of them isn't known beforehand.
+bool counts_rows(struct planner *planner, const struct fragment *from);
 uint32_t exchange_new(struct planner *planner, enum exchange_kind kind, json_t *keys);
 bool exchange_feed(struct planner *planner, uint32_t exchange, json_t *node,
                    const struct fragment *from, enum block_scatter scatter);

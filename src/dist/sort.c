@@ -113,29 +113,14 @@ bool sort_wanted(const struct planner *planner, const struct fragment *from,
     return true;
 }
 
-struct counted {
-    const struct planner *planner;
-    size_t count, last;
-};
-
-static bool count_leaf(void *ctx, const json_t *object) {
-    struct counted *counted = ctx;
-    size_t leaf = leaf_index(counted->planner, object);
-    counted->count += leaf != SIZE_MAX;
-    if (leaf != SIZE_MAX) counted->last = leaf;
-    return false;
-}
-
 // Can some of the rows be had for far less than all? Of one scan of Parquet files,
 // without joins, whose row groups are small against a part: then bounds inside a file
 // that is already sorted are as even.
 static bool can_sample(struct planner *planner, const struct fragment *from) {
-    struct counted counted = {.planner = planner};
-    (void)tree_any(from->tree, count_leaf, &counted);
-    if (counted.count != 1 || from->dist != DIST_RANDOM || from->once ||
+    const struct leaf_draft *leaf = only_leaf(planner, from->tree);
+    if (leaf == NULL || from->dist != DIST_RANDOM || from->once ||
         from->unfiltered != NULL)
         return false;
-    const struct leaf_draft *leaf = &planner->leaves[counted.last];
     if (leaf->kind != LEAF_SCAN || !leaf->row_numbers || !leaf->group_numbers ||
         !read_footers(&planner->file_sets[leaf->file_set]))
         return false;

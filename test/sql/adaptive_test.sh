@@ -53,6 +53,12 @@ check "a side that came out small is broadcast" says \
 check "a partial aggregate that saves nothing stops" says \
     "SELECT count(*) FROM (SELECT v, k, count(*) FROM hot GROUP BY v, k)" --split-rows 40000 \
     --cluster-rows -1 'the partial aggregate saves too little'
+check "and of rows that are computed" says "SELECT count(DISTINCT v * 2 + k) FROM hot WHERE v > 5" \
+    --split-rows 40000 --cluster-rows -1 'the partial aggregate saves too little'
+check "and one that only drops duplicates" says "SELECT count(*) FROM (SELECT DISTINCT v, k FROM hot)" \
+    --split-rows 40000 --cluster-rows -1 'the partial aggregate saves too little'
+check "and DISTINCT ON" says "SELECT count(d) FROM (SELECT DISTINCT ON (v, k) v, k, v + 1 AS d FROM hot)" \
+    --split-rows 40000 --cluster-rows -1 'the partial aggregate saves too little'
 check "off means off" says "$join" "${shuffled[@]}" --skew off 'ran: [0-9]+ tasks? of'
 check "and cuts nothing" bash -c "! grep -q slices '$work/plan'"
 # What several tasks compute again must come out the same: first(), any_value(), ties.
