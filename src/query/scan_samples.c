@@ -7,9 +7,10 @@
 #include "parquet/footer.h"
 #include "query/run.h"
 
-#define GROUPS_A_PART \
-    5  // row groups at least: of sorted files, parts are even within a fifth
-#define GROUPS_LEAST 64  // if there are so many
+// Row groups of each part, at least: parts of files that are sorted already are even
+// within a fifth then.
+#define GROUPS_A_PART 5
+#define GROUPS_LEAST 64  // of all parts, if there are so many
 #define KEYS_A_PART 128
 #define ROWS_A_KEY 8      // a WHERE may leave few
 #define KEYS_A_TASK 1000  // that its file keeps (block/sink.c)
