@@ -461,6 +461,9 @@ static uint32_t send_groups(const struct split *split, json_t *partial, json_t *
         struct stage_draft *stage = &planner->stages[planner->stage_count - 1];
         stage->groups = one_key;
         if (plain != NULL) stage->plain = with_hash(split, plain);
+        // A guess at the groups of what is computed is no reason for small tasks.
+        bool scan = leaf_index(planner, from->tree) < planner->leaf_count;
+        stage->early = plain != NULL && (scan || one_key);
     }
     return exchange;
 }

@@ -95,6 +95,7 @@ struct stage_draft {
     enum block_scatter scatter;
     bool groups;
     json_t *plain;  // node that passes rows on as groups of one; NULL: there is none
+    bool early;     // that is likely to be better: the first tasks are to tell soon
     bool ordered;
     bool in_driver;
     bool sink;

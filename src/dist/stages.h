@@ -163,6 +163,7 @@ struct stage {
     enum block_scatter scatter;  // what its first output column is
     bool groups;           // a partial aggregate by a key of as many values as groups
     char *plain_sql;       // which passes rows on as groups of one; NULL: there is none
+    bool early;            // and is likely to be better: the first tasks are to tell soon
     bool ordered;          // each task's output is one file, in order
     bool sink;             // its tasks write the query's rows to their place
     uint32_t exchange;     // that it feeds; UINT32_MAX for the result stage

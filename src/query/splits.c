@@ -25,8 +25,7 @@ static uint64_t split_size(const struct session_options *options,
     uint64_t size = rows / tasks + 1;
     if (size > SPLIT_ROWS_MAX) size = SPLIT_ROWS_MAX;
     // And the first may tell that partial aggregates save nothing, for all others.
-    bool judged =
-        stage->plain_sql != NULL && stage->estimated_rows >= rows / GROUPS_OF_ROWS;
+    bool judged = stage->early && stage->estimated_rows >= rows / GROUPS_OF_ROWS;
     if ((stage->groups && stage->estimated_rows >= GROUPS_MANY) || judged) {
         uint64_t most = (uint64_t)GROUPS_SPLIT_ROWS * options->threads;
         if (size > most) size = most;
