@@ -76,6 +76,12 @@ void scan_files_free(struct scan_file *files, size_t count) {
     free(files);
 }
 
+uint64_t scan_files_rows(const struct scan_file *files, size_t count) {
+    uint64_t rows = 0;
+    for (size_t i = 0; i < count; i++) rows += files[i].rows;
+    return rows;
+}
+
 void scan_split_free(struct scan_split *split) {
     free(split->options);
     free(split->where);

@@ -382,8 +382,7 @@ struct fragment *to_replicated(struct planner *planner, struct fragment *from,
         return from;
     }
     if (leaf != NULL && leaf->kind == LEAF_SCAN) {
-        uint64_t rows = 0;
-        for (size_t i = 0; i < leaf->file_count; i++) rows += leaf->files[i].rows;
+        uint64_t rows = scan_files_rows(leaf->files, leaf->file_count);
         // What is rejected is looked for once, and not in the stage that gives the
         // result.
         if (rows <= READ_EVERYWHERE_ROWS && !leaf->source.rejects) {

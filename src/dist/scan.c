@@ -228,9 +228,8 @@ static struct fragment *plan_scan(struct planner *planner, json_t *item) {
     json_t *names = copy_files(leaf, set) ? prune_scan(planner, item, set, leaf) : NULL;
     if (names == NULL) return NULL;
     json_object_set(table, "column_name_alias", names);
-    uint64_t rows = 0;
-    for (size_t i = 0; i < set->file_count; i++) rows += set->files[i].rows;
-    return fragment_named(planner, table, DIST_RANDOM, rows);
+    return fragment_named(planner, table, DIST_RANDOM,
+                          scan_files_rows(set->files, set->file_count));
 }
 
 // A parameter by name (header = true) is a comparison of a reference of one part; columns

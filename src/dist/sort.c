@@ -125,12 +125,9 @@ static bool can_sample(struct planner *planner, const struct fragment *from) {
         !read_footers(&planner->file_sets[leaf->file_set]))
         return false;
     const struct file_set *set = &planner->file_sets[leaf->file_set];
-    uint64_t groups = 0, rows = 0;
-    for (size_t f = 0; f < set->file_count; f++) {
-        groups += set->footers[f].group_count;
-        rows += set->files[f].rows;
-    }
-    return rows <= groups * SAMPLED_GROUP_ROWS;
+    uint64_t groups = 0;
+    for (size_t f = 0; f < set->file_count; f++) groups += set->footers[f].group_count;
+    return scan_files_rows(set->files, set->file_count) <= groups * SAMPLED_GROUP_ROWS;
 }
 
 #define SAMPLED_ONE_IN 2000  // of the rows, for EXPLAIN
@@ -154,31 +151,39 @@ static uint32_t sample_scan(struct planner *planner, const struct fragment *from
     return exchange;
 }
 
+static struct fragment *scatter_scan(struct planner *planner, struct fragment *from,
+                                     json_t *columns, json_t *orders, json_t *where) {
+    uint32_t sampled = sample_scan(planner, from, orders, where);
+    struct before_exchange before = {.where = where};
+    struct fragment *parts =
+        exchange_place(planner, from, columns, EXCHANGE_RANGE, orders, &before);
+    if (parts != NULL) exchange_bounds(planner, sampled);
+    return parts;
+}
+
+static struct fragment *scatter_rows(struct planner *planner, struct fragment *from,
+                                     json_t *columns, json_t *orders, json_t *where) {
+    struct before_exchange before = {.where = where, .sampled = true};
+    struct fragment *rows =
+        exchange_place(planner, from, columns, EXCHANGE_ROUND_ROBIN, orders, &before);
+    if (rows == NULL) return NULL;
+    uint32_t sampled = (uint32_t)planner->exchange_count - 1;
+    struct fragment *parts =
+        exchange_place(planner, rows, columns, EXCHANGE_RANGE, orders, NULL);
+    if (parts != NULL)
+        planner->exchanges[planner->exchange_count - 1].bounds_from = sampled;
+    return parts;
+}
+
 struct fragment *sort_place(struct planner *planner, struct fragment *from,
                             json_t *columns, json_t *modifiers, json_t *where) {
     struct trees *trees = &planner->trees;
     json_t *order = find_order(modifiers);
     json_t *orders = json_object_get(order, "orders");
-    bool first = can_sample(planner, from);
-    struct before_exchange before = {.where = where, .sampled = !first};
-    struct fragment *rows = from;
-    uint32_t sampled = 0;
-    if (first) {
-        sampled = sample_scan(planner, from, orders, where);
-    } else {
-        rows =
-            exchange_place(planner, from, columns, EXCHANGE_ROUND_ROBIN, orders, &before);
-        if (rows == NULL) return NULL;
-        sampled = (uint32_t)planner->exchange_count - 1;
-    }
-    struct fragment *parts = exchange_place(planner, rows, columns, EXCHANGE_RANGE,
-                                            orders, first ? &before : NULL);
+    struct fragment *parts = can_sample(planner, from)
+                                 ? scatter_scan(planner, from, columns, orders, where)
+                                 : scatter_rows(planner, from, columns, orders, where);
     if (parts == NULL) return NULL;
-    if (first) {
-        exchange_bounds(planner, sampled);
-    } else {
-        planner->exchanges[planner->exchange_count - 1].bounds_from = sampled;
-    }
     struct before_exchange sorted = {
         .modifiers = tree_own(trees, json_pack("[O]", order)), .ordered = true};
     return exchange_place(planner, parts, columns, EXCHANGE_GATHER, NULL, &sorted);

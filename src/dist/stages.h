@@ -60,11 +60,15 @@ enum leaf_kind {
     LEAF_NUMBER,     // one row: the number of its part
 };
 
+// Does each of its tasks read one split of a scan?
+static inline bool leaf_has_splits(enum leaf_kind kind) {
+    return kind == LEAF_SCAN || kind == LEAF_SCAN_SOME;
+}
+
 // Does a leaf of this kind cut its stage into tasks?
 static inline bool leaf_drives(enum leaf_kind kind) {
-    return kind == LEAF_SCAN || kind == LEAF_SCAN_SOME || kind == LEAF_RANGE ||
-           kind == LEAF_PARTITION || kind == LEAF_SPLIT || kind == LEAF_MERGE ||
-           kind == LEAF_PART;
+    return leaf_has_splits(kind) || kind == LEAF_RANGE || kind == LEAF_PARTITION ||
+           kind == LEAF_SPLIT || kind == LEAF_MERGE || kind == LEAF_PART;
 }
 
 struct scan_file {
@@ -121,6 +125,7 @@ struct scan_range {
     size_t file_count;
 };
 void scan_files_free(struct scan_file *files, size_t count);
+uint64_t scan_files_rows(const struct scan_file *files, size_t count);
 void scan_ranges_free(struct scan_range *ranges, size_t count);
 
 struct stage_leaf {

@@ -214,8 +214,7 @@ static void write_leaf(struct summary *summary, const struct stage_leaf *leaf,
                                                  : "whole");
         return;
     }
-    uint64_t rows = 0;
-    for (size_t i = 0; i < leaf->file_count; i++) rows += leaf->files[i].rows;
+    uint64_t rows = scan_files_rows(leaf->files, leaf->file_count);
     text_append(summary->out, "Scan ");
     bool list = strstr(leaf->scan_call, "list_value(") != NULL;
     if (list || (leaf->file_count == 1 && leaf->files_before == 0)) {

@@ -104,8 +104,8 @@ shoal_status run_cut_samples(struct run *run, const struct stage_leaf *leaf,
                              const struct stage *of, struct stage_run *stage,
                              struct shoal_error *err) {
     const struct session_options *options = &run->session->options;
-    uint64_t parts = count_parts(run, of->exchange), rows = 0, seen = 0;
-    for (size_t i = 0; i < leaf->file_count; i++) rows += leaf->files[i].rows;
+    uint64_t parts = count_parts(run, of->exchange), seen = 0;
+    uint64_t rows = scan_files_rows(leaf->files, leaf->file_count);
     uint64_t wanted = rows / (2 * SAMPLED_GROUP_ROWS);  // of many, at most about half
     if (wanted < GROUPS_LEAST) wanted = GROUPS_LEAST;
     if (wanted > parts * GROUPS_A_PART) wanted = parts * GROUPS_A_PART;

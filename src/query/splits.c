@@ -33,15 +33,9 @@ static uint64_t split_size(const struct session_options *options,
     return size < options->split_rows ? options->split_rows : size;
 }
 
-static uint64_t count_rows(const struct stage_leaf *leaf) {
-    uint64_t rows = 0;
-    for (size_t i = 0; i < leaf->file_count; i++) rows += leaf->files[i].rows;
-    return rows;
-}
-
 uint64_t session_scan_tasks(const struct session_options *options,
                             const struct stage *stage, const struct stage_leaf *leaf) {
-    uint64_t rows = count_rows(leaf);
+    uint64_t rows = scan_files_rows(leaf->files, leaf->file_count);
     return rows / split_size(options, stage, rows) + 1;
 }
 
@@ -122,7 +116,7 @@ static shoal_status add_parts(const struct stage_leaf *leaf, const struct scan_f
 shoal_status run_cut_scan(struct run *run, const struct stage_leaf *leaf,
                           const struct stage *of, struct stage_run *stage,
                           struct shoal_error *err) {
-    uint64_t rows = count_rows(leaf);
+    uint64_t rows = scan_files_rows(leaf->files, leaf->file_count);
     uint64_t size = split_size(&run->session->options, of, rows);
     // Each file gives at most its parts, one of them begun in the task before.
     size_t most = leaf->file_count + 1 + (size_t)(rows / size);

@@ -190,7 +190,7 @@ static char *leaf_sql(const struct run *run, size_t s, size_t l, uint32_t index,
     if (leaf->kind == LEAF_NUMBER) return stage_number_sql(run_piece(state, index).slice);
     if (leaf->kind == LEAF_SCAN && good && leaf->source.rejects)
         return stage_good_sql(leaf, &state->splits[index], l);
-    if (leaf->kind == LEAF_SCAN || leaf->kind == LEAF_SCAN_SOME)
+    if (leaf_has_splits(leaf->kind))
         return stage_scan_sql(leaf, &state->splits[index], pipe);
     if (leaf->kind == LEAF_RANGE) return stage_range_sql(leaf, &leaf->ranges[index]);
     // Its files by name: by a pattern, a task could find one that came later.
@@ -334,7 +334,7 @@ static bool add_sources(const struct run *run, const struct stage_leaf *leaf,
     const struct scan_split *split = NULL;
     const struct scan_range *range = NULL;
     size_t count = leaf->file_count;
-    if (leaf->kind == LEAF_SCAN || leaf->kind == LEAF_SCAN_SOME) {
+    if (leaf_has_splits(leaf->kind)) {
         split = &run->runs[action->stage].splits[action->task];
         count = split->count;
     } else if (leaf->kind == LEAF_RANGE) {
