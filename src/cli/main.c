@@ -97,60 +97,6 @@ static shoal_status read_files(const struct cli_options *options, char **content
     return status;
 }
 
-// Where rows go: standard output, or a file beside the wanted one that is renamed to it
-// when all went well.
-struct sink {
-    FILE *file;
-    char *part;
-    const char *path;
-    int error;  // errno of standard output
-};
-
-static shoal_status sink_open(struct sink *sink, const char *path,
-                              struct shoal_error *err) {
-    struct text part = {0};
-    *sink = (struct sink){.path = path};
-    if (path == NULL) {
-        sink->file = output_open(&sink->error);
-        return sink->file == NULL ? shoal_no_memory(err) : SHOAL_OK;
-    }
-    text_printf(&part, "%s.part-%d", path, (int)getpid());
-    sink->part = text_take(&part);
-    sink->file = sink->part == NULL ? NULL : fopen(sink->part, "wxe");
-    if (sink->file != NULL) {
-        stop_tell_part(sink->part);
-        return SHOAL_OK;
-    }
-    free(sink->part);
-    sink->part = NULL;
-    return shoal_fail(err, SHOAL_IO, "cannot write %s: %s", path, strerror(errno));
-}
-
-static shoal_status sink_close(struct sink *sink, shoal_status status,
-                               struct shoal_error *err) {
-    if (sink->file == NULL) return status;
-    bool ok = fclose(sink->file) == 0 && sink->error == 0;
-    if (sink->part == NULL) {
-        // What failed may have been said of a later call.
-        int why = sink->error;
-        if (ok || (status != SHOAL_OK && status != SHOAL_IO)) return status;
-        status = why == ECANCELED
-                     ? shoal_fail(err, SHOAL_CANCELLED, "cancelled")
-                     : shoal_fail(err, SHOAL_IO, "cannot write the result: %s%s",
-                                  strerror(why),
-                                  why == EPIPE ? ": whoever read it has closed it" : "");
-        return status;
-    }
-    if (status == SHOAL_OK && (!ok || rename(sink->part, sink->path) != 0)) {
-        status =
-            shoal_fail(err, SHOAL_IO, "cannot write %s: %s", sink->path, strerror(errno));
-    }
-    if (status != SHOAL_OK) unlink(sink->part);
-    stop_tell_part(NULL);
-    free(sink->part);
-    return status;
-}
-
 static shoal_status run_one(const struct cli_options *options, bool explain,
                             struct session *session, const char *sql, bool last,
                             FILE *out, struct shoal_error *err) {
@@ -189,8 +135,8 @@ static void name_statement(const char *sql, size_t number, size_t count,
 }
 
 static shoal_status run_statements(const struct cli_options *options, bool explain,
-                                   struct session *session, const char *text, FILE *out,
-                                   struct shoal_error *err) {
+                                   struct session *session, const char *text,
+                                   struct output *out, struct shoal_error *err) {
     char **statements = NULL;
     size_t count = 0;
     shoal_status status = duck_split(text, &statements, &count, err);
@@ -200,15 +146,15 @@ static shoal_status run_statements(const struct cli_options *options, bool expla
     for (size_t i = 0; status == SHOAL_OK && i < count; i++) {
         double start = clock_seconds();
         session_number(session, (uint32_t)i);
-        stop_tell_output(options->output == NULL && duck_is_select(statements[i]));
-        status =
-            run_one(options, explain, session, statements[i], i + 1 == count, out, err);
-        stop_tell_output(false);
+        if (duck_is_select(statements[i])) stop_tell_output(out->fd);
+        status = run_one(options, explain, session, statements[i], i + 1 == count,
+                         out->stream, err);
+        stop_tell_output(-1);
         if (status != SHOAL_OK && status != SHOAL_CANCELLED)
             name_statement(statements[i], i + 1, count, err);
         // What was written is done: whoever reads this may rely on it, whatever comes
         // next.
-        (void)fflush(out);
+        (void)fflush(out->stream);
         if (options->timer && status == SHOAL_OK)
             fprintf(stderr, "Time: %.3f s\n", clock_seconds() - start);
     }
@@ -222,7 +168,7 @@ static shoal_status run_command(struct cli_options *options, bool explain,
     char *text = NULL;
     char *init = NULL;
     struct session *session = NULL;
-    struct sink sink = {0};
+    struct output out = {0};
     ssize_t size = readlink("/proc/self/exe", program, sizeof program - 1);
     program[size > 0 ? size : 0] = '\0';
     options->session.program = program;
@@ -241,7 +187,7 @@ static shoal_status run_command(struct cli_options *options, bool explain,
     bool done = false;
     if (status == SHOAL_OK && options->resume != NULL)
         status = job_command_resume(options, &job, &sql, &done, err);
-    if (status == SHOAL_OK && !done) status = sink_open(&sink, options->output, err);
+    if (status == SHOAL_OK && !done) status = output_open(&out, options->output, err);
     if (status == SHOAL_OK && !done) {
         status = session_open(&options->session, &session, err);
         stop_tell_session(session);
@@ -250,11 +196,11 @@ static shoal_status run_command(struct cli_options *options, bool explain,
                                       job_format_name(options->format), options->replace,
                                       &job, err);
         if (status == SHOAL_OK)
-            status = run_statements(options, explain, session, sql, sink.file, err);
+            status = run_statements(options, explain, session, sql, &out, err);
         stop_tell_session(NULL);
         stop_tell_ending();
         session_close(session);
-        status = sink_close(&sink, status, err);
+        status = output_close(&out, status, err);
     }
     status = stop_explain(status, err);
     job_command_end(options, job, done, status, err);

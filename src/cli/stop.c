@@ -25,7 +25,8 @@ static atomic_int reason;
 static double timeout_seconds;  // written before the thread starts
 static double deadline;         // 0: none
 static sigset_t signals;
-static atomic_bool output_used, ending;
+static atomic_int output_fd = -1;
+static atomic_bool ending;
 
 // Guards what the thread uses of the main one's.
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
@@ -73,9 +74,8 @@ bool stop_now(void) {
 }
 
 static bool reader_is_gone(void) {
-    struct pollfd out = {.fd = STDOUT_FILENO};
-    return atomic_load(&output_used) && poll(&out, 1, 0) == 1 &&
-           (out.revents & (POLLERR | POLLHUP)) != 0;
+    struct pollfd out = {.fd = atomic_load(&output_fd)};
+    return poll(&out, 1, 0) == 1 && (out.revents & (POLLERR | POLLHUP)) != 0;
 }
 
 // True: a signal came.
@@ -136,8 +136,8 @@ void stop_tell_session(struct session *session) {
     pthread_mutex_unlock(&mutex);
 }
 
-void stop_tell_output(bool used) {
-    atomic_store(&output_used, used);
+void stop_tell_output(int fd) {
+    atomic_store(&output_fd, fd);
 }
 
 void stop_tell_part(const char *path) {

@@ -25,8 +25,9 @@ bool stop_now(void);
 shoal_status stop_start(double timeout, struct shoal_error *err);
 // What is to be interrupted; NULL: nothing any more.
 void stop_tell_session(struct session *session);
-// The rows that are being made go to standard output: without a reader they are in vain.
-void stop_tell_output(bool used);
+// The rows that are being made go here: without a reader they are in vain. -1: nowhere
+// that has one.
+void stop_tell_output(int fd);
 // A file that must not stay behind; NULL: there is none.
 void stop_tell_part(const char *path);
 // All statements are done or given up: what is left is cleaning up, which may take long.

@@ -82,9 +82,11 @@ for how in INT 0.7; do
         out=$work/pipe check "a slow pipe, $format, $how" \
             stopped "$how" "SELECT range, 'text' FROM range(1000000)" --format "$format"
     done
+    check "a slow pipe by its name, $how" stopped "$how" "SELECT range, 'text' FROM range(1000000)" -o "$work/pipe"
     kill "$reader"
     wait "$reader" 2>/dev/null || true
 done
+check "a pipe that nobody opens" stopped INT "SELECT 1" -o "$work/pipe"
 check "SIGTERM here" stopped TERM "$scan"
 check "SIGTERM, workers" stopped TERM "$shuffle" "${workers[@]}"
 
@@ -129,6 +131,14 @@ reader_gone() {
 }
 check "a reader that went, here" reader_gone "$scan"
 check "a reader that went, workers" reader_gone "$scan" "${workers[@]}"
+reader_of_pipe_gone() {
+    local driver
+    "$program" sql "$scan" -o "$work/pipe" "${spools[@]}" 2>"$work/err" &
+    driver=$!
+    : <"$work/pipe"
+    ended 3 'closed it' "$(date +%s%N)"
+}
+check "a reader of a named pipe that went" reader_of_pipe_gone
 one_line() {
     local driver
     "$program" sql "SELECT range, 'text' FROM range(1000000)" --format csv "${spools[@]}" 2>"$work/err" \
