@@ -304,19 +304,3 @@ shoal_status duck_describe(struct duck_conn *conn, const char *select,
     duck_result_free(result);
     return status;
 }
-
-shoal_status duck_scalar(struct duck_conn *conn, const char *sql, char **value,
-                         struct shoal_error *err) {
-    struct duck_result *result = NULL;
-    *value = NULL;
-    shoal_status status = duck_query(conn, sql, &result, err);
-    if (status != SHOAL_OK) return status;
-    if (duck_result_rows(result) > 0 && duck_result_columns(result) > 0) {
-        const char *text = duck_result_text(result, 0, 0);
-        if (text != NULL && (*value = strdup(text)) == NULL) {
-            status = shoal_no_memory(err);
-        }
-    }
-    duck_result_free(result);
-    return status;
-}

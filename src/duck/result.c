@@ -260,6 +260,25 @@ shoal_status duck_query_text(struct duck_conn *conn, const char *select,
     return add_rest(result, start(conn, select, false, &none, *result, err), err);
 }
 
+shoal_status duck_scalar(struct duck_conn *conn, const char *sql, char **value,
+                         struct shoal_error *err) {
+    struct schema none = {0};
+    struct duck_result *result = calloc(1, sizeof *result);
+    *value = NULL;
+    if (result == NULL) return shoal_no_memory(err);
+    // Of a SELECT the type is of no interest: nothing is bound for it.
+    shoal_status status = start(conn, sql, duck_is_select(sql), &none, result, err);
+    status = add_rest(&result, status, err);
+    if (status != SHOAL_OK) return status;
+    if (result->rows > 0 && result->columns > 0) {
+        const char *text = duck_result_text(result, 0, 0);
+        if (text != NULL && (*value = strdup(text)) == NULL)
+            status = shoal_no_memory(err);
+    }
+    duck_result_free(result);
+    return status;
+}
+
 bool duck_result_has_rows(const struct duck_result *result) {
     return result->query;
 }
