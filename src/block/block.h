@@ -53,6 +53,7 @@ struct block_output {
     struct block_output_file *files;
     size_t count;
     uint32_t partitions;
+    uint64_t counted;  // the sum of the last column, of an output that counts
 };
 
 // Of so many partitions, the one where rows of this hash(keys) are (BLOCK_HASH).
@@ -94,6 +95,7 @@ struct block_storage {
     uint64_t memory_bytes;    // that all files there take together, at most
     bool compress;            // what goes to disk
     bool print;               // fingerprints are wanted; else they are 0
+    bool counts;  // the SELECT's last column, a BIGINT, is summed up and never stored
 };
 
 // path is the COPY target. bounds (for BLOCK_RANGE, else NULL) are of so many partitions;

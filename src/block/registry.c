@@ -161,6 +161,7 @@ shoal_status block_bind_output(const char *path, const struct block_storage *sto
     output->bounds = bounds;
     output->compress = storage != NULL && storage->compress;
     output->print = storage != NULL && storage->print;
+    output->counts = storage != NULL && storage->counts;
     output->files.partitions = partitions;
     pthread_mutex_lock(&mutex);
     output->next = outputs;
@@ -177,6 +178,7 @@ void block_take_output(const char *path, struct block_output *files) {
         if (strcmp(output->path, path) != 0) continue;
         *at = output->next;
         *files = output->files;
+        files->counted = output->counted;
         output_free(output);
         break;
     }

@@ -32,8 +32,10 @@ struct output {
     char *memory_path;             // NULL: all goes to disk
     _Atomic uint64_t memory_left;  // of the grant, for all writers
     bool compress;
-    bool blind;  // no sketch of what is scattered is kept: what one costs is measured
-    bool print;  // fingerprints are wanted
+    bool blind;   // no sketch of what is scattered is kept: what one costs is measured
+    bool print;   // fingerprints are wanted
+    bool counts;  // the last column is summed up, and not stored
+    _Atomic uint64_t counted;
     struct output *next;
 };
 

@@ -25,7 +25,9 @@ struct sink {
     struct output *output;  // lives until block_take_output, after the COPY
     size_t columns;
     uint32_t partitions;
-    bool keyed;  // the first column says where a row goes, and is not stored
+    bool keyed;   // the first column says where a row goes, and is not stored
+    bool counts;  // nor is the last, which is summed up
+    uint64_t counted;
     struct placer placer;
     struct keys sample;
     uint64_t seen;              // keys that the sample is of
@@ -70,6 +72,10 @@ static bool open_stage(struct sink *sink, const struct column *shapes) {
     return sink->stage.columns != NULL;
 }
 
+static bool is_number(const struct column *shape) {
+    return shape->layout == COLUMN_FIXED && shape->width == 8;
+}
+
 static void *sink_open(const char *path, const struct column *shapes, size_t columns,
                        struct shoal_error *err) {
     struct output *output = registry_output(path);
@@ -78,7 +84,7 @@ static void *sink_open(const char *path, const struct column *shapes, size_t col
         return NULL;
     }
     enum block_scatter scatter = output->scatter;
-    bool hash = columns > 0 && shapes[0].layout == COLUMN_FIXED && shapes[0].width == 8;
+    bool hash = columns > 0 && is_number(&shapes[0]);
     bool bytes = columns > 0 && shapes[0].layout == COLUMN_STRING;
     if ((scatter == BLOCK_HASH && !hash) ||
         ((scatter == BLOCK_RANGE || scatter == BLOCK_SAMPLE) && !bytes)) {
@@ -86,12 +92,17 @@ static void *sink_open(const char *path, const struct column *shapes, size_t col
                    scatter == BLOCK_HASH ? "hash" : "sort key");
         return NULL;
     }
+    if (output->counts && (columns < 2 || !is_number(&shapes[columns - 1]))) {
+        shoal_fail(err, SHOAL_INTERNAL, "the last column of %s is no count", path);
+        return NULL;
+    }
     struct sink *sink = calloc(1, sizeof *sink);
     if (sink != NULL) {
         sink->output = output;
         sink->keyed = output->scatter != BLOCK_WHOLE;
         sink->partitions = output->partitions;
-        sink->columns = columns - sink->keyed;
+        sink->counts = output->counts;
+        sink->columns = columns - sink->keyed - sink->counts;
         sink->random = XXH3_64bits(path, strlen(path)) | 1;
         sink->starts = calloc(sink->partitions + 2, sizeof *sink->starts);
         sink->targets = calloc(sink->partitions, sizeof *sink->targets);
@@ -324,10 +335,16 @@ static shoal_status stage_chunk(struct sink *sink, const struct duck_chunk *chun
     return full ? scatter_stage(sink, err) : SHOAL_OK;
 }
 
+static void add_counts(struct sink *sink, const struct duck_chunk *chunk, size_t n) {
+    const uint64_t *counts = duck_chunk_u64(chunk, sink->keyed + sink->columns);
+    for (size_t i = 0; i < n; i++) sink->counted += counts[i];
+}
+
 static shoal_status sink_append(void *state, const struct duck_chunk *chunk,
                                 struct shoal_error *err) {
     struct sink *sink = state;
     size_t n = duck_chunk_rows(chunk);
+    if (sink->counts) add_counts(sink, chunk, n);
     enum block_scatter scatter = sink->output->scatter;
     if (!reserve_rows(sink, sink->stage.rows + n)) return shoal_no_memory(err);
     if (scatter == BLOCK_SAMPLE || scatter == BLOCK_RANGE) {
@@ -359,6 +376,7 @@ static shoal_status sink_finish(void *state, struct shoal_error *err) {
     struct sink *sink = state;
     shoal_status status = scatter_stage(sink, err);
     if (status != SHOAL_OK) return status;
+    sink->output->counted += sink->counted;
     cut_sample(&sink->sample);
     struct block_output_file learned = {.sample = sink->sample,
                                         .sample_rows = sink->seen};

@@ -427,6 +427,16 @@ static json_t *plain_block(const struct split *split, json_t *partial, json_t *a
     return plain;
 }
 
+// The block with one column more: how many rows each of its rows is of.
+static json_t *with_count(struct trees *trees, json_t *block, const char *count) {
+    json_t *counted = tree_own(trees, json_copy(block));
+    json_t *list = tree_own(trees, json_copy(json_object_get(block, "select_list")));
+    json_array_append(list,
+                      tree_aliased(trees, tree_expression(trees, count), ROWS_COUNTED));
+    json_object_set(counted, "select_list", list);
+    return counted;
+}
+
 // The partial block's rows behind the hash of their group keys, which are columns of it.
 static json_t *with_hash(const struct split *split, json_t *partial) {
     struct planner *planner = split->planner;
@@ -437,7 +447,7 @@ static json_t *with_hash(const struct split *split, json_t *partial) {
     json_t *keys = tree_own(trees, json_array());
     size_t i;
     json_t *item;
-    json_array_foreach(split->list, i, item) {
+    json_array_foreach(json_object_get(partial, "select_list"), i, item) {
         const char *name = tree_text(item, "alias");
         json_array_append_new(names, json_string(name));
         json_t *column = tree_column(trees, inner, name);
@@ -457,13 +467,20 @@ static uint32_t send_groups(const struct split *split, json_t *partial, json_t *
     uint32_t exchange = exchange_new(planner, EXCHANGE_HASH, groups);
     struct fragment sent = *from;
     sent.rows = group_count;
+    // What a join makes of the rows that a task reads isn't known beforehand.
+    bool counts = plain != NULL && !counts_rows(planner, from);
+    if (counts) {
+        partial = with_count(&planner->trees, partial, "count(*)");
+        plain = with_count(&planner->trees, plain, "1");
+    }
     if (exchange_feed(planner, exchange, with_hash(split, partial), &sent, BLOCK_HASH)) {
         struct stage_draft *stage = &planner->stages[planner->stage_count - 1];
         stage->groups = one_key;
         if (plain != NULL) stage->plain = with_hash(split, plain);
         // A guess at the groups of what is computed is no reason for small tasks.
         bool scan = leaf_index(planner, from->tree) < planner->leaf_count;
-        stage->early = plain != NULL && (scan || one_key);
+        stage->early = plain != NULL && !counts && (scan || one_key);
+        stage->counts = counts;
     }
     return exchange;
 }
@@ -494,7 +511,7 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
     double values = 0;
     uint64_t count =
         keyed ? (uint64_t)groups_estimated(planner, groups, from->rows, &values) : 1;
-    json_t *plain = keyed && counts_rows(planner, from) && !split.several_sets
+    json_t *plain = keyed && !split.several_sets
                         ? plain_block(&split, partial, aggregates, from)
                         : NULL;
     uint32_t exchange = keyed ? send_groups(&split, partial, plain, groups, from, count,

@@ -232,6 +232,7 @@ static shoal_status write_stage(struct planner *planner, struct stages *stages,
                             .scatter = draft->scatter,
                             .groups = draft->groups,
                             .early = draft->early,
+                            .counts = draft->counts,
                             .ordered = draft->ordered,
                             .sink = draft->sink,
                             .in_driver = draft->in_driver,
@@ -266,8 +267,8 @@ static void bound_name(const struct planner *planner, size_t stage, char *name) 
     (void)snprintf(name, LEAF_NAME_SIZE, "__leaf_%u_stage_%zu__", planner->salt, stage);
 }
 
-// "(SELECT ... FROM the stage that feeds the exchange)", without the column that says
-// where a row goes.
+// "(SELECT ... FROM the stage that feeds the exchange)", without the columns that say
+// where a row goes, and of how many it is.
 static char *exchange_sql(const struct planner *planner, const struct stages *stages,
                           uint32_t exchange) {
     struct text out = {0};
@@ -280,7 +281,7 @@ static char *exchange_sql(const struct planner *planner, const struct stages *st
             const json_t *list = json_object_get(planner->stages[i].node, "select_list");
             text_append(&out, " EXCLUDE (");
             text_append_identifier(&out, tree_text(json_array_get(list, 0), "alias"));
-            text_append(&out, ")");
+            text_append(&out, stages->stages[i].counts ? ", " ROWS_COUNTED ")" : ")");
         }
         text_printf(&out, " FROM %s)", name);
         break;
@@ -429,6 +430,11 @@ static shoal_status bind_exchange(struct planner *planner, struct stages *stages
         stage->schema.count--;
         memmove(stage->schema.columns, stage->schema.columns + 1,
                 stage->schema.count * sizeof *stage->schema.columns);
+    }
+    if (stage->counts) {
+        stage->schema.count--;
+        free(stage->schema.columns[stage->schema.count].name);
+        free(stage->schema.columns[stage->schema.count].type);
     }
     if (stage->exchange == UINT32_MAX) return SHOAL_OK;
     struct exchange *exchange = &stages->exchanges[stage->exchange];

@@ -19,13 +19,15 @@ static char *as_item(const struct stage *stage, const char *sql) {
     return text_take(&item);
 }
 
-// The reader's SQL with the leaf's name replaced.
-static char *put_in(const struct stage *reader, size_t leaf, const char *item) {
+// One of the reader's forms, `text`, with the leaf's name replaced.
+static char *put_in(const struct stage *reader, const char *text, size_t leaf,
+                    const char *item) {
     char **names = calloc(reader->leaf_count + 1, sizeof *names);
     char *sql = NULL;
-    for (size_t l = 0; names != NULL && item != NULL && l < reader->leaf_count; l++)
+    bool both = text != NULL && item != NULL;
+    for (size_t l = 0; names != NULL && both && l < reader->leaf_count; l++)
         names[l] = l == leaf ? (char *)(uintptr_t)item : reader->leaves[l].placeholder;
-    if (names != NULL && item != NULL) sql = stage_substitute(reader, reader->sql, names);
+    if (names != NULL && both) sql = stage_substitute(reader, text, names);
     free(names);
     return sql;
 }
@@ -73,20 +75,25 @@ static bool move_leaves(struct stage *reader, size_t leaf, struct stage *feeder)
 
 bool stages_fuse(struct stage *reader, size_t leaf, struct stage *feeder) {
     char *item = as_item(feeder, feeder->sql);
-    char *plain = as_item(feeder, feeder->unfiltered_sql);
-    char *sql = put_in(reader, leaf, item);
-    char *unfiltered = put_in(reader, leaf, plain);
-    bool ok = sql != NULL && (feeder->unfiltered_sql == NULL || unfiltered != NULL) &&
+    char *without = as_item(feeder, feeder->unfiltered_sql);
+    char *sql = put_in(reader, reader->sql, leaf, item);
+    char *plain = put_in(reader, reader->plain_sql, leaf, item);
+    char *unfiltered = put_in(reader, reader->sql, leaf, without);
+    bool ok = sql != NULL && (reader->plain_sql == NULL || plain != NULL) &&
+              (feeder->unfiltered_sql == NULL || unfiltered != NULL) &&
               move_leaves(reader, leaf, feeder);
     free(item);
-    free(plain);
+    free(without);
     if (!ok) {
         free(sql);
+        free(plain);
         free(unfiltered);
         return false;
     }
     free(reader->sql);
+    free(reader->plain_sql);
     reader->sql = sql;
+    reader->plain_sql = plain;
     reader->unfiltered_sql = unfiltered;
     reader->filter_leaf = feeder->filter_leaf;
     reader->filter_most = feeder->filter_most;

@@ -96,6 +96,7 @@ struct stage_draft {
     bool groups;
     json_t *plain;  // node that passes rows on as groups of one; NULL: there is none
     bool early;     // that is likely to be better: the first tasks are to tell soon
+    bool counts;    // the last column, ROWS_COUNTED, says how many rows each is of
     bool ordered;
     bool in_driver;
     bool sink;
@@ -276,8 +277,8 @@ struct fragment *exchange_place(struct planner *planner, struct fragment *from,
 struct leaf_draft *driving_leaf(struct planner *planner, const json_t *node);
 // The leaf whose rows the fragment is made of, one by one; NULL when there are several.
 struct leaf_draft *only_leaf(struct planner *planner, const json_t *node);
-// Will it be known of a task how many rows it read, and are those the fragment's, less
-// what is filtered? What a join makes of them isn't known beforehand.
+// Is it known of a task how many rows it read, and are those the fragment's, less what is
+// filtered? What a join makes of them isn't.
 bool counts_rows(struct planner *planner, const struct fragment *from);
 uint32_t exchange_new(struct planner *planner, enum exchange_kind kind, json_t *keys);
 bool exchange_feed(struct planner *planner, uint32_t exchange, json_t *node,
@@ -405,6 +406,8 @@ void aggregate_combines(struct planner *planner, json_t *node,
 // On a SELECT node: why its groups can't be aggregated, or its windows computed, in
 // parts.
 #define WHOLE_GROUPS "shoal_whole"
+// The name of a partial aggregate's last column where its rows are counted.
+#define ROWS_COUNTED "shoal_rows"
 // On a SELECT node: its second form, {node, leaf through which that reads what was made
 // before, group of the stages that do so, parts: several tasks have it}.
 #define COMBINED_FORM "shoal_combined"

@@ -169,10 +169,11 @@ struct stage {
     bool groups;           // a partial aggregate by a key of as many values as groups
     char *plain_sql;       // which passes rows on as groups of one; NULL: there is none
     bool early;            // and is likely to be better: the first tasks are to tell soon
+    bool counts;           // the last output column says how many rows each is of
     bool ordered;          // each task's output is one file, in order
     bool sink;             // its tasks write the query's rows to their place
     uint32_t exchange;     // that it feeds; UINT32_MAX for the result stage
-    struct schema schema;  // of the output, without that first column
+    struct schema schema;  // of the output, without those two columns
     char *summary;         // lines for EXPLAIN, operators in Spark's words; may be NULL
     uint64_t estimated_rows;
     char *unfiltered_sql;  // without its runtime filter; NULL: it has none

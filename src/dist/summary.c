@@ -129,9 +129,21 @@ static int write_modifiers(struct summary *summary, const json_t *node, int dept
 
 static void write_node(struct summary *summary, const json_t *node, int depth);
 
+// What the query asked for: not the count that tells whether a partial aggregate pays.
+static json_t *without_count(struct trees *trees, const json_t *node) {
+    json_t *list = json_object_get(node, "select_list");
+    size_t last = json_array_size(list);
+    if (last == 0 ||
+        strcmp(tree_text(json_array_get(list, last - 1), "alias"), ROWS_COUNTED) != 0)
+        return list;
+    json_t *asked = tree_own(trees, json_copy(list));
+    json_array_remove(asked, last - 1);
+    return asked;
+}
+
 static void write_select(struct summary *summary, const json_t *node, int depth) {
     struct trees *trees = &summary->planner->trees;
-    json_t *select = json_object_get(node, "select_list");
+    json_t *select = without_count(trees, node);
     json_t *groups = json_object_get(node, "group_expressions");
     json_t *calls = tree_own(trees, json_array());
     depth = write_modifiers(summary, node, depth);

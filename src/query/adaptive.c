@@ -207,11 +207,13 @@ static uint64_t rows_read(const struct run *run, uint32_t index, uint32_t task) 
     return rows;
 }
 
-void run_judge(struct run *run, uint32_t stage, uint32_t task, uint64_t rows_made) {
+void run_judge(struct run *run, uint32_t stage, uint32_t task, uint64_t rows_counted,
+               uint64_t rows_made) {
     struct stage_run *state = &run->runs[stage];
     const struct session_options *options = &run->session->options;
     if (run->stages->stages[stage].plain_sql == NULL || state->plain) return;
-    uint64_t rows = rows_read(run, stage, task);
+    bool counts = run->stages->stages[stage].counts;
+    uint64_t rows = counts ? rows_counted : rows_read(run, stage, task);
     if (rows == 0) return;
     state->rows_read += rows;
     state->rows_made += rows_made;

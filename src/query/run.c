@@ -52,7 +52,7 @@ shoal_status run_accept(struct run *run, uint32_t stage, uint32_t task,
         state->progress[task] |= TASK_REJECTED;
     }
     if (!again) run_learn_keys(run, stage, output);
-    if (!again) run_judge(run, stage, task, rows);
+    if (!again) run_judge(run, stage, task, output->counted, rows);
     kept = run_keep_files(state, task, output, err);
     if (kept != SHOAL_OK) return kept;
     state->progress[task] |= TASK_IS_DONE | TASK_WAS_DONE;

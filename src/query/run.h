@@ -219,7 +219,8 @@ void run_name_heavy(const struct run *run, uint32_t exchange, struct text *out);
 // All inputs of the stage are there: says what each of its tasks reads.
 shoal_status run_adapt(struct run *run, uint32_t stage, struct shoal_error *err);
 // A task of a stage of partial aggregates is done: are they worth it for the others?
-void run_judge(struct run *run, uint32_t stage, uint32_t task, uint64_t rows_made);
+void run_judge(struct run *run, uint32_t stage, uint32_t task, uint64_t rows_counted,
+               uint64_t rows_made);
 struct adapt_piece run_piece(const struct stage_run *stage, uint32_t task);
 // What sub-tasks of the partition wrote. False when out of memory.
 bool run_add_combined(const struct run *run, const struct stage *stage,

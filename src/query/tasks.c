@@ -406,6 +406,7 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
     task->ordered = stage->ordered;
     task->compress = run->session->compress;
     task->print = !stage->repeatable;
+    task->counts = stage->counts;
     if (action->alone) task->alone_bytes = all_worker_bytes(run->session);
     task->partitions = run_partitions(run, stage);
     const char *folder = stage->sink ? run->sink->staging.path : run->folder;

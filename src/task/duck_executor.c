@@ -216,6 +216,7 @@ static shoal_status take_counts(struct block_output *blocks, struct task_output 
     output->files = calloc(blocks->count + 1, sizeof *output->files);
     if (output->files == NULL) return shoal_no_memory(err);
     output->partitions = blocks->partitions;
+    output->counted = blocks->counted;
     for (size_t i = 0; i < blocks->count; i++) {
         struct block_output_file *from = &blocks->files[i];
         struct task_file *to = &output->files[output->count++];
@@ -240,7 +241,7 @@ static shoal_status write_blocks(struct duck_conn *conn, uint32_t threads,
     struct text sql = {0};
     struct block_output blocks = {0};
     struct block_storage storage = {task->memory_output, task->memory_bytes,
-                                    task->compress, task->print};
+                                    task->compress, task->print, task->counts};
     shoal_status status = block_bind_output(task->output, &storage, task->partitions,
                                             task->scatter, &task->bounds, err);
     if (status != SHOAL_OK) return status;

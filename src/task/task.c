@@ -163,21 +163,23 @@ shoal_status task_encode(const struct task *task, char **json, struct shoal_erro
         json_array_append_new(inputs, input_to_json(&task->inputs[i]));
     }
     return json_take_whole(
-        json_pack(
-            "{s:I, s:I, s:I, s:s, s:o, s:s, s:s?, s:I, s:I, s:b, s:b, s:I, s:i, s:b, "
-            "s:o, "
-            "s:s?, s:s?, s:b, s:b, s:o, s:o, s:s?, s:s?, s:s?}",
-            "task", (json_int_t)task->id, "attempt", (json_int_t)task->attempt, "stage",
-            (json_int_t)task->stage, "sql", task->sql, "inputs", inputs, "output",
-            task->output, "memory_output", task->memory_output, "memory_bytes",
-            (json_int_t)task->memory_bytes, "alone_bytes", (json_int_t)task->alone_bytes,
-            "compress", task->compress, "print", task->print, "partitions",
-            (json_int_t)task->partitions, "scatter", (int)task->scatter, "ordered",
-            task->ordered, "bounds", bounds_to_json(&task->bounds), "copy_options",
-            task->copy_options, "copy_file", task->copy_file, "copy_counts",
-            task->copy_counts, "copy_statistics", task->copy_statistics, "range",
-            range_to_json(&task->range), "sources", sources_to_json(task), "rejects",
-            task->rejects, "good_sql", task->good_sql, "faults_sql", task->faults_sql),
+        json_pack("{s:I, s:I, s:I, s:s, s:o, s:s, s:s?, s:I, s:I, s:b, s:b, s:b, s:I, "
+                  "s:i, s:b, "
+                  "s:o, "
+                  "s:s?, s:s?, s:b, s:b, s:o, s:o, s:s?, s:s?, s:s?}",
+                  "task", (json_int_t)task->id, "attempt", (json_int_t)task->attempt,
+                  "stage", (json_int_t)task->stage, "sql", task->sql, "inputs", inputs,
+                  "output", task->output, "memory_output", task->memory_output,
+                  "memory_bytes", (json_int_t)task->memory_bytes, "alone_bytes",
+                  (json_int_t)task->alone_bytes, "compress", task->compress, "print",
+                  task->print, "counts", task->counts, "partitions",
+                  (json_int_t)task->partitions, "scatter", (int)task->scatter, "ordered",
+                  task->ordered, "bounds", bounds_to_json(&task->bounds), "copy_options",
+                  task->copy_options, "copy_file", task->copy_file, "copy_counts",
+                  task->copy_counts, "copy_statistics", task->copy_statistics, "range",
+                  range_to_json(&task->range), "sources", sources_to_json(task),
+                  "rejects", task->rejects, "good_sql", task->good_sql, "faults_sql",
+                  task->faults_sql),
         before, json, err);
 }
 
@@ -234,6 +236,7 @@ static shoal_status decode_storage(const json_t *root, struct task *task,
                                    struct shoal_error *err) {
     task->compress = json_is_true(json_object_get(root, "compress"));
     task->print = json_is_true(json_object_get(root, "print"));
+    task->counts = json_is_true(json_object_get(root, "counts"));
     if (json_object_get(root, "alone_bytes") != NULL) {
         shoal_status status =
             json_get_count(root, "alone_bytes", INT64_MAX, &task->alone_bytes, err);
@@ -384,9 +387,11 @@ shoal_status task_output_encode(uint64_t id, uint32_t attempt,
         return shoal_no_memory(err);
     }
     return json_take_whole(
-        json_pack("{s:I, s:I, s:I, s:f, s:o, s:s?}", "task", (json_int_t)id, "attempt",
-                  (json_int_t)attempt, "partitions", (json_int_t)output->partitions,
-                  "seconds", output->seconds, "files", files, "rejects", output->rejects),
+        json_pack("{s:I, s:I, s:I, s:f, s:I, s:o, s:s?}", "task", (json_int_t)id,
+                  "attempt", (json_int_t)attempt, "partitions",
+                  (json_int_t)output->partitions, "seconds", output->seconds, "counted",
+                  (json_int_t)output->counted, "files", files, "rejects",
+                  output->rejects),
         before, json, err);
 }
 
@@ -434,6 +439,8 @@ shoal_status task_output_decode(const char *json, size_t size, uint64_t *id,
         status = json_get_count(root, "attempt", UINT32_MAX, &tried, err);
     if (status == SHOAL_OK)
         status = json_get_count(root, "partitions", MANY, &partitions, err);
+    if (status == SHOAL_OK)
+        status = json_get_count(root, "counted", INT64_MAX, &output->counted, err);
     if (status == SHOAL_OK) status = json_get_array(root, "files", MANY, &files, err);
     if (status == SHOAL_OK) {
         *attempt = (uint32_t)tried;

@@ -63,6 +63,7 @@ struct task {
                             // runs on any worker; 0: its share
     bool compress;          // what goes to disk
     bool print;             // the fingerprint of its rows is wanted
+    bool counts;            // the SELECT's last column says how many rows each is of
     uint32_t partitions;    // 1: not partitioned
     enum block_scatter scatter;  // what the SELECT's first column is
     struct bounds bounds;        // of BLOCK_RANGE
@@ -117,6 +118,7 @@ struct task_output {
     char *rejects;   // the file that has some; NULL: there are none
     char *lost;      // of a task that failed: a block file that it couldn't read, or NULL
     double seconds;  // of the task's thread, wall clock
+    uint64_t counted;  // rows that those of a task that counts are of
 };
 
 // "<id>.<attempt>", into a buffer of TASK_KEY_SIZE.

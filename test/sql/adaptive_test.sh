@@ -59,6 +59,11 @@ check "and one that only drops duplicates" says "SELECT count(*) FROM (SELECT DI
     --split-rows 40000 --cluster-rows -1 'the partial aggregate saves too little'
 check "and DISTINCT ON" says "SELECT count(d) FROM (SELECT DISTINCT ON (v, k) v, k, v + 1 AS d FROM hot)" \
     --split-rows 40000 --cluster-rows -1 'the partial aggregate saves too little'
+check "and above a join" says "SELECT count(*), sum(n) FROM (SELECT v, hot.k, count(*) AS n FROM hot LEFT JOIN cold USING (k) GROUP BY v, hot.k)" \
+    --split-rows 40000 --cluster-rows -1 'the partial aggregate saves too little'
+check "of what the join makes" says "SELECT count(*), sum(n) FROM (SELECT h.v, h.k, count(*) AS n FROM hot h JOIN cold c
+    ON h.k = c.k AND c.w % 1000000 = 3 GROUP BY ALL)" --split-rows 40000 --cluster-rows -1 'HashAggregate partial'
+check "which may be little" bash -c "! grep -q 'saves too little' '$work/plan'"
 check "off means off" says "$join" "${shuffled[@]}" --skew off 'ran: [0-9]+ tasks? of'
 check "and cuts nothing" bash -c "! grep -q slices '$work/plan'"
 # What several tasks compute again must come out the same: first(), any_value(), ties.

@@ -24,6 +24,7 @@ static char folder[] = "/tmp/shoal_block_XXXXXX";
 static char memory[] = "/tmp/shoal_memory_XXXXXX";
 static uint64_t grant;  // of what is written; 0: to disk at once
 static bool compress;
+static bool counted;
 
 static int set_up(void **state) {
     (void)state;
@@ -65,7 +66,7 @@ static shoal_status write_blocks(const char *select, uint32_t partitions,
     struct text sql = {0};
     text_printf(&target, "%s/t%d", folder, number);
     text_printf(&names, "%s/t%d", memory, number++);
-    struct block_storage storage = {names.data, grant, compress, true};
+    struct block_storage storage = {names.data, grant, compress, true, counted};
     assert_int_equal(
         block_bind_output(target.data, &storage, partitions, scatter, NULL, err),
         SHOAL_OK);
@@ -429,6 +430,35 @@ static uint64_t print_of(const char *select, uint32_t partitions, bool per_threa
     return print;
 }
 
+// The last column is summed up over all threads' files, and no column of them; what is no
+// number of 64 bits is refused.
+static void counts_are_summed_up(void **state) {
+    (void)state;
+    struct block_output output;
+    struct shoal_error err;
+    static const char select[] =
+        "SELECT hash(i) AS h, i, i % 3 AS n FROM range(300000) t(i)";
+    counted = true;
+    for (int per_thread = 0; per_thread < 2; per_thread++) {
+        assert_int_equal(write_blocks(select, 7, BLOCK_HASH, per_thread, &output, &err),
+                         SHOAL_OK);
+        assert_int_equal(output.counted, 300000);
+        remove_blocks(&output);
+    }
+    assert_int_not_equal(
+        write_blocks("SELECT hash(i) AS h, i, i::INT AS n FROM range(9) t(i)", 7,
+                     BLOCK_HASH, false, &output, &err),
+        SHOAL_OK);
+    assert_non_null(strstr(err.message, "is no count"));
+    remove_blocks(&output);
+    counted = false;
+    assert_int_equal(write_blocks("SELECT hash(i) AS h, i AS n FROM range(9) t(i)", 7,
+                                  BLOCK_HASH, false, &output, &err),
+                     SHOAL_OK);
+    assert_int_equal(output.counted, 0);
+    remove_blocks(&output);
+}
+
 // The same rows in another order, by other threads, have the same; others have not, be it
 // one value, one row, one NULL, one place in a list, or which values stand together.
 static void a_fingerprint_tells_rows_apart(void **state) {
@@ -744,6 +774,7 @@ int main(void) {
         cmocka_unit_test(a_full_disk_names_the_file),
         cmocka_unit_test(full_memory_moves_to_disk),
         cmocka_unit_test(slices_have_each_row_once),
+        cmocka_unit_test(counts_are_summed_up),
         cmocka_unit_test(an_unknown_key_is_an_error),
     };
     return cmocka_run_group_tests_name("block", tests, set_up, tear_down);
