@@ -1,13 +1,11 @@
-// Block files joined to DuckDB: the COPY function "shoal" that scatters a SELECT into
-// block files and the table function shoal_input that reads them back.
+// Block files joined to DuckDB: a SELECT's rows are scattered into block files, and the
+// table function shoal_input reads them back.
 //
 // SQL text can carry only strings, so a task's inputs and output are registered under a
 // key in a process-wide, mutex-guarded table before its statement runs, and released
 // after.
-//   COPY (SELECT ...) TO '<dir>/<prefix>' (FORMAT shoal, PER_THREAD_OUTPUT true)
 //   SELECT ... FROM shoal_input('<key>', 0, CAST(NULL AS STRUCT(c0 BIGINT, ...))) AS x1
-// The COPY function finds its registration by the path it is given: <dir>/<prefix> or a
-// file below it.
+// What scatters finds its registration by the path it is given, or a folder above that.
 #ifndef SHOAL_BLOCK_BLOCK_H
 #define SHOAL_BLOCK_BLOCK_H
 
@@ -103,8 +101,18 @@ struct block_storage {
 shoal_status block_bind_output(const char *path, const struct block_storage *storage,
                                uint32_t partitions, enum block_scatter scatter,
                                const struct bounds *bounds, struct shoal_error *err);
-// Ends the registration and gives the files. After a failed COPY call it too, and unlink
-// what it lists: some files may have no rows counted.
+// Runs the SELECT, whose rows go into the output that was bound to path.
+enum block_order {
+    BLOCK_ANY_ORDER,    // whatever comes first
+    BLOCK_EACH_THREAD,  // the same; each of DuckDB's threads has files below path, a
+                        // folder
+    BLOCK_IN_ORDER,     // of the SELECT: slower, as DuckDB copies all rows on the way
+};
+shoal_status block_write_select(struct duck_conn *conn, const char *select,
+                                const char *path, enum block_order order,
+                                struct shoal_error *err);
+// Ends the registration and gives the files: none may have come of no rows. After a
+// failure call it too, and unlink what it lists: some files may have no rows counted.
 void block_take_output(const char *path, struct block_output *output);
 void block_output_free(struct block_output *output);
 

@@ -274,7 +274,28 @@ struct input *registry_input(const char *key, size_t index, struct shoal_error *
     return copy;
 }
 
+static shoal_status copy_select(struct duck_conn *conn, const char *select,
+                                const char *path, struct shoal_error *err) {
+    struct text sql = {0};
+    text_printf(&sql, "COPY (%s) TO ", select);
+    text_append_literal(&sql, path);
+    text_printf(&sql, " (FORMAT %s)", block_sink.name);
+    shoal_status status =
+        sql.failed ? shoal_no_memory(err) : duck_run(conn, sql.data, err);
+    text_free(&sql);
+    return status;
+}
+
+shoal_status block_write_select(struct duck_conn *conn, const char *select,
+                                const char *path, enum block_order order,
+                                struct shoal_error *err) {
+    if (order == BLOCK_IN_ORDER) return copy_select(conn, select, path, err);
+    return duck_run_into(conn, &block_sink, select, path, order == BLOCK_EACH_THREAD,
+                         err);
+}
+
 shoal_status block_register(struct duck_conn *conn, struct shoal_error *err) {
     shoal_status status = duck_register_sink(conn, &block_sink, err);
+    if (status == SHOAL_OK) status = duck_register_into(conn, &block_sink, err);
     return status == SHOAL_OK ? duck_register_source(conn, &block_source, err) : status;
 }

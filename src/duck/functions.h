@@ -1,6 +1,7 @@
-// The two doors through which rows enter and leave DuckDB: a COPY function that a sink
-// stands behind, and a table function that a source stands behind. Sinks and sources see
-// columns (base/column.h), never DuckDB's vectors.
+// The doors through which rows enter and leave DuckDB: a scalar function (into.c) and a
+// COPY function (sink.c) that a sink stands behind, and a table function (source.c) that
+// a source stands behind. Sinks and sources see columns (base/column.h), never DuckDB's
+// vectors.
 #ifndef SHOAL_DUCK_FUNCTIONS_H
 #define SHOAL_DUCK_FUNCTIONS_H
 
@@ -40,6 +41,16 @@ struct duck_sink {
 };
 shoal_status duck_register_sink(struct duck_conn *conn, const struct duck_sink *sink,
                                 struct shoal_error *err);
+
+// into.c: the same without COPY, and without the copy of all rows that one costs.
+shoal_status duck_register_into(struct duck_conn *conn, const struct duck_sink *sink,
+                                struct shoal_error *err);
+// The rows of the SELECT, in no order, go to a state of the sink that is opened with the
+// path or, for each thread, to one of its own: path/data_0 and so on. None is opened when
+// there are no rows.
+shoal_status duck_run_into(struct duck_conn *conn, const struct duck_sink *sink,
+                           const char *select, const char *path, bool each,
+                           struct shoal_error *err);
 
 // FROM name('key', index, CAST(NULL AS STRUCT(column type, ...))): the third argument
 // only brings the column names and types, so that DuckDB itself parses them.

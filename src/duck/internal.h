@@ -21,6 +21,7 @@ struct duck_conn {
 struct duck_chunk {
     duckdb_data_chunk chunk;
     size_t rows;
+    size_t before;  // columns of it before those that the sink sees
 };
 
 // Errors of shoal's own functions go through DuckDB, which knows only texts: duck_mark

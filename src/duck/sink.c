@@ -12,12 +12,16 @@ size_t duck_chunk_rows(const struct duck_chunk *chunk) {
     return chunk->rows;
 }
 
+static duckdb_vector column(const struct duck_chunk *chunk, size_t c) {
+    return duckdb_data_chunk_get_vector(chunk->chunk, c + chunk->before);
+}
+
 const uint64_t *duck_chunk_u64(const struct duck_chunk *chunk, size_t c) {
-    return duckdb_vector_get_data(duckdb_data_chunk_get_vector(chunk->chunk, c));
+    return duckdb_vector_get_data(column(chunk, c));
 }
 
 void duck_chunk_blobs(const struct duck_chunk *chunk, size_t c, struct duck_blob *blobs) {
-    duckdb_vector vector = duckdb_data_chunk_get_vector(chunk->chunk, c);
+    duckdb_vector vector = column(chunk, c);
     duckdb_string_t *strings = duckdb_vector_get_data(vector);
     uint64_t *valid = duckdb_vector_get_validity(vector);
     for (size_t i = 0; i < chunk->rows; i++) {
@@ -29,13 +33,12 @@ void duck_chunk_blobs(const struct duck_chunk *chunk, size_t c, struct duck_blob
 }
 
 uint64_t duck_chunk_string_bytes(const struct duck_chunk *chunk, size_t c) {
-    return vector_string_bytes(duckdb_data_chunk_get_vector(chunk->chunk, c),
-                               chunk->rows);
+    return vector_string_bytes(column(chunk, c), chunk->rows);
 }
 
 bool duck_chunk_append(const struct duck_chunk *chunk, size_t c, const uint32_t *rows,
                        size_t n, struct column *to) {
-    return vector_append(duckdb_data_chunk_get_vector(chunk->chunk, c), rows, n, to);
+    return vector_append(column(chunk, c), rows, n, to);
 }
 
 struct shapes {
@@ -115,7 +118,7 @@ static void on_open(duckdb_copy_function_global_init_info info) {
 static void on_chunk(duckdb_copy_function_sink_info info, duckdb_data_chunk data) {
     struct shoal_error err;
     struct open_sink *open = duckdb_copy_function_sink_get_global_state(info);
-    struct duck_chunk chunk = {data, duckdb_data_chunk_get_size(data)};
+    struct duck_chunk chunk = {data, duckdb_data_chunk_get_size(data), 0};
     pthread_mutex_lock(&open->mutex);
     shoal_status status = open->sink->append(open->state, &chunk, &err);
     pthread_mutex_unlock(&open->mutex);

@@ -1,5 +1,5 @@
-// Tasks on DuckDB: one instance, one connection a slot. A task is one COPY of its SELECT
-// into block files; with several threads each writes a file of its own.
+// Tasks on DuckDB: one instance, one connection a slot. A task's SELECT goes into block
+// files; with several threads each writes a file of its own.
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -238,20 +238,17 @@ static shoal_status take_counts(struct block_output *blocks, struct task_output 
 static shoal_status write_blocks(struct duck_conn *conn, uint32_t threads,
                                  const struct task *task, struct task_output *output,
                                  struct shoal_error *err) {
-    struct text sql = {0};
     struct block_output blocks = {0};
     struct block_storage storage = {task->memory_output, task->memory_bytes,
                                     task->compress, task->print, task->counts};
+    enum block_order order = task->ordered ? BLOCK_IN_ORDER
+                             : threads > 1 ? BLOCK_EACH_THREAD
+                                           : BLOCK_ANY_ORDER;
     shoal_status status = block_bind_output(task->output, &storage, task->partitions,
                                             task->scatter, &task->bounds, err);
     if (status != SHOAL_OK) return status;
-    text_printf(&sql, "COPY (%s) TO ", task->sql);
-    text_append_literal(&sql, task->output);
-    bool in_folder = threads > 1 && !task->ordered;
-    text_append(
-        &sql, in_folder ? " (FORMAT shoal, PER_THREAD_OUTPUT true)" : " (FORMAT shoal)");
-    if (in_folder) (void)mkdir(task->output, 0700);  // DuckDB's would be open to others
-    status = sql.failed ? shoal_no_memory(err) : duck_run(conn, sql.data, err);
+    if (order == BLOCK_EACH_THREAD) (void)mkdir(task->output, 0700);
+    status = block_write_select(conn, task->sql, task->output, order, err);
     block_take_output(task->output, &blocks);
     if (status == SHOAL_OK) status = take_counts(&blocks, output, err);
     if (status != SHOAL_OK) {
@@ -259,7 +256,6 @@ static shoal_status write_blocks(struct duck_conn *conn, uint32_t threads,
         rmdir(task->output);
     }
     block_output_free(&blocks);
-    text_free(&sql);
     return status;
 }
 

@@ -25,12 +25,18 @@ static char memory[] = "/tmp/shoal_memory_XXXXXX";
 static uint64_t grant;  // of what is written; 0: to disk at once
 static bool compress;
 static bool counted;
+static bool in_order;  // one file, written as the rows come
+
+static bool make_folder(char *template) {
+    memset(template + strlen(template) - 6, 'X', 6);
+    return mkdtemp(template) != NULL;
+}
 
 static int set_up(void **state) {
     (void)state;
     struct shoal_error err;
     struct duck_options options = {.threads = 2};
-    if (mkdtemp(folder) == NULL || mkdtemp(memory) == NULL) return -1;
+    if (!make_folder(folder) || !make_folder(memory)) return -1;
     if (duck_open(&duck, &options, &err) != SHOAL_OK) return -1;
     if (duck_connect(duck, &conn, &err) != SHOAL_OK) return -1;
     return block_register(conn, &err) == SHOAL_OK ? 0 : -1;
@@ -56,26 +62,26 @@ static char *value_of(const char *sql) {
     return value;
 }
 
-// Writes a SELECT; its files, and the status of the COPY, come back.
+// Writes a SELECT; its files, and the status of the statement, come back.
 static shoal_status write_blocks(const char *select, uint32_t partitions,
                                  enum block_scatter scatter, bool per_thread,
                                  struct block_output *output, struct shoal_error *err) {
     static int number;
     struct text target = {0};
     struct text names = {0};
-    struct text sql = {0};
     text_printf(&target, "%s/t%d", folder, number);
     text_printf(&names, "%s/t%d", memory, number++);
     struct block_storage storage = {names.data, grant, compress, true, counted};
     assert_int_equal(
         block_bind_output(target.data, &storage, partitions, scatter, NULL, err),
         SHOAL_OK);
-    text_printf(&sql, "COPY (%s) TO '%s' (FORMAT shoal%s)", select, target.data,
-                per_thread ? ", PER_THREAD_OUTPUT true" : "");
-    shoal_status status = duck_run(conn, sql.data, err);
+    enum block_order order = in_order     ? BLOCK_IN_ORDER
+                             : per_thread ? BLOCK_EACH_THREAD
+                                          : BLOCK_ANY_ORDER;
+    if (order == BLOCK_EACH_THREAD) assert_int_equal(mkdir(target.data, 0700), 0);
+    shoal_status status = block_write_select(conn, select, target.data, order, err);
     block_take_output(target.data, output);
-    rmdir(target.data);  // DuckDB made it for its threads; all files may be in memory
-    text_free(&sql);
+    rmdir(target.data);  // of threads' files: all of them may be in memory
     text_free(&names);
     text_free(&target);
     return status;
@@ -777,5 +783,8 @@ int main(void) {
         cmocka_unit_test(counts_are_summed_up),
         cmocka_unit_test(an_unknown_key_is_an_error),
     };
-    return cmocka_run_group_tests_name("block", tests, set_up, tear_down);
+    int failed = cmocka_run_group_tests_name("block", tests, set_up, tear_down);
+    in_order = true;
+    return failed +
+           cmocka_run_group_tests_name("block, in order", tests, set_up, tear_down);
 }
