@@ -144,7 +144,7 @@ static void run(const char *folder, size_t bytes, uint32_t partitions, bool stri
     if (sink == NULL) die(&err);
     struct times start = times_now();
     for (size_t i = 0; i < rounds; i++) {
-        struct duck_chunk chunk = {input.chunks[i % CHUNKS], ROWS};
+        struct duck_chunk chunk = {input.chunks[i % CHUNKS], ROWS, 0};
         if (block_sink.append(sink, &chunk, &err) != SHOAL_OK) die(&err);
     }
     if (block_sink.finish(sink, &err) != SHOAL_OK) die(&err);
@@ -261,7 +261,7 @@ static double feed_side(struct side *side, const struct rows *input) {
     struct shoal_error err;
     double start = cpu_now();
     for (size_t i = 0; i < PIECE_CHUNKS; i++) {
-        struct duck_chunk chunk = {input->chunks[i % CHUNKS], ROWS};
+        struct duck_chunk chunk = {input->chunks[i % CHUNKS], ROWS, 0};
         if (block_sink.append(side->sink, &chunk, &err) != SHOAL_OK) die(&err);
     }
     return cpu_now() - start;
