@@ -13,10 +13,16 @@
 #include "duck/internal.h"
 #include "duck/vector.h"
 
+enum progress {
+    OPEN,
+    ENDING,  // a thread is at it
+    ENDED,   // finished, if rows went well, and closed
+};
+
+// A state of the sink.
 struct end {
     void *state;
-    pthread_t thread;
-    bool started;
+    enum progress progress;
     shoal_status status;
     struct shoal_error err;
 };
@@ -27,28 +33,30 @@ struct into {
     const struct duck_sink *sink;
     const char *path;
     bool each;              // every thread has a state of its own
-    pthread_mutex_t mutex;  // guards what follows, and the one state that all share
-    struct end *ends;       // of each state
+    pthread_mutex_t mutex;  // of the one state that all share, while it is used
+    struct end **ends;
     size_t count;
     struct into *next;
 };
 
-// Guards the list.
+// Guards the list, and all of its statements but what has a mutex of its own.
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t ended = PTHREAD_COND_INITIALIZER;
 static struct into *running;
 static uint32_t last_number;
 
-// What a thread has; DuckDB frees it.
+// What a thread has, or one after the other of a thread's pipelines. DuckDB ends it with
+// the pipeline, or shortly after the statement.
 struct part {
-    struct into *into;  // NULL: no rows came yet
-    void *state;
+    uint32_t number;  // of the statement; 0: no rows came yet
+    struct into *into;
+    struct end *end;
 };
 
+// With the mutex. NULL: it is over.
 static struct into *find(uint32_t number) {
-    pthread_mutex_lock(&mutex);
     struct into *into = running;
     while (into != NULL && into->number != number) into = into->next;
-    pthread_mutex_unlock(&mutex);
     return into;
 }
 
@@ -60,8 +68,30 @@ static void enter(struct into *into) {
     pthread_mutex_unlock(&mutex);
 }
 
-static void leave(struct into *into) {
+// With the mutex, which it lets go of for what takes long.
+static void end_state(const struct duck_sink *sink, struct end *end, bool finish) {
+    end->progress = ENDING;
+    pthread_mutex_unlock(&mutex);
+    if (finish && end->status == SHOAL_OK)
+        end->status = sink->finish(end->state, &end->err);
+    sink->close(end->state);
     pthread_mutex_lock(&mutex);
+    end->progress = ENDED;
+    pthread_cond_broadcast(&ended);
+}
+
+// Ends what no thread has ended: all are over, or about to be. *status is the
+// statement's.
+static void leave(struct into *into, shoal_status *status, struct shoal_error *err) {
+    pthread_mutex_lock(&mutex);
+    for (size_t i = 0; i < into->count; i++) {
+        struct end *end = into->ends[i];
+        if (end->progress == OPEN) end_state(into->sink, end, *status == SHOAL_OK);
+        while (end->progress != ENDED) pthread_cond_wait(&ended, &mutex);
+        if (*status != SHOAL_OK || end->status == SHOAL_OK) continue;
+        *status = end->status;
+        *err = end->err;
+    }
     struct into **at = &running;
     while (*at != into) at = &(*at)->next;
     *at = into->next;
@@ -84,25 +114,28 @@ static shoal_status find_shapes(duckdb_data_chunk input, struct column *shapes,
     return SHOAL_OK;
 }
 
-// With the statement's mutex.
-static shoal_status open_state(struct into *into, duckdb_data_chunk input, void **state,
-                               struct shoal_error *err) {
+// With the mutex.
+static shoal_status open_state(struct into *into, duckdb_data_chunk input,
+                               struct end **out, struct shoal_error *err) {
     size_t count = duckdb_data_chunk_get_column_count(input) - BEFORE;
     struct column *shapes = calloc(count + 1, sizeof *shapes);
-    struct end *ends = realloc(into->ends, (into->count + 1) * sizeof *ends);
+    struct end **ends = realloc(into->ends, (into->count + 1) * sizeof(struct end *));
+    struct end *end = calloc(1, sizeof *end);
     struct text path = {0};
     if (ends != NULL) into->ends = ends;
     text_append(&path, into->path);
     if (into->each) text_printf(&path, "/data_%zu", into->count);
-    shoal_status status = SHOAL_OK;
-    if (shapes == NULL || ends == NULL || path.failed) status = shoal_no_memory(err);
-    if (status == SHOAL_OK) status = find_shapes(input, shapes, count, err);
+    bool ok = shapes != NULL && ends != NULL && end != NULL && !path.failed;
+    shoal_status status =
+        ok ? find_shapes(input, shapes, count, err) : shoal_no_memory(err);
     if (status == SHOAL_OK) {
-        *state = into->sink->open(path.data, shapes, count, err);
-        if (*state == NULL)
-            status = err->status;
-        else
-            into->ends[into->count++] = (struct end){.state = *state};
+        end->state = into->sink->open(path.data, shapes, count, err);
+        if (end->state == NULL) status = err->status;
+    }
+    if (status == SHOAL_OK) {
+        into->ends[into->count++] = *out = end;
+    } else {
+        free(end);
     }
     for (size_t c = 0; shapes != NULL && c < count; c++) column_free(&shapes[c]);
     free(shapes);
@@ -112,33 +145,50 @@ static shoal_status open_state(struct into *into, duckdb_data_chunk input, void 
 
 static shoal_status begin(struct part *part, duckdb_data_chunk input,
                           struct shoal_error *err) {
-    shoal_status status = SHOAL_OK;
     const uint32_t *numbers =
         duckdb_vector_get_data(duckdb_data_chunk_get_vector(input, 0));
+    shoal_status status = SHOAL_OK;
+    pthread_mutex_lock(&mutex);
     struct into *into = find(numbers[0]);
     if (into == NULL)
-        return shoal_fail(err, SHOAL_INTERNAL, "no statement %u fills a sink",
-                          numbers[0]);
-    pthread_mutex_lock(&into->mutex);
-    if (!into->each && into->count > 0)
-        part->state = into->ends[0].state;
+        status =
+            shoal_fail(err, SHOAL_INTERNAL, "no statement %u fills a sink", numbers[0]);
+    else if (!into->each && into->count > 0)
+        part->end = into->ends[0];
     else
-        status = open_state(into, input, &part->state, err);
-    pthread_mutex_unlock(&into->mutex);
-    if (status == SHOAL_OK) part->into = into;
-    return status;
+        status = open_state(into, input, &part->end, err);
+    pthread_mutex_unlock(&mutex);
+    if (status != SHOAL_OK) return status;
+    part->into = into;
+    part->number = into->number;
+    return SHOAL_OK;
 }
 
 static shoal_status append(struct part *part, duckdb_data_chunk input, size_t rows,
                            struct shoal_error *err) {
     struct duck_chunk chunk = {input, rows, BEFORE};
-    shoal_status status = part->into == NULL ? begin(part, input, err) : SHOAL_OK;
+    shoal_status status = part->number == 0 ? begin(part, input, err) : SHOAL_OK;
     if (status != SHOAL_OK) return status;
     struct into *into = part->into;
     if (!into->each) pthread_mutex_lock(&into->mutex);
-    status = into->sink->append(part->state, &chunk, err);
+    status = into->sink->append(part->end->state, &chunk, err);
+    if (status != SHOAL_OK) {
+        part->end->status = status;
+        part->end->err = *err;
+    }
     if (!into->each) pthread_mutex_unlock(&into->mutex);
     return status;
+}
+
+// A thread's own state ends with its pipeline, in the thread, and gives its memory back.
+static void on_end(void *data) {
+    struct part *part = data;
+    pthread_mutex_lock(&mutex);
+    struct into *into = part->number == 0 ? NULL : find(part->number);
+    if (into != NULL && into->each && part->end->progress == OPEN)
+        end_state(into->sink, part->end, true);
+    pthread_mutex_unlock(&mutex);
+    free(part);
 }
 
 static void on_init(duckdb_init_info info) {
@@ -148,7 +198,7 @@ static void on_init(duckdb_init_info info) {
             info, duck_mark_no_memory((char[DUCK_MARKED]){0}));
         return;
     }
-    duckdb_scalar_function_init_set_state(info, part, free);
+    duckdb_scalar_function_init_set_state(info, part, on_end);
 }
 
 static void on_rows(duckdb_function_info info, duckdb_data_chunk input,
@@ -193,45 +243,6 @@ shoal_status duck_register_into(struct duck_conn *conn, const struct duck_sink *
 
 // ---- the statement
 
-struct finish {
-    const struct duck_sink *sink;
-    struct end *end;
-};
-
-static void finish_one(const struct duck_sink *sink, struct end *end) {
-    end->status = sink->finish(end->state, &end->err);
-}
-
-static void *finish_beside(void *argument) {
-    const struct finish *finish = argument;
-    finish_one(finish->sink, finish->end);
-    return NULL;
-}
-
-// Each state writes what it still holds: all at once, as threads filled them all at once.
-static shoal_status finish_all(struct into *into, struct shoal_error *err) {
-    struct finish *jobs = calloc(into->count + 1, sizeof *jobs);
-    for (size_t i = 1; jobs != NULL && i < into->count; i++) {
-        jobs[i] = (struct finish){into->sink, &into->ends[i]};
-        into->ends[i].started =
-            pthread_create(&into->ends[i].thread, NULL, finish_beside, &jobs[i]) == 0;
-    }
-    for (size_t i = 0; i < into->count; i++) {
-        struct end *end = &into->ends[i];
-        if (end->started)
-            pthread_join(end->thread, NULL);
-        else
-            finish_one(into->sink, end);
-    }
-    free(jobs);
-    for (size_t i = 0; i < into->count; i++) {
-        if (into->ends[i].status == SHOAL_OK) continue;
-        *err = into->ends[i].err;
-        return into->ends[i].status;
-    }
-    return SHOAL_OK;
-}
-
 shoal_status duck_run_into(struct duck_conn *conn, const struct duck_sink *sink,
                            const char *select, const char *path, bool each,
                            struct shoal_error *err) {
@@ -244,9 +255,8 @@ shoal_status duck_run_into(struct duck_conn *conn, const struct duck_sink *sink,
     shoal_status status =
         sql.failed ? shoal_no_memory(err) : duck_run(conn, sql.data, err);
     if (status != SHOAL_OK) duck_hide_line(err);
-    leave(&into);
-    if (status == SHOAL_OK) status = finish_all(&into, err);
-    for (size_t i = 0; i < into.count; i++) sink->close(into.ends[i].state);
+    leave(&into, &status, err);
+    for (size_t i = 0; i < into.count; i++) free(into.ends[i]);
     free(into.ends);
     pthread_mutex_destroy(&into.mutex);
     text_free(&sql);

@@ -436,6 +436,45 @@ static uint64_t print_of(const char *select, uint32_t partitions, bool per_threa
     return print;
 }
 
+static uint64_t rows_in(const struct block_output *output) {
+    uint64_t rows = 0;
+    for (size_t i = 0; i < output->count; i++) {
+        for (uint32_t p = 0; p < output->partitions; p++)
+            rows += output->files[i].rows[p];
+    }
+    return rows;
+}
+
+// Branches run one after the other, each with states of its own; one that fails in the
+// midst takes the others' files along; no rows need no file.
+static void branches_come_together(void **state) {
+    (void)state;
+    struct block_output output;
+    struct shoal_error err;
+    static const char select[] =
+        "SELECT hash(i) AS h, i FROM range(100000) t(i) UNION ALL "
+        "SELECT hash(i), i FROM range(200000) t(i) UNION ALL "
+        "SELECT hash(i), i FROM range(300000) t(i) WHERE i % 3 = 0";
+    static const char fails[] =
+        "SELECT hash(i) AS h, i FROM range(100000) t(i) UNION ALL SELECT hash(i), "
+        "CASE WHEN i = 250000 THEN error('stop here') ELSE i END FROM range(300000) t(i)";
+    for (int per_thread = 0; per_thread < 2; per_thread++) {
+        assert_int_equal(write_blocks(select, 7, BLOCK_HASH, per_thread, &output, &err),
+                         SHOAL_OK);
+        assert_int_equal(rows_in(&output), 400000);
+        remove_blocks(&output);
+        assert_int_equal(write_blocks(fails, 7, BLOCK_HASH, per_thread, &output, &err),
+                         SHOAL_USER);
+        assert_non_null(strstr(err.message, "stop here"));
+        remove_blocks(&output);
+        assert_int_equal(write_blocks("SELECT hash(i) AS h, i FROM range(0) t(i)", 7,
+                                      BLOCK_HASH, per_thread, &output, &err),
+                         SHOAL_OK);
+        assert_int_equal(rows_in(&output), 0);
+        remove_blocks(&output);
+    }
+}
+
 // The last column is summed up over all threads' files, and no column of them; what is no
 // number of 64 bits is refused.
 static void counts_are_summed_up(void **state) {
@@ -780,6 +819,7 @@ int main(void) {
         cmocka_unit_test(a_full_disk_names_the_file),
         cmocka_unit_test(full_memory_moves_to_disk),
         cmocka_unit_test(slices_have_each_row_once),
+        cmocka_unit_test(branches_come_together),
         cmocka_unit_test(counts_are_summed_up),
         cmocka_unit_test(an_unknown_key_is_an_error),
     };
