@@ -16,6 +16,7 @@ static char *encode(struct task_segment *segments, size_t count) {
                         .inputs = inputs,
                         .input_count = 2,
                         .output = output,
+                        .counts = true,
                         .partitions = 3};
     struct shoal_error err;
     char *json = NULL;
@@ -30,6 +31,7 @@ static void round_trip(struct task_segment *segments, size_t count) {
     if (task_decode(json, strlen(json), &task, &err) != SHOAL_OK)
         fail_msg("%s in %s", err.message, json);
     assert_int_equal(task->input_count, 2);
+    assert_true(task->counts);
     assert_true(task->inputs[0].how.ordered);
     assert_int_equal(task->inputs[0].how.slices, 0);
     assert_int_equal(task->inputs[1].how.slice, 4);
@@ -212,7 +214,8 @@ static void bytes_of_partitions_come_back(void **state) {
     char *json = NULL;
     for (int wide = 0; wide < 2; wide++) {
         struct task_file file = {.path = path};
-        struct task_output out = {.files = &file, .count = 1, .partitions = PARTITIONS};
+        struct task_output out = {
+            .files = &file, .count = 1, .partitions = PARTITIONS, .counted = 1u << 31};
         struct task_output back;
         for (uint32_t p = 0; p < PARTITIONS; p++) {
             rows[p] = p % 50 == 7 ? 0 : 100 + p % 100;
@@ -237,6 +240,7 @@ static void bytes_of_partitions_come_back(void **state) {
             total += bytes[p];
         }
         assert_int_equal(back.files[0].bytes, total);
+        assert_int_equal(back.counted, out.counted);
         task_output_free(&back);
         free(json);
         sizes_free(&file.rows);
