@@ -57,7 +57,7 @@ struct block_output {
 // Of so many partitions, the one where rows of this hash(keys) are (BLOCK_HASH).
 uint32_t block_place(uint64_t hash, uint32_t partitions);
 
-// Registers both functions on the connection's database. Once per database.
+// Registers the functions on the connection's database. Once per database.
 shoal_status block_register(struct duck_conn *conn, struct shoal_error *err);
 
 // The most bytes of rows that each writer keeps before it writes, from now on; what it is
@@ -96,8 +96,8 @@ struct block_storage {
     bool counts;  // the SELECT's last column, a BIGINT, is summed up and never stored
 };
 
-// path is the COPY target. bounds (for BLOCK_RANGE, else NULL) are of so many partitions;
-// they must live until block_take_output.
+// path is what block_write_select is given. bounds (for BLOCK_RANGE, else NULL) are of so
+// many partitions; they must live until block_take_output.
 shoal_status block_bind_output(const char *path, const struct block_storage *storage,
                                uint32_t partitions, enum block_scatter scatter,
                                const struct bounds *bounds, struct shoal_error *err);

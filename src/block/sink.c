@@ -1,4 +1,4 @@
-// The sink behind DuckDB's COPY: scatters chunks of rows into a block file.
+// The sink that a SELECT's rows go to: scatters chunks of them into a block file.
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,12 +22,11 @@ struct stage {
 
 struct sink {
     struct block_writer *writer;
-    struct output *output;  // lives until block_take_output, after the COPY
+    struct output *output;  // lives until block_take_output, after the statement
     size_t columns;
     uint32_t partitions;
-    bool keyed;   // the first column says where a row goes, and is not stored
-    bool counts;  // nor is the last, which is summed up
-    uint64_t counted;
+    bool keyed;        // the first column says where a row goes, and is not stored
+    uint64_t counted;  // sum of the last, which is not stored, of an output that counts
     struct placer placer;
     struct keys sample;
     uint64_t seen;              // keys that the sample is of
@@ -101,8 +100,7 @@ static void *sink_open(const char *path, const struct column *shapes, size_t col
         sink->output = output;
         sink->keyed = output->scatter != BLOCK_WHOLE;
         sink->partitions = output->partitions;
-        sink->counts = output->counts;
-        sink->columns = columns - sink->keyed - sink->counts;
+        sink->columns = columns - sink->keyed - output->counts;
         sink->random = XXH3_64bits(path, strlen(path)) | 1;
         sink->starts = calloc(sink->partitions + 2, sizeof *sink->starts);
         sink->targets = calloc(sink->partitions, sizeof *sink->targets);
@@ -344,7 +342,7 @@ static shoal_status sink_append(void *state, const struct duck_chunk *chunk,
                                 struct shoal_error *err) {
     struct sink *sink = state;
     size_t n = duck_chunk_rows(chunk);
-    if (sink->counts) add_counts(sink, chunk, n);
+    if (sink->output->counts) add_counts(sink, chunk, n);
     enum block_scatter scatter = sink->output->scatter;
     if (!reserve_rows(sink, sink->stage.rows + n)) return shoal_no_memory(err);
     if (scatter == BLOCK_SAMPLE || scatter == BLOCK_RANGE) {

@@ -27,9 +27,9 @@ uint64_t duck_chunk_string_bytes(const struct duck_chunk *chunk, size_t c);
 bool duck_chunk_append(const struct duck_chunk *chunk, size_t c, const uint32_t *rows,
                        size_t n, struct column *to);
 
-// COPY (SELECT ...) TO 'path' (FORMAT name). open, append, finish and close of one sink
-// are never called at once for different paths' state, but different sinks run in
-// parallel.
+// What stands behind COPY (SELECT ...) TO 'path' (FORMAT name). open, append, finish and
+// close of one sink are never called at once for different paths' state, but different
+// sinks run in parallel.
 struct duck_sink {
     const char *name;
     void *(*open)(const char *path, const struct column *shapes, size_t columns,

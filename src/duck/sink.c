@@ -1,5 +1,5 @@
-// The COPY function. DuckDB gives each file a global state of its own (a thread's, with
-// PER_THREAD_OUTPUT); a mutex covers the case of several threads into one file.
+// The COPY function, for rows that are wanted in order. DuckDB gives each file a global
+// state of its own; a mutex covers the case of several threads into one file.
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>

@@ -164,9 +164,7 @@ shoal_status task_encode(const struct task *task, char **json, struct shoal_erro
     }
     return json_take_whole(
         json_pack("{s:I, s:I, s:I, s:s, s:o, s:s, s:s?, s:I, s:I, s:b, s:b, s:b, s:I, "
-                  "s:i, s:b, "
-                  "s:o, "
-                  "s:s?, s:s?, s:b, s:b, s:o, s:o, s:s?, s:s?, s:s?}",
+                  "s:i, s:b, s:o, s:s?, s:s?, s:b, s:b, s:o, s:o, s:s?, s:s?, s:s?}",
                   "task", (json_int_t)task->id, "attempt", (json_int_t)task->attempt,
                   "stage", (json_int_t)task->stage, "sql", task->sql, "inputs", inputs,
                   "output", task->output, "memory_output", task->memory_output,
