@@ -35,7 +35,7 @@ a_pipe() {
     mkfifo "$out/pipe"
     writes "$out/pipe" &
     local writer=$!
-    [ "$(cat "$out/pipe")" = "$rows" ] && wait "$writer" && [ -p "$out/pipe" ]
+    [ "$(timeout 20 cat "$out/pipe")" = "$rows" ] && wait "$writer" && [ -p "$out/pipe" ]
 }
 check "a pipe" a_pipe
 a_device() {
