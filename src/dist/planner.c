@@ -338,6 +338,7 @@ static bool plan_root(struct planner *planner, json_t *node, const struct schema
         return false;
     }
     if (tree_unique_aliases(trees, node, planner->err) != SHOAL_OK) return false;
+    tree_narrow_decimals(node);
     if (!find_files(planner, node)) return false;
     planner->query = node;
     planner->references = tree_own(trees, json_object());

@@ -96,5 +96,8 @@ const char *tree_volatile(struct trees *trees, const json_t *node);
 // rename.c: gives every FROM item an alias that is unique in the whole tree.
 shoal_status tree_unique_aliases(struct trees *trees, json_t *node,
                                  struct shoal_error *err);
+// decimals.c: sums of DECIMALs, in canonical SQL, keep the types that they are written
+// with when they are bound again. Changes the node.
+void tree_narrow_decimals(json_t *node);
 
 #endif
