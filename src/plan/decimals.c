@@ -6,7 +6,8 @@
 // is written CAST(CAST(1.00 AS DECIMAL(16, 2)) - discount AS DECIMAL(16, 2)); bound from
 // that it is a DECIMAL(17, 2), and the outer cast checks each row: a tenth of TPC-H's q1.
 // So an argument that is cast to the result's own type is cast to one digit less, which
-// is what it had before: then nothing is left of either cast.
+// is what it had before: then nothing is left of either cast. One that two sums share is
+// computed below them, and stays.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
