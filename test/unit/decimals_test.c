@@ -67,15 +67,19 @@ static char *print_of(const char *select) {
     return print;
 }
 
-static void drop_blanks(char *text) {
-    char *to = text;
-    for (const char *at = text; *at != '\0'; at++) {
-        if (*at != ' ' && *at != '\n') *to++ = *at;
+// How many sums and differences have another type than the one that is wanted of them.
+static size_t count_changed(const char *sql) {
+    static const char *const changed[] = {"CAST(CAST(\"system\".main.\"+\"(",
+                                          "CAST(CAST(\"system\".main.\"-\"("};
+    size_t count = 0;
+    for (size_t i = 0; i < 2; i++) {
+        for (const char *at = sql; (at = strstr(at, changed[i])) != NULL; at++) count++;
     }
-    *to = '\0';
+    return count;
 }
 
-// What the SELECT's canonical SQL becomes has its rows and, bound again, no more casts.
+// What the SELECT's canonical SQL becomes has its rows and, bound again, the types that
+// it had.
 static void same_again(const char *expression) {
     char select[512];
     (void)snprintf(select, sizeof select, "SELECT %s AS e FROM t", expression);
@@ -84,12 +88,10 @@ static void same_again(const char *expression) {
     char *again = canonical(text);
     char *rows = print_of(select), *same = print_of(text);
     assert_string_equal(rows, same);
+    if (count_changed(again) != count_changed(first))
+        fail_msg("%s\n\n%s\n\nis bound as\n\n%s", first, text, again);
     free(rows);
     free(same);
-    drop_blanks(text);
-    drop_blanks(again);
-    if (strcmp(text, again) != 0)
-        fail_msg("%s\n\n%s\n\nis bound as\n\n%s", first, text, again);
     free(first);
     free(text);
     free(again);
@@ -97,6 +99,10 @@ static void same_again(const char *expression) {
 
 static void sums_keep_their_types(void **state) {
     (void)state;
+    char *first = canonical("SELECT 1 - price AS e FROM t"), *again = canonical(first);
+    assert_true(count_changed(again) > count_changed(first));  // if nothing is done
+    free(first);
+    free(again);
     static const char *const expressions[] = {
         "price * (1 - y)", "(1 - price) * (1 + y)",
         "1 - price",       "price - 0.25",
