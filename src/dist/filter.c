@@ -90,8 +90,9 @@ bool filter_wanted(struct planner *planner, const struct fragment *large,
                    const struct fragment *small) {
     double builds = (double)small->rows * tasks_estimated(planner, large);
     return planner->options->broadcast_rows == BROADCAST_AUTO &&
-           large->dist == DIST_RANDOM && large->rows >= FILTER_ROWS &&
-           small->kept <= FILTER_KEPT && builds * FILTERED_A_BUILT <= (double)large->rows;
+           (large->dist == DIST_RANDOM || large->cut != NO_CUT) &&
+           large->rows >= FILTER_ROWS && small->kept <= FILTER_KEPT &&
+           builds * FILTERED_A_BUILT <= (double)large->rows;
 }
 
 void filter_place(struct planner *planner, struct fragment *large,

@@ -377,6 +377,10 @@ struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) 
     join.keeps_left = text_one_of(join.type, left_kept);
     join.keeps_right = text_one_of(join.type, right_kept);
     find_keys(planner, &join);
+    count_filtered(planner, join.left, json_object_get(item, "left"), join.left_keys,
+                   join.right, join.right_keys);
+    count_filtered(planner, join.right, json_object_get(item, "right"), join.right_keys,
+                   join.left, join.left_keys);
     if (asof && strcmp(join.type, "INNER") == 0) join.keeps_left = true;
     bool inner = strcmp(join.type, "INNER") == 0 || strcmp(join.type, "CROSS") == 0;
     bool may_right = inner || join.keeps_left;

@@ -228,6 +228,16 @@ double filter_share(struct planner *planner, json_t *where);
 // far as statistics say; below 0: they say of none.
 double groups_estimated(struct planner *planner, json_t *keys, uint64_t rows,
                         double *most_of_a_key);
+// The share of the rows of the key's files whose values are in the range of those of
+// from, which is min to max; below 0: no one knows.
+double share_reached(struct planner *planner, const json_t *key, const json_t *from,
+                     double *min, double *max);
+
+// counted.c
+// Where the side of a join is a small filtered file, which item is, and the other side is
+// much larger: what is left of it is counted, of rows that the other's keys may find.
+void count_filtered(struct planner *planner, struct fragment *side, const json_t *item,
+                    json_t *keys, const struct fragment *other, json_t *other_keys);
 
 // cluster.c
 // Cuts both sides of a join at common bounds of one of its keys, by statistics.

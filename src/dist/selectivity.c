@@ -196,17 +196,32 @@ double filter_share(struct planner *planner, json_t *where) {
     return (share > LEAST_SHARE ? share : LEAST_SHARE) * (known > 1e-6 ? known : 1e-6);
 }
 
-// How many values the key can have, by the smallest and largest in all row groups; below
-// 0: no one knows.
-static double values_most(struct planner *planner, const json_t *key) {
+// The smallest and largest value of the key in all row groups of its files.
+static bool key_range(struct planner *planner, const json_t *key, double *min,
+                      double *max) {
     struct groups groups;
-    double min = 1e300, max = -1e300;
-    if (!open_groups(planner, planner_origin(planner, key), &groups)) return -1;
+    *min = 1e300;
+    *max = -1e300;
+    if (!open_groups(planner, planner_origin(planner, key), &groups)) return false;
     for (const struct parquet_range *range; (range = next_range(&groups)) != NULL;) {
-        if ((double)range->min < min) min = (double)range->min;
-        if ((double)range->max > max) max = (double)range->max;
+        if ((double)range->min < *min) *min = (double)range->min;
+        if ((double)range->max > *max) *max = (double)range->max;
     }
-    if (groups.unknown) return -1;
+    return !groups.unknown;
+}
+
+double share_reached(struct planner *planner, const json_t *key, const json_t *from,
+                     double *min, double *max) {
+    if (!key_range(planner, from, min, max) || *min > *max) return -1;
+    struct limits limits = {
+        .origin = planner_origin(planner, key), .low = *min, .high = *max};
+    return share_within(planner, &limits);
+}
+
+// How many values the key can have; below 0: no one knows.
+static double values_most(struct planner *planner, const json_t *key) {
+    double min, max;
+    if (!key_range(planner, key, &min, &max)) return -1;
     return max >= min ? max - min + 2 : 1;  // NULL is one more
 }
 

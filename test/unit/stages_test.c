@@ -141,6 +141,52 @@ static void statistics_say_how_many_rows_are_left(void **state) {
     }
 }
 
+// Of the days 0 to 9,999 a million sales are of 1,000 to 1,499.
+static void filtered_dimensions_are_counted(void **state) {
+    (void)state;
+    static const struct {
+        const char *where;
+        uint64_t rows;
+    } queries[] = {
+        {"d // 365 = 3", 730000},  // 365 days of 500
+        {"name IN ('day 1000', 'day 1100', 'day 5')", 4000},
+        {"d % 2 = 0 AND d < 1100", 100000},
+        {"name = 'day 7777'", 1},
+    };
+    static const char *const types[] = {"BIGINT", "DATE"};
+    char path[128], sql[512];
+    for (size_t t = 0; t < 2; t++) {
+        const char *as = t == 0 ? "i" : "DATE '1970-01-01' + i::INTEGER";
+        (void)snprintf(
+            sql, sizeof sql,
+            "COPY (SELECT %s AS day, v FROM (SELECT 1000 + v %% 500 AS i, v FROM "
+            "range(1000000) r(v))) TO '",
+            as);
+        run(sql, folder, "/sales.parquet'");
+        (void)snprintf(sql, sizeof sql,
+                       "COPY (SELECT i AS d, %s AS key, 'day ' || i AS name FROM "
+                       "range(10000) r(i)) TO '",
+                       as);
+        run(sql, folder, "/days.parquet'");
+        for (size_t q = 0; q < sizeof queries / sizeof *queries; q++) {
+            (void)snprintf(sql, sizeof sql,
+                           "SELECT v FROM '%s/sales.parquet' JOIN '%s/days.parquet' ON "
+                           "day = key WHERE %s",
+                           folder, folder, queries[q].where);
+            struct stages *stages = plan(sql, BROADCAST_AUTO);
+            uint64_t rows = stages->stages[stages->count - 2].estimated_rows;
+            if (rows > queries[q].rows * 1.01 + 10 || rows * 1.01 + 10 < queries[q].rows)
+                fail_msg("%s %s: about %llu rows", types[t], queries[q].where,
+                         (unsigned long long)rows);
+            stages_free(stages);
+        }
+    }
+    (void)snprintf(path, sizeof path, "%s/sales.parquet", folder);
+    unlink(path);
+    (void)snprintf(path, sizeof path, "%s/days.parquet", folder);
+    unlink(path);
+}
+
 static void group_by_the_join_key_needs_no_second_shuffle(void **state) {
     (void)state;
     struct stages *stages = plan(
@@ -435,6 +481,7 @@ int main(void) {
         cmocka_unit_test(windows_of_few_rows_stay_whole),
         cmocka_unit_test(intervals_keep_windows_whole),
         cmocka_unit_test(a_long_order_by_is_a_range_exchange),
+        cmocka_unit_test(filtered_dimensions_are_counted),
         cmocka_unit_test(user_errors_stay_user_errors),
         cmocka_unit_test(what_may_differ_is_known),
         cmocka_unit_test(floating_point_of_whole_numbers_may_differ),
