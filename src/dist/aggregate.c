@@ -462,7 +462,7 @@ static json_t *with_hash(const struct split *split, json_t *partial) {
 // Sends partial results, hashed by the group keys; returns the exchange.
 static uint32_t send_groups(const struct split *split, json_t *partial, json_t *plain,
                             json_t *groups, const struct fragment *from,
-                            uint64_t group_count, bool one_key) {
+                            uint64_t group_count, bool one_key, bool aggregates) {
     struct planner *planner = split->planner;
     uint32_t exchange = exchange_new(planner, EXCHANGE_HASH, groups);
     struct fragment sent = *from;
@@ -481,6 +481,9 @@ static uint32_t send_groups(const struct split *split, json_t *partial, json_t *
         bool scan = leaf_index(planner, from->tree) < planner->leaf_count;
         stage->early = plain != NULL && !counts && (scan || one_key);
         stage->counts = counts;
+        // Rows without aggregates are narrow, and seldom alike: little is lost by those
+        // that are passed on in vain, and a hash table costs ten times as much.
+        stage->hedged = counts && group_count >= from->rows / 4 && !aggregates;
     }
     return exchange;
 }
@@ -514,9 +517,10 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
     json_t *plain = keyed && !split.several_sets
                         ? plain_block(&split, partial, aggregates, from)
                         : NULL;
-    uint32_t exchange = keyed ? send_groups(&split, partial, plain, groups, from, count,
-                                            values >= (double)count)
-                              : send_total(planner, partial, from);
+    uint32_t exchange =
+        keyed ? send_groups(&split, partial, plain, groups, from, count,
+                            values >= (double)count, json_array_size(aggregates) > 0)
+              : send_total(planner, partial, from);
     struct fragment *received = fragment_new(
         planner,
         exchange_read(planner, exchange, keyed ? LEAF_PARTITION : LEAF_ALL, split.alias),

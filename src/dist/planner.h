@@ -96,6 +96,7 @@ struct stage_draft {
     bool groups;
     json_t *plain;  // node that passes rows on as groups of one; NULL: there is none
     bool early;     // that is likely to be better: the first tasks are to tell soon
+    bool hedged;    // whether it is isn't known: see struct stage
     bool counts;    // the last column, ROWS_COUNTED, says how many rows each is of
     bool ordered;
     bool in_driver;

@@ -214,7 +214,8 @@ void run_judge(struct run *run, uint32_t stage, uint32_t task, uint64_t rows_cou
     if (run->stages->stages[stage].plain_sql == NULL || state->plain) return;
     bool counts = run->stages->stages[stage].counts;
     uint64_t rows = counts ? rows_counted : rows_read(run, stage, task);
-    if (rows == 0) return;
+    if (rows == 0 || state->progress[task] & TASK_PASSES) return;
+    state->judged = true;
     state->rows_read += rows;
     state->rows_made += rows_made;
     state->plain = adapt_demote(state->rows_read, state->rows_made, options->skew,

@@ -19,6 +19,7 @@ struct run_part {
 #define TASK_IS_DONE 1
 #define TASK_WAS_DONE 2
 #define TASK_REJECTED 4  // what it rejected is kept, and is not kept twice
+#define TASK_PASSES 8    // it passes rows on where others aggregate them in part
 
 struct stage_run {
     uint32_t in_sched;  // its number there; UINT32_MAX for a stage of the driver
@@ -40,8 +41,9 @@ struct stage_run {
     bool bounded;
     struct run_part *parts;  // of the partitions that it scatters
     size_t part_count;
-    bool filter_off;                // too many keys for the runtime filter
-    bool plain;                     // partial aggregates save nothing: rows are passed on
+    bool filter_off;  // too many keys for the runtime filter
+    bool judged;      // it is known whether partial aggregates save anything
+    bool plain;       // they don't: rows are passed on
     uint64_t rows_read, rows_made;  // by tasks that are done, as far as known
 };
 

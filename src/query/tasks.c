@@ -163,6 +163,12 @@ bool run_add_partition(const struct run *run, uint32_t exchange, uint32_t partit
     return true;
 }
 
+// Does the task pass rows on, where others may aggregate them in part?
+static bool passes(const struct stage *stage, const struct stage_run *state,
+                   uint32_t index) {
+    return state->plain || (stage->hedged && !state->judged && index % 2 == 1);
+}
+
 // The form of the stage's SQL that the task has.
 static const char *task_text(const struct stage *stage, const struct stage_run *state,
                              uint32_t index) {
@@ -173,7 +179,7 @@ static const char *task_text(const struct stage *stage, const struct stage_run *
         return stage->combined_sql;
     if (cut != NULL && piece.rest) return cut->rest_sql;
     if (cut != NULL && cut->sql != NULL) return cut->sql;
-    if (state->plain) return stage->plain_sql;
+    if (passes(stage, state, index)) return stage->plain_sql;
     return state->filter_off ? stage->unfiltered_sql : stage->sql;
 }
 
@@ -399,6 +405,9 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
     decide_filter(run, action->stage);
     if (run->stats != NULL)
         run->stats[action->stage].demoted = run->runs[action->stage].plain;
+    uint8_t *progress = &run->runs[action->stage].progress[action->task];
+    *progress &= (uint8_t)~TASK_PASSES;
+    if (passes(stage, &run->runs[action->stage], action->task)) *progress |= TASK_PASSES;
     task->id = run_task_id(run, action->stage, action->task);
     task->attempt = action->attempt;
     task->stage = action->stage;

@@ -61,6 +61,11 @@ check "and DISTINCT ON" says "SELECT count(d) FROM (SELECT DISTINCT ON (v, k) v,
     --split-rows 40000 --cluster-rows -1 'the partial aggregate saves too little'
 check "and above a join" says "SELECT count(*), sum(n) FROM (SELECT v, hot.k, count(*) AS n FROM hot LEFT JOIN cold USING (k) GROUP BY v, hot.k)" \
     --split-rows 40000 --cluster-rows -1 'the partial aggregate saves too little'
+check "and DISTINCT above one" says "SELECT count(*) FROM (SELECT DISTINCT v, hot.k FROM hot LEFT JOIN cold USING (k))" \
+    --split-rows 40000 --cluster-rows -1 'the partial aggregate saves too little'
+check "not where few are left" says "SELECT count(*) FROM (SELECT DISTINCT v % 3, w % 3 FROM hot LEFT JOIN cold USING (k))" \
+    --split-rows 40000 --cluster-rows -1 'HashAggregate partial'
+check "as the other tasks tell" bash -c "! grep -q 'saves too little' '$work/plan'"
 check "of what the join makes" says "SELECT count(*), sum(n) FROM (SELECT h.v, h.k, count(*) AS n FROM hot h JOIN cold c
     ON h.k = c.k AND c.w % 1000000 = 3 GROUP BY ALL)" --split-rows 40000 --cluster-rows -1 'HashAggregate partial'
 check "which may be little" bash -c "! grep -q 'saves too little' '$work/plan'"
