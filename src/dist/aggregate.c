@@ -427,12 +427,21 @@ static json_t *plain_block(const struct split *split, json_t *partial, json_t *a
     return plain;
 }
 
+// How many rows a group is of. Beside an aggregate of a join's other side DuckDB doesn't
+// group below the join, and a key of an inner join is never NULL.
+static json_t *count_rows(struct trees *trees, const struct fragment *from) {
+    if (from->partner == NULL) return tree_expression(trees, "count(*)");
+    json_t *call = tree_expression(trees, "count(x)");
+    json_t *argument = json_array_get(json_object_get(call, "arguments"), 0);
+    json_object_set(argument, "expression", from->partner);
+    return call;
+}
+
 // The block with one column more: how many rows each of its rows is of.
-static json_t *with_count(struct trees *trees, json_t *block, const char *count) {
+static json_t *with_count(struct trees *trees, json_t *block, json_t *count) {
     json_t *counted = tree_own(trees, json_copy(block));
     json_t *list = tree_own(trees, json_copy(json_object_get(block, "select_list")));
-    json_array_append(list,
-                      tree_aliased(trees, tree_expression(trees, count), ROWS_COUNTED));
+    json_array_append(list, tree_aliased(trees, count, ROWS_COUNTED));
     json_object_set(counted, "select_list", list);
     return counted;
 }
@@ -470,8 +479,9 @@ static uint32_t send_groups(const struct split *split, json_t *partial, json_t *
     // What a join makes of the rows that a task reads isn't known beforehand.
     bool counts = plain != NULL && !counts_rows(planner, from);
     if (counts) {
-        partial = with_count(&planner->trees, partial, "count(*)");
-        plain = with_count(&planner->trees, plain, "1");
+        struct trees *trees = &planner->trees;
+        partial = with_count(trees, partial, count_rows(trees, from));
+        plain = with_count(trees, plain, tree_expression(trees, "1"));
     }
     if (exchange_feed(planner, exchange, with_hash(split, partial), &sent, BLOCK_HASH)) {
         struct stage_draft *stage = &planner->stages[planner->stage_count - 1];

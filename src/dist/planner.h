@@ -26,6 +26,8 @@ struct fragment {
     json_t *key_sets;
     uint64_t rows;          // estimated
     double kept;            // of the rows there would be without any filter below
+    json_t *partner;        // of a join that may drop most rows of its larger side: a key
+                            // of the other side, as it is in tree; else NULL
     uint32_t cut;           // HASH by the ranges of this cut, not by hash(); else NO_CUT
     bool once;              // volatile inside: must not be computed by each reader again
     json_t *unfiltered;     // tree without the runtime filter that it ends in; else NULL
