@@ -166,7 +166,14 @@ bool run_add_partition(const struct run *run, uint32_t exchange, uint32_t partit
 // Does the task pass rows on, where others may aggregate them in part?
 static bool passes(const struct stage *stage, const struct stage_run *state,
                    uint32_t index) {
-    return state->plain || (stage->hedged && !state->judged && index % 2 == 1);
+    bool hedged = stage->hedged && !state->judged && index % 2 == 1;
+    return stage->plain_sql != NULL && (state->plain || hedged);
+}
+
+// For run_judge, which learns nothing of a task that passes rows on.
+static void note_form(const struct stage *stage, struct stage_run *state, uint32_t task) {
+    state->progress[task] &= (uint8_t)~TASK_PASSES;
+    if (passes(stage, state, task)) state->progress[task] |= TASK_PASSES;
 }
 
 // The form of the stage's SQL that the task has.
@@ -405,9 +412,7 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
     decide_filter(run, action->stage);
     if (run->stats != NULL)
         run->stats[action->stage].demoted = run->runs[action->stage].plain;
-    uint8_t *progress = &run->runs[action->stage].progress[action->task];
-    *progress &= (uint8_t)~TASK_PASSES;
-    if (passes(stage, &run->runs[action->stage], action->task)) *progress |= TASK_PASSES;
+    if (stage->hedged) note_form(stage, &run->runs[action->stage], action->task);
     task->id = run_task_id(run, action->stage, action->task);
     task->attempt = action->attempt;
     task->stage = action->stage;
