@@ -44,12 +44,6 @@ static bool is_filtered_scan(struct planner *planner, const json_t *item) {
     return filtered && tree_is(item, "type", "TABLE_FUNCTION");
 }
 
-static uint64_t rows_of(const struct file_set *set) {
-    uint64_t rows = 0;
-    for (size_t f = 0; f < set->file_count; f++) rows += set->files[f].rows;
-    return rows;
-}
-
 // Appends " WHERE key BETWEEN ...", as the type of the key's column writes its values.
 static bool append_range(struct planner *planner, struct text *sql, const json_t *key,
                          double min, double max) {
@@ -113,7 +107,7 @@ void count_filtered(struct planner *planner, struct fragment *side, const json_t
     const struct leaf_draft *leaf = driving_leaf(planner, side->tree);
     if (leaf == NULL || leaf->kind != LEAF_SCAN || side->once) return;
     struct file_set *set = &planner->file_sets[leaf->file_set];
-    double all = (double)rows_of(set);
+    double all = (double)scan_files_rows(set->files, set->file_count);
     if (all < 1 || all > COUNTED_ROWS || all * LARGE_A_COUNTED > (double)other->rows ||
         !read_footers(set) || !count(planner, item, keys, other_keys, &rows, &share))
         return;

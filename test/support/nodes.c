@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -267,4 +268,16 @@ int tear_down_nodes(void **state) {
     places_forget();
     for (int i = 0; i < NODES; i++) spool_remove_tree(nodes[i]);
     return 0;
+}
+
+void run_over_tls(const CMUnitTestFunction *tests, size_t count, void **state) {
+    assert_int_equal(setenv("SHOAL_TLS", "always", 1), 0);
+    for (size_t t = 0; t < count; t++) {
+        tests[t](state);
+        for (int i = 0; i < NODES; i++) {
+            spool_remove_tree(nodes[i]);
+            assert_int_equal(mkdir(nodes[i], 0700), 0);
+        }
+    }
+    assert_int_equal(unsetenv("SHOAL_TLS"), 0);
 }

@@ -15,6 +15,7 @@
 #include "block/remote.h"
 #include "block/server.h"
 #include "net/address.h"
+#include "support/harness.h"
 
 #define LOGICAL "/nowhere/shoal-spool"
 #define NODES 3
@@ -29,6 +30,8 @@ int set_up_nodes(void **state);
 int tear_down_nodes(void **state);
 #define NODES_TEST(name) \
     cmocka_unit_test_setup_teardown(name, set_up_nodes, tear_down_nodes)
+// Runs the tests with all connections encrypted, each over folders that are empty.
+void run_over_tls(const CMUnitTestFunction *tests, size_t count, void **state);
 
 // Of all tests so far: chunks that servers read, connections that readers made.
 extern atomic_int server_reads, connects;

@@ -8,7 +8,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/spool.h"
 #include "block/server.h"
 #include "block/wire.h"
 #include "support/harness.h"
@@ -260,17 +259,9 @@ static void folders_can_be_added(void **state) {
 // ---- all of it encrypted
 
 static void over_tls_it_is_the_same(void **state) {
-    static void (*const tests[])(void **state) = {
-        who_knows_no_secret_gets_nothing, only_files_below_its_folders_are_served};
-    assert_int_equal(setenv("SHOAL_TLS", "always", 1), 0);
-    for (size_t t = 0; t < sizeof tests / sizeof *tests; t++) {
-        tests[t](state);
-        for (int i = 0; i < NODES; i++) {
-            spool_remove_tree(nodes[i]);
-            assert_int_equal(mkdir(nodes[i], 0700), 0);
-        }
-    }
-    assert_int_equal(unsetenv("SHOAL_TLS"), 0);
+    static const CMUnitTestFunction tests[] = {who_knows_no_secret_gets_nothing,
+                                               only_files_below_its_folders_are_served};
+    run_over_tls(tests, sizeof tests / sizeof *tests, state);
 }
 
 int main(void) {

@@ -6,10 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#include "base/spool.h"
 #include "block/format.h"
 #include "block/registry.h"
 #include "block/server.h"
@@ -160,18 +158,10 @@ static void a_slow_reader_bounds_what_comes(void **state) {
 // ---- all of it encrypted
 
 static void over_tls_it_is_the_same(void **state) {
-    static void (*const tests[])(void **state) = {all_layouts_come_as_they_do_here,
-                                                  many_files_come_from_many_nodes,
-                                                  large_chunks_and_whole_files_come};
-    assert_int_equal(setenv("SHOAL_TLS", "always", 1), 0);
-    for (size_t t = 0; t < sizeof tests / sizeof *tests; t++) {
-        tests[t](state);
-        for (int i = 0; i < NODES; i++) {
-            spool_remove_tree(nodes[i]);
-            assert_int_equal(mkdir(nodes[i], 0700), 0);
-        }
-    }
-    assert_int_equal(unsetenv("SHOAL_TLS"), 0);
+    static const CMUnitTestFunction tests[] = {all_layouts_come_as_they_do_here,
+                                               many_files_come_from_many_nodes,
+                                               large_chunks_and_whole_files_come};
+    run_over_tls(tests, sizeof tests / sizeof *tests, state);
 }
 
 int main(void) {
