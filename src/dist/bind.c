@@ -147,7 +147,7 @@ static shoal_status check_drivers(struct planner *planner, struct stage *stage) 
         if (leaf->kind == LEAF_RANGE) {
             if (cut != NO_CUT && cut != leaf->cut) scans++;
             cut = leaf->cut;
-        } else if (leaf->kind == LEAF_PARTITION || leaf->kind == LEAF_PART) {
+        } else if (leaf->kind == LEAF_PARTITION || leaf_is_part(leaf->kind)) {
             partitions++;
         } else {
             scans++;

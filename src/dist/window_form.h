@@ -25,6 +25,7 @@ struct form {
     struct text after;    // of all parts behind
     struct text finals;   // the windows' values, in order
     bool adds_before, adds_after;
+    size_t leaf;            // that reads the part's rows
     char *summary, *final;  // SELECTs over shoal_rows
 };
 
@@ -42,5 +43,11 @@ void form_add_column(struct form *form, json_t *list, json_t *expression,
                      const char *prefix, size_t number);
 // The expression as an ORDER BY has it.
 json_t *form_order_by(struct form *form, json_t *expression);
+
+// window_stream.c
+// A SELECT of the locals over a LEAF_GROUP; NULL: one of the windows can't be streamed.
+json_t *window_stream(struct form *form, uint32_t parts);
+// Both SELECTs, of which one reads nothing.
+json_t *window_either(struct form *form, json_t *groups, json_t *stream);
 
 #endif

@@ -268,6 +268,19 @@ static void pass_columns(struct form *form, json_t *to_rows) {
     }
 }
 
+// The windows over the part's rows alone. How many groups a part has is known if it is
+// summed up.
+static json_t *local_node(struct form *form, uint32_t parts) {
+    struct planner *planner = form->planner;
+    bool summed = form->adds_before || form->adds_after;
+    json_t *stream = summed ? window_stream(form, parts) : NULL;
+    json_t *read =
+        exchange_read(planner, parts, stream != NULL ? LEAF_GROUPS : LEAF_PART, "p");
+    form->leaf = planner->leaf_count - 1;
+    json_t *node = tree_select(&planner->trees, form->local, read, NULL);
+    return stream != NULL ? window_either(form, node, stream) : node;
+}
+
 static json_t *final_node(struct form *form, const json_t *block, json_t *windows,
                           uint32_t parts, uint32_t summary) {
     struct planner *planner = form->planner;
@@ -276,10 +289,9 @@ static json_t *final_node(struct form *form, const json_t *block, json_t *window
     json_t *values = tree_own(trees, json_object());
     pass_columns(form, to_rows);
     json_t *node = tree_select_template(trees, form->final);
-    json_t *rows = tree_select(trees, form->local,
-                               exchange_read(planner, parts, LEAF_PART, "p"), NULL);
     put_table(node, "shoal_rows",
-              tree_subquery(trees, rows, "x", alias_names(trees, form->local)));
+              tree_subquery(trees, local_node(form, parts), "x",
+                            alias_names(trees, form->local)));
     if (form->adds_before)
         put_table(node, "shoal_before",
                   exchange_read(planner, summary, LEAF_BEFORE, "s"));
@@ -373,10 +385,9 @@ void window_combines(struct planner *planner, json_t *node, const struct fragmen
     add_shared(&form);
     uint32_t summary = feed_summary(&form, from, windows, parts);
     json_t *final = final_node(&form, node, windows, parts, summary);
-    size_t leaf = planner->leaf_count - 1 - form.adds_before - form.adds_after;
     json_object_set_new(
         whole, COMBINED_FORM,
-        json_pack("{s:O, s:I, s:I, s:b}", "node", final, "leaf", (json_int_t)leaf,
+        json_pack("{s:O, s:I, s:I, s:b}", "node", final, "leaf", (json_int_t)form.leaf,
                   "group", (json_int_t)planner->combine_groups, "parts", 1));
     form_free(&form);
 }

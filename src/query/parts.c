@@ -124,6 +124,21 @@ void run_tell_parts(const struct run *run, uint32_t exchange, uint32_t *combined
         combined[scatterer->parts[i].partition] = scatterer->parts[i].count;
 }
 
+// The part's summary has a row for its first group and one for its last.
+static bool is_group(const struct run *run, const struct stage *stage,
+                     const struct adapt_piece *piece) {
+    const struct stage_leaf *leaf = find_leaf(stage, LEAF_BEFORE);
+    if (leaf == NULL) leaf = find_leaf(stage, LEAF_AFTER);
+    const struct stage_run *summary = &run->runs[run_feeder(run, leaf->exchange)];
+    uint64_t rows = 0;
+    for (size_t f = 0; f < summary->file_count; f++) {
+        const struct adapt_piece *of = &summary->pieces.list[summary->file_tasks[f]];
+        if (of->first == piece->first && of->slice == piece->slice)
+            rows += summary->files[f].rows.total;
+    }
+    return rows == 1;
+}
+
 // Does the task of the piece read the file, which the task of `by` wrote?
 static bool reads_file(enum leaf_kind kind, const struct adapt_piece *piece,
                        const struct adapt_piece *by, const struct task_file *file) {
@@ -133,10 +148,13 @@ static bool reads_file(enum leaf_kind kind, const struct adapt_piece *piece,
     return sizes_any(&file->rows, piece->slice, piece->slice);
 }
 
-bool run_add_parts(const struct run *run, const struct stage_leaf *leaf,
-                   const struct adapt_piece *piece, struct task_input *input) {
+bool run_add_parts(const struct run *run, const struct stage *stage,
+                   const struct stage_leaf *leaf, const struct adapt_piece *piece,
+                   struct task_input *input) {
     const struct stage_run *feeder = &run->runs[run_feeder(run, leaf->exchange)];
-    bool part = leaf->kind == LEAF_PART;
+    bool part = leaf_is_part(leaf->kind);
+    if (leaf->kind == LEAF_GROUP && !is_group(run, stage, piece)) return true;
+    if (leaf->kind == LEAF_GROUPS && is_group(run, stage, piece)) return true;
     input->segments = calloc(feeder->file_count + 1, sizeof *input->segments);
     if (input->segments == NULL) return false;
     for (size_t f = 0; piece->cut == ADAPT_COMBINED && f < feeder->file_count; f++) {

@@ -124,10 +124,10 @@ static bool gather_input(const struct run *run, const struct stage *stage,
         if (cut) input->how = (struct block_read){false, piece.slice, piece.slices};
         if (!cut && piece.cut != ADAPT_WHOLE) input->how.ordered = true;
     }
-    if (leaf->kind == LEAF_PART || leaf->kind == LEAF_BEFORE ||
+    if (leaf_is_part(leaf->kind) || leaf->kind == LEAF_BEFORE ||
         leaf->kind == LEAF_AFTER) {
         struct adapt_piece piece = run_piece(state, index);
-        return run_add_parts(run, leaf, &piece, input);
+        return run_add_parts(run, stage, leaf, &piece, input);
     }
     if (leaf->kind == LEAF_COMBINE) {
         struct adapt_piece piece = run_piece(state, index);

@@ -42,6 +42,19 @@ check "nothing is heavy" says \
 check "and nothing is said of parts" bash -c "! grep -q adapted.*parts '$work/plan'"
 check "off plans none" says "$windowed" --skew off 'Window'
 check "not one stage" bash -c "! grep -q SampleExchange '$work/plan'"
+# The parts of one group are streamed: their order is kept only if all of it is.
+streams() { # CALL
+    "$SHOAL" sql "EXPLAIN SELECT $1 FROM (SELECT range AS v FROM range(100000) ORDER BY v DESC)" \
+        >"$work/plan" || return 1
+    grep -q 'Streaming Window' "$work/plan" && ! grep -q '─ Window' "$work/plan"
+}
+for call in 'row_number() OVER ()' 'lag(v, 64) OVER ()' 'lead(v, 64) OVER ()' 'lag(v, 0) OVER ()' \
+    'first_value(v) OVER running' 'count(*) FILTER (WHERE v > 3) OVER running' 'count(v) OVER running' \
+    'sum(v) OVER running' 'sum(v::BIGNUM) OVER running' 'max([v]) OVER running' \
+    'min(v::VARCHAR) OVER running' 'bool_and(v > 3) OVER running' 'bool_or(v > 3) OVER running' \
+    'bit_and(v) OVER running' 'bit_or(v::INT::BIT) OVER running' 'bit_xor(v) OVER running'; do
+    check "DuckDB streams $call" streams "${call/running/(ROWS UNBOUNDED PRECEDING)}"
+done
 # whole FUNCTION WHY: one task reads the heavy partition, and EXPLAIN ANALYZE says why.
 whole() { says "SELECT v, $1 OVER (PARTITION BY k ORDER BY v) FROM hot" "one task reads it, as $2"; }
 check "a function" whole "nth_value(v, 2)" 'nth_value\(\) sees whole groups'

@@ -317,6 +317,14 @@ static const struct stage *window_stage(const struct stages *stages) {
     return NULL;
 }
 
+static const struct stage_leaf *find_leaf(const struct stage *stage,
+                                          enum leaf_kind kind) {
+    for (size_t l = 0; l < stage->leaf_count; l++) {
+        if (stage->leaves[l].kind == kind) return &stage->leaves[l];
+    }
+    return NULL;
+}
+
 static void windows_come_apart_by_order(void **state) {
     (void)state;
     struct stages *stages = plan(
@@ -335,7 +343,9 @@ static void windows_come_apart_by_order(void **state) {
     assert_int_equal(sampler->cuts[0].leaf, scatterer->cuts[0].leaf);
     assert_true(stage_reads(scatterer, sampler->exchange));
     assert_non_null(windows->combined_sql);
-    assert_int_equal(windows->leaves[windows->combine_leaf].kind, LEAF_PART);
+    // A part of one group is streamed.
+    assert_int_equal(windows->leaves[windows->combine_leaf].kind, LEAF_GROUPS);
+    assert_non_null(find_leaf(windows, LEAF_GROUP));
     // A sum over a RANGE tells rows of one key from others, which a row_number doesn't.
     assert_false(stages->exchanges[scatterer->exchange].spread);
     stages_free(stages);
@@ -343,6 +353,16 @@ static void windows_come_apart_by_order(void **state) {
     scatterer = find_stage(stages, EXCHANGE_PARTS);
     assert_non_null(scatterer);
     assert_true(stages->exchanges[scatterer->exchange].spread);
+    stages_free(stages);
+    // A frame from the current row on is not known from the rows before.
+    stages = plan(
+        "SELECT v, sum(v) OVER (PARTITION BY k ORDER BY v ROWS BETWEEN CURRENT "
+        "ROW AND UNBOUNDED FOLLOWING) FROM fact",
+        -1);
+    windows = window_stage(stages);
+    assert_non_null(windows->combined_sql);
+    assert_int_equal(windows->leaves[windows->combine_leaf].kind, LEAF_PART);
+    assert_null(find_leaf(windows, LEAF_GROUP));
     stages_free(stages);
 }
 
