@@ -446,8 +446,20 @@ static json_t *with_count(struct trees *trees, json_t *block, json_t *count) {
     return counted;
 }
 
-// The partial block's rows behind the hash of their group keys, which are columns of it.
-static json_t *with_hash(const struct split *split, json_t *partial) {
+// Of a list those with these numbers, or all.
+static json_t *picked(struct trees *trees, json_t *list, json_t *numbers) {
+    if (numbers == NULL) return list;
+    json_t *some = tree_own(trees, json_array());
+    size_t i;
+    json_t *number;
+    json_array_foreach(numbers, i, number)
+        json_array_append(some, json_array_get(list, (size_t)json_integer_value(number)));
+    return some;
+}
+
+// The partial block's rows behind the hash of their group keys, which are columns of it;
+// of those with these numbers, if there is a list.
+static json_t *with_hash(const struct split *split, json_t *partial, json_t *numbers) {
     struct planner *planner = split->planner;
     struct trees *trees = &planner->trees;
     const char *inner = planner_name(planner, "p");
@@ -464,16 +476,19 @@ static json_t *with_hash(const struct split *split, json_t *partial) {
         json_array_append(outer, tree_aliased(trees, column, name));
     }
     json_t *none = tree_own(trees, json_object());
-    json_array_insert(outer, 0, hash_expression(planner, keys, none));
+    json_array_insert(outer, 0,
+                      hash_expression(planner, picked(trees, keys, numbers), none));
     return tree_select(trees, outer, tree_subquery(trees, partial, inner, names), NULL);
 }
 
-// Sends partial results, hashed by the group keys; returns the exchange.
+// Sends partial results, hashed by the group keys with these numbers; returns the
+// exchange.
 static uint32_t send_groups(const struct split *split, json_t *partial, json_t *plain,
-                            json_t *groups, const struct fragment *from,
+                            json_t *groups, json_t *numbers, const struct fragment *from,
                             uint64_t group_count, bool one_key, bool aggregates) {
     struct planner *planner = split->planner;
-    uint32_t exchange = exchange_new(planner, EXCHANGE_HASH, groups);
+    uint32_t exchange =
+        exchange_new(planner, EXCHANGE_HASH, picked(&planner->trees, groups, numbers));
     struct fragment sent = *from;
     sent.rows = group_count;
     // What a join makes of the rows that a task reads isn't known beforehand.
@@ -483,10 +498,11 @@ static uint32_t send_groups(const struct split *split, json_t *partial, json_t *
         partial = with_count(trees, partial, count_rows(trees, from));
         plain = with_count(trees, plain, tree_expression(trees, "1"));
     }
-    if (exchange_feed(planner, exchange, with_hash(split, partial), &sent, BLOCK_HASH)) {
+    if (exchange_feed(planner, exchange, with_hash(split, partial, numbers), &sent,
+                      BLOCK_HASH)) {
         struct stage_draft *stage = &planner->stages[planner->stage_count - 1];
         stage->groups = one_key;
-        if (plain != NULL) stage->plain = with_hash(split, plain);
+        if (plain != NULL) stage->plain = with_hash(split, plain, numbers);
         // A guess at the groups of what is computed is no reason for small tasks.
         bool scan = leaf_index(planner, from->tree) < planner->leaf_count;
         stage->early = plain != NULL && !counts && (scan || one_key);
@@ -527,8 +543,9 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
     json_t *plain = keyed && !split.several_sets
                         ? plain_block(&split, partial, aggregates, from)
                         : NULL;
+    json_t *numbers = keyed ? regroup_keys(planner, node, from) : NULL;
     uint32_t exchange =
-        keyed ? send_groups(&split, partial, plain, groups, from, count,
+        keyed ? send_groups(&split, partial, plain, groups, numbers, from, count,
                             values >= (double)count, json_array_size(aggregates) > 0)
               : send_total(planner, partial, from);
     struct fragment *received = fragment_new(
@@ -540,7 +557,7 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
     json_t *final = final_block(&split, node, received->tree);
     size_t i;
     json_t *group;
-    json_array_foreach(split.final_groups, i, group) {
+    json_array_foreach(picked(&planner->trees, split.final_groups, numbers), i, group) {
         if (!keyed || split.several_sets) break;
         json_array_append_new(received->key_sets,
                               json_pack("{s:b}", tree_key(&planner->trees, group), 1));

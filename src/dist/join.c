@@ -401,19 +401,20 @@ struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes) 
     join.keeps_left = text_one_of(join.type, left_kept);
     join.keeps_right = text_one_of(join.type, right_kept);
     find_keys(planner, &join);
+    // NOT IN needs all of the right side: one NULL anywhere in it changes every answer.
+    bool not_in = strcmp(join.type, "MARK") == 0 && !join.null_safe;
     count_filtered(planner, join.left, json_object_get(item, "left"), join.left_keys,
                    join.right, join.right_keys);
-    count_filtered(planner, join.right, json_object_get(item, "right"), join.right_keys,
-                   join.left, join.left_keys);
+    if (!not_in)
+        count_filtered(planner, join.right, json_object_get(item, "right"),
+                       join.right_keys, join.left, join.left_keys);
     if (asof && strcmp(join.type, "INNER") == 0) join.keeps_left = true;
     bool inner = strcmp(join.type, "INNER") == 0 || strcmp(join.type, "CROSS") == 0;
     bool may_right = inner || join.keeps_left;
     // An ASOF join picks one row of the whole right side for each of the left.
     bool may_left = !asof && (inner || join.keeps_right);
     if (asof) may_right = inner || strcmp(join.type, "LEFT") == 0;
-    // NOT IN needs all of the right side: one NULL anywhere in it changes every answer.
-    bool can_hash = json_array_size(join.left_keys) > 0 &&
-                    (strcmp(join.type, "MARK") != 0 || join.null_safe);
+    bool can_hash = json_array_size(join.left_keys) > 0 && !not_in;
     enum distribution l = join.left->dist, r = join.right->dist;
     if (l == DIST_REPLICATED && r == DIST_REPLICATED) {
         answer(planner, &join, HINT_BROADCAST, true, NULL);

@@ -411,6 +411,13 @@ struct fragment *plan_join(struct planner *planner, json_t *item, json_t *ctes);
 struct fragment *plan_aggregate(struct planner *planner, json_t *node,
                                 struct fragment *from, json_t *aggregates,
                                 const char *alias, json_t *columns);
+// regroup.c: a GROUP BY by some of the keys of the one below.
+// Marks the block below the node, if it is such a one; before it is planned.
+void regroup_mark(struct planner *planner, json_t *node);
+// Numbers of the node's groups to hash its rows by, so that the block above it has whole
+// groups too; NULL: by all of them.
+json_t *regroup_keys(struct planner *planner, const json_t *node,
+                     const struct fragment *from);
 // block, of the node's groups, each whole in one task, gets a second form, which reads
 // partial results of a stage before it: for a partition of too many rows.
 void aggregate_combines(struct planner *planner, json_t *node,

@@ -401,6 +401,7 @@ struct fragment *plan_select(struct planner *planner, json_t *node, const char *
         if (outer != NULL) return plan_select(planner, outer, alias, columns, ctes);
     }
     struct block block = {.planner = planner, .node = tree_own(trees, json_copy(node))};
+    if (grouped) regroup_mark(planner, node);
     block.from = plan_from(planner, json_object_get(node, "from_table"), ctes);
     if (block.from == NULL) return NULL;
     if (!place_volatile(&block)) return NULL;

@@ -3,6 +3,8 @@ SELECT count(*), sum(v), min(s), max(d), avg(f) FROM facts;
 SELECT k, count(*), sum(v), avg(v), min(s), max(s), bool_and(v > 5), count(DISTINCT v) FROM facts GROUP BY k;
 SELECT k, median(v), max(v, 2), stddev(v) FROM facts GROUP BY k;
 SELECT stddev(v), median(v), count(DISTINCT k) FROM facts;
+SELECT v, count(DISTINCT k), sum(k) FROM facts GROUP BY v HAVING v % 1000 = 7;
+SELECT s, f, count(*), max(m) FROM (SELECT s, f, k, max(v) AS m FROM facts GROUP BY s, f, k) GROUP BY f, s HAVING max(m) % 1000 = 7;
 SELECT k, stddev_pop(v), var_samp(f), corr(v, f), covar_pop(v, f), regr_slope(v, k), regr_avgx(v, f), sem(v) FROM facts GROUP BY k;
 SELECT stddev(v) FILTER (k > 3), approx_count_distinct(s), mean(v), bit_xor(v), bit_and(v), bit_or(v) FROM facts;
 SELECT stddev(v), approx_count_distinct(s), corr(v, f) FROM facts WHERE v < -1;

@@ -29,6 +29,10 @@ static int set_up(void **state) {
     if (duck_connect(duck, &conn, &err) != SHOAL_OK) return -1;
     run("COPY (SELECT i % 100 AS k, i AS v FROM range(50000) r(i)) TO '", folder,
         "/fact.parquet'");
+    run("COPY (SELECT if(i % 3 = 0, -1, i) AS h, i % 9000 AS e FROM range(50000) r(i)) "
+        "TO '",
+        folder, "/hot.parquet'");
+    run("CREATE VIEW hot AS FROM '", folder, "/hot.parquet'");
     run("COPY (SELECT i AS k, 'n' || i AS name FROM range(100) r(i)) TO '", folder,
         "/dim.parquet'");
     run("CREATE VIEW fact AS FROM '", folder, "/fact.parquet'");
@@ -44,6 +48,8 @@ static int tear_down(void **state) {
     (void)snprintf(path, sizeof path, "%s/fact.parquet", folder);
     unlink(path);
     (void)snprintf(path, sizeof path, "%s/dim.parquet", folder);
+    unlink(path);
+    (void)snprintf(path, sizeof path, "%s/hot.parquet", folder);
     unlink(path);
     return rmdir(folder);
 }
@@ -80,6 +86,32 @@ static void group_by_is_partial_and_final(void **state) {
     assert_true(stages->stages[2].single);
     assert_string_equal(stages->stages[2].schema.columns[1].type, "HUGEINT");
     stages_free(stages);
+}
+
+// Hashed by `keys`, once or twice?
+static void assert_exchanges(const char *sql, size_t count, const char *keys) {
+    struct stages *stages = plan(sql, -1);
+    assert_int_equal(count_kind(stages, EXCHANGE_HASH), count);
+    assert_string_equal(stages->exchanges[0].keys, keys);
+    stages_free(stages);
+}
+
+static void groups_of_groups_are_hashed_once_if_they_are_many_and_even(void **state) {
+    (void)state;
+    assert_exchanges("SELECT e, count(DISTINCT h) FROM hot GROUP BY e", 1, "e");
+    // 100 groups are too few, a third of the rows in one too much.
+    assert_exchanges("SELECT k, count(DISTINCT v) FROM fact GROUP BY k", 2, "k, v");
+    assert_exchanges("SELECT h, count(DISTINCT e) FROM hot GROUP BY h", 2, "h, e");
+    // Of 9000 a filter leaves a hundredth.
+    assert_exchanges("SELECT e, count(DISTINCT h) FROM hot WHERE e < 90 GROUP BY e", 2,
+                     "e, h");
+    // What is no column of a file is not known, nor how those of two go together.
+    assert_exchanges("SELECT e + 1, count(DISTINCT h) FROM hot GROUP BY e + 1", 2,
+                     "t1.c2, h");
+    assert_exchanges(
+        "SELECT k, e, count(*) FROM (SELECT DISTINCT k, e, v % 7 FROM fact "
+        "JOIN hot ON v = h) GROUP BY k, e",
+        4, "v");
 }
 
 static void join_shuffles_or_reads_the_small_side_everywhere(void **state) {
@@ -519,6 +551,7 @@ static void floating_point_of_whole_numbers_may_differ(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(group_by_is_partial_and_final),
+        cmocka_unit_test(groups_of_groups_are_hashed_once_if_they_are_many_and_even),
         cmocka_unit_test(join_shuffles_or_reads_the_small_side_everywhere),
         cmocka_unit_test(a_side_wider_than_the_limit_is_not_broadcast),
         cmocka_unit_test(statistics_say_how_many_rows_are_left),
