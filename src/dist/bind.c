@@ -135,10 +135,10 @@ static bool add_leaf(void *ctx, const json_t *object) {
     return leaves->status != SHOAL_OK;
 }
 
-// One thing cuts a stage into tasks: one scan or split, or co-partitioned inputs, or
-// nothing.
+// One thing cuts a stage into tasks: one scan or split, or the scans of a UNION ALL, or
+// co-partitioned inputs, or nothing.
 static shoal_status check_drivers(struct planner *planner, struct stage *stage) {
-    size_t scans = 0, partitions = 0;
+    size_t scans = 0, unions = 0, partitions = 0;
     uint32_t cut = NO_CUT;
     bool narrow = false;
     for (size_t i = 0; i < stage->leaf_count; i++) {
@@ -149,6 +149,8 @@ static shoal_status check_drivers(struct planner *planner, struct stage *stage) 
             cut = leaf->cut;
         } else if (leaf->kind == LEAF_PARTITION || leaf_is_part(leaf->kind)) {
             partitions++;
+        } else if (leaf->kind == LEAF_UNION) {
+            unions = 1;
         } else {
             scans++;
             narrow = leaf->kind == LEAF_SCAN_SOME ||
@@ -159,6 +161,7 @@ static shoal_status check_drivers(struct planner *planner, struct stage *stage) 
     // and small, a thread each.
     // A part of a text file is read by one thread, and so are samples.
     stage->wide = partitions == 0 && cut == NO_CUT && !narrow;
+    scans += unions;
     int drivers = (scans == 1) + (partitions > 0) + (cut != NO_CUT);
     bool ok = scans < 2 && drivers == !stage->single;
     if (ok) return SHOAL_OK;

@@ -190,6 +190,41 @@ static json_t *plan_ctes(struct planner *planner, json_t *node, json_t *ctes) {
     return scope;
 }
 
+struct sharing {
+    struct planner *planner;
+    bool takes;  // the leaves are to be so; else only whether they may
+    bool may;
+};
+
+static bool share_leaf(void *ctx, const json_t *object) {
+    struct sharing *sharing = ctx;
+    size_t index = leaf_index(sharing->planner, object);
+    if (index >= sharing->planner->leaf_count) return false;
+    struct leaf_draft *leaf = &sharing->planner->leaves[index];
+    bool scan = leaf->kind == LEAF_SCAN && leaf->source.kind == SCAN_PARQUET;
+    if (scan && sharing->takes) leaf->kind = LEAF_UNION;
+    sharing->may =
+        sharing->may && (scan || !leaf_drives(leaf->kind) || leaf->kind == LEAF_UNION);
+    return false;
+}
+
+// The inputs of a UNION ALL that scan Parquet files, and may join them with what is in
+// each task, stay in one stage, where each task has a split of one of them: the others
+// read nothing there. Nothing is moved, then.
+static bool share_tasks(struct planner *planner, struct fragment **inputs, size_t count) {
+    struct sharing sharing = {.planner = planner, .may = true};
+    for (size_t i = 0; sharing.may && i < count; i++) {
+        const struct fragment *input = inputs[i];
+        sharing.may = input->dist == DIST_RANDOM && !input->once &&
+                      input->unfiltered == NULL && input->cut == NO_CUT;
+        (void)tree_any(input->tree, share_leaf, &sharing);
+    }
+    sharing.takes = sharing.may;
+    for (size_t i = 0; sharing.takes && i < count; i++)
+        (void)tree_any(inputs[i]->tree, share_leaf, &sharing);
+    return sharing.takes;
+}
+
 static struct fragment *plan_set_operation(struct planner *planner, json_t *node,
                                            const char *alias, json_t *columns,
                                            json_t *ctes) {
@@ -228,6 +263,15 @@ static struct fragment *plan_set_operation(struct planner *planner, json_t *node
     if (!union_all && !whole &&
         (planner->collated || tree_has(children, "class", "COLLATE"))) {
         refuse(planner, "%s of columns with a collation", tree_text(node, "setop_type"));
+        goto done;
+    }
+    if (union_all && !whole && share_tasks(planner, inputs, count)) {
+        for (size_t i = 0; i < count; i++) {
+            json_t *list = all_columns(planner, inputs[i], aliases[i], columns);
+            json_array_append(parts, tree_select(trees, list, inputs[i]->tree, NULL));
+        }
+        out = fragment_named(planner, tree_subquery(trees, block, alias, columns),
+                             DIST_RANDOM, rows);
         goto done;
     }
     if (union_all && !whole) {

@@ -44,6 +44,7 @@ enum exchange_kind {
 // How one stage reads a leaf.
 enum leaf_kind {
     LEAF_SCAN,   // files, cut in splits: drives the stage's tasks
+    LEAF_UNION,  // the same of Parquet files, of one of several under a UNION ALL: drives
     LEAF_RANGE,  // a Parquet scan, cut in ranges of a key: drives, with others cut alike
     LEAF_SCAN_ALL,   // the whole scan, in each task
     LEAF_SCAN_SOME,  // rows from all over a Parquet scan: drives
@@ -64,7 +65,7 @@ enum leaf_kind {
 
 // Does each of its tasks read one split of a scan?
 static inline bool leaf_has_splits(enum leaf_kind kind) {
-    return kind == LEAF_SCAN || kind == LEAF_SCAN_SOME;
+    return kind == LEAF_SCAN || kind == LEAF_UNION || kind == LEAF_SCAN_SOME;
 }
 
 static inline bool leaf_is_part(enum leaf_kind kind) {
@@ -123,6 +124,15 @@ struct scan_split {
 };
 
 void scan_split_free(struct scan_split *split);  // contents only
+
+// Of the splits of several leaves, is this one of this leaf's?
+static inline bool split_is_of(const struct scan_split *split,
+                               const struct scan_file *files, size_t count) {
+    for (size_t f = 0; f < count; f++) {
+        if (split->files == &files[f]) return true;
+    }
+    return false;
+}
 
 // What one task reads of a LEAF_RANGE.
 struct scan_range {

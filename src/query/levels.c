@@ -23,10 +23,10 @@ struct levels levels_choose(uint64_t files, uint32_t partitions, uint64_t bytes,
 // The block files that the stage will write, about.
 static uint64_t count_files(const struct session_options *options,
                             const struct stage *stage, const uint32_t *partitions) {
-    uint64_t tasks = 1;
+    uint64_t scans = stage->single ? 0 : session_scan_tasks(options, stage);
+    uint64_t tasks = scans > 0 ? scans : 1;
     for (size_t l = 0; !stage->single && l < stage->leaf_count; l++) {
         const struct stage_leaf *leaf = &stage->leaves[l];
-        if (leaf->kind == LEAF_SCAN) tasks = session_scan_tasks(options, stage, leaf);
         if (leaf->kind == LEAF_RANGE) tasks = leaf->range_count;
         if (leaf->kind == LEAF_SPLIT) tasks = options->workers;
         if (leaf->kind == LEAF_PARTITION) tasks = partitions[leaf->exchange];

@@ -174,10 +174,9 @@ shoal_status run_merge(struct run *run, const struct merge *merge, uint32_t wave
                        struct task_output *written, struct shoal_error *err);
 
 // splits.c
-// Cuts a LEAF_SCAN of the stage into its splits and tasks.
-shoal_status run_cut_scan(struct run *run, const struct stage_leaf *leaf,
-                          const struct stage *of, struct stage_run *stage,
-                          struct shoal_error *err);
+// Cuts the LEAF_SCAN of the stage, or each LEAF_UNION, into its splits and tasks.
+shoal_status run_cut_scans(struct run *run, const struct stage *of,
+                           struct stage_run *stage, struct shoal_error *err);
 
 // scan_samples.c
 // Cuts a LEAF_SCAN_SOME of the stage into tasks that read its row groups evenly.

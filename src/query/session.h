@@ -94,9 +94,9 @@ shoal_status session_rows(struct session *session, const char *sql,
 shoal_status partitions_choose(const struct session_options *options,
                                const struct stages *stages, uint32_t **partitions,
                                struct shoal_error *err);
-// splits.c: into how many tasks the scan is cut, about.
+// splits.c: into how many tasks the stage's scans are cut, about; 0: it has none.
 uint64_t session_scan_tasks(const struct session_options *options,
-                            const struct stage *stage, const struct stage_leaf *leaf);
+                            const struct stage *stage);
 
 // levels.c
 struct levels {

@@ -33,10 +33,33 @@ static uint64_t split_size(const struct session_options *options,
     return size < options->split_rows ? options->split_rows : size;
 }
 
+// What the stage's tasks share: one scan, or those of a UNION ALL.
+struct shared {
+    uint64_t rows;
+    size_t files, scans;
+};
+
+static bool is_shared(const struct stage_leaf *leaf) {
+    return leaf->kind == LEAF_SCAN || leaf->kind == LEAF_UNION;
+}
+
+static struct shared find_shared(const struct stage *stage) {
+    struct shared shared = {0};
+    for (size_t l = 0; l < stage->leaf_count; l++) {
+        const struct stage_leaf *leaf = &stage->leaves[l];
+        if (!is_shared(leaf)) continue;
+        shared.rows += scan_files_rows(leaf->files, leaf->file_count);
+        shared.files += leaf->file_count;
+        shared.scans++;
+    }
+    return shared;
+}
+
 uint64_t session_scan_tasks(const struct session_options *options,
-                            const struct stage *stage, const struct stage_leaf *leaf) {
-    uint64_t rows = scan_files_rows(leaf->files, leaf->file_count);
-    return rows / split_size(options, stage, rows) + 1;
+                            const struct stage *stage) {
+    struct shared shared = find_shared(stage);
+    if (shared.scans == 0) return 0;
+    return shared.rows / split_size(options, stage, shared.rows) + shared.scans;
 }
 
 // How one file is cut: parts that end before ends[i]; NULL: by rows.
@@ -113,19 +136,9 @@ static shoal_status add_parts(const struct stage_leaf *leaf, const struct scan_f
     return SHOAL_OK;
 }
 
-shoal_status run_cut_scan(struct run *run, const struct stage_leaf *leaf,
-                          const struct stage *of, struct stage_run *stage,
-                          struct shoal_error *err) {
-    uint64_t rows = scan_files_rows(leaf->files, leaf->file_count);
-    uint64_t size = split_size(&run->session->options, of, rows);
-    // Each file gives at most its parts, one of them begun in the task before.
-    size_t most = leaf->file_count + 1 + (size_t)(rows / size);
-    if (leaf->file_count == 0 || most > UINT32_MAX / 8) {
-        return shoal_fail(err, SHOAL_UNSUPPORTED, "a scan would be cut into %zu tasks",
-                          most);
-    }
-    stage->splits = calloc(most, sizeof *stage->splits);
-    if (stage->splits == NULL) return shoal_no_memory(err);
+static shoal_status cut_scan(struct run *run, const struct stage_leaf *leaf,
+                             uint64_t size, struct stage_run *stage,
+                             struct shoal_error *err) {
     for (size_t i = 0; i < leaf->file_count;) {
         const struct scan_file *file = &leaf->files[i];
         if (file->rows > size) {
@@ -148,4 +161,24 @@ shoal_status run_cut_scan(struct run *run, const struct stage_leaf *leaf,
             (struct scan_split){.files = file, .count = i - first, .rows = packed};
     }
     return SHOAL_OK;
+}
+
+shoal_status run_cut_scans(struct run *run, const struct stage *of,
+                           struct stage_run *stage, struct shoal_error *err) {
+    struct shared shared = find_shared(of);
+    uint64_t size = split_size(&run->session->options, of, shared.rows);
+    // Each file gives at most its parts, one of them begun in the task before.
+    size_t most = shared.files + shared.scans + (size_t)(shared.rows / size);
+    if (shared.files == 0 || most > UINT32_MAX / 8) {
+        return shoal_fail(err, SHOAL_UNSUPPORTED, "a scan would be cut into %zu tasks",
+                          most);
+    }
+    stage->splits = calloc(most, sizeof *stage->splits);
+    if (stage->splits == NULL) return shoal_no_memory(err);
+    shoal_status status = SHOAL_OK;
+    for (size_t l = 0; status == SHOAL_OK && l < of->leaf_count; l++) {
+        if (is_shared(&of->leaves[l]))
+            status = cut_scan(run, &of->leaves[l], size, stage, err);
+    }
+    return status;
 }

@@ -54,8 +54,8 @@ shoal_status run_plan_tasks(struct run *run, struct shoal_error *err) {
             to->tasks = (uint32_t)run->merge->job_count;
         } else if (leaf == NULL) {
             to->tasks = 1;
-        } else if (leaf->kind == LEAF_SCAN) {
-            status = run_cut_scan(run, leaf, stage, to, err);
+        } else if (leaf->kind == LEAF_SCAN || leaf->kind == LEAF_UNION) {
+            status = run_cut_scans(run, stage, to, err);
         } else if (leaf->kind == LEAF_SCAN_SOME) {
             status = run_cut_samples(run, leaf, stage, to, err);
         } else if (leaf->kind == LEAF_RANGE) {
@@ -203,6 +203,9 @@ static char *leaf_sql(const struct run *run, size_t s, size_t l, uint32_t index,
     if (leaf->kind == LEAF_NUMBER) return stage_number_sql(run_piece(state, index).slice);
     if (leaf->kind == LEAF_SCAN && good && leaf->source.rejects)
         return stage_good_sql(leaf, &state->splits[index], l);
+    if (leaf->kind == LEAF_UNION &&
+        !split_is_of(&state->splits[index], leaf->files, leaf->file_count))
+        return stage_empty_sql(&leaf->schema);
     if (leaf_has_splits(leaf->kind))
         return stage_scan_sql(leaf, &state->splits[index], pipe);
     if (leaf->kind == LEAF_RANGE) return stage_range_sql(leaf, &leaf->ranges[index]);
@@ -349,7 +352,7 @@ static bool add_sources(const struct run *run, const struct stage_leaf *leaf,
     size_t count = leaf->file_count;
     if (leaf_has_splits(leaf->kind)) {
         split = &run->runs[action->stage].splits[action->task];
-        count = split->count;
+        count = split_is_of(split, leaf->files, leaf->file_count) ? split->count : 0;
     } else if (leaf->kind == LEAF_RANGE) {
         range = &leaf->ranges[action->task];
         count = range->file_count;
