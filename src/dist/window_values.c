@@ -314,8 +314,14 @@ static bool add_lag(struct form *form, const struct call *call) {
     bool *adds = lag ? &form->adds_before : &form->adds_after;
     *adds = form->placed = true;
     int kept = (int)(n > 0 ? n : 1);
-    text_printf(&form->partial, ", %s({'v': i.v%zu}, i.o, %d) AS a%zu",
-                lag ? "arg_max" : "arg_min", i, kept, i);
+    const char *pick = lag ? "arg_max" : "arg_min";
+    if (kept == 1) {  // a heap of one takes twice as long
+        text_printf(&form->partial, ", list_value(%s({'v': i.v%zu}, i.o)) AS a%zu", pick,
+                    i, i);
+    } else {
+        text_printf(&form->partial, ", %s({'v': i.v%zu}, i.o, %d) AS a%zu", pick, i, kept,
+                    i);
+    }
     text_printf(side,
                 ", list_slice(flatten(list(s.a%zu ORDER BY s.o %s)), 1, %d) AS a%zu", i,
                 lag ? "DESC" : "ASC", kept, i);

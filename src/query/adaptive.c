@@ -106,8 +106,9 @@ bool run_add_combined(const struct run *run, const struct stage *stage,
     return true;
 }
 
-// A window's parts are sampled, scattered and summed up before they are read.
-#define WINDOW_PASSES 2
+// A window's parts are sampled, scattered and summed up before they are read, which
+// costs about as much as the windows of one large group.
+#define WINDOW_PASSES 1
 
 static uint32_t count_passes(const struct run *run, const struct stage *stage) {
     bool samples = stage->exchange != UINT32_MAX &&
