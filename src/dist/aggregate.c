@@ -526,6 +526,23 @@ static uint32_t send_total(struct planner *planner, json_t *partial,
     return exchange;
 }
 
+#define HEAVY_LEAST 20  // times parts_rows: of fewer rows no partition is heavy
+
+// Tasks that pass rows on, instead of aggregating them in part, send all of a frequent
+// key's to one partition.
+static void combine_final(struct planner *planner, json_t *final,
+                          const struct fragment *from, const struct fragment *received,
+                          struct fragment *block) {
+    json_t *calls = tree_own(&planner->trees, json_array());
+    const struct plan_options *options = planner->options;
+    if (options->no_parts ||
+        (double)from->rows / from->kept < HEAVY_LEAST * (double)options->parts_rows)
+        return;
+    tree_aggregates(&planner->trees, json_object_get(final, "select_list"), calls);
+    tree_aggregates(&planner->trees, json_object_get(final, "having"), calls);
+    aggregate_combines(planner, final, received, calls, block);
+}
+
 struct fragment *plan_aggregate(struct planner *planner, json_t *node,
                                 struct fragment *from, json_t *aggregates,
                                 const char *alias, json_t *columns) {
@@ -562,7 +579,11 @@ struct fragment *plan_aggregate(struct planner *planner, json_t *node,
         json_array_append_new(received->key_sets,
                               json_pack("{s:b}", tree_key(&planner->trees, group), 1));
     }
-    return wrap_block(planner, final, alias, columns, received, received->rows);
+    struct fragment *block =
+        wrap_block(planner, final, alias, columns, received, received->rows);
+    if (plain != NULL && block != NULL)
+        combine_final(planner, final, from, received, block);
+    return block;
 }
 
 void aggregate_combines(struct planner *planner, json_t *node,

@@ -6,6 +6,10 @@
 // keys are many and even. No statistics say so, so a few rows of the file are looked at,
 // if the keys are columns of one. Files are often in the order of a key, where the first
 // rows have few groups: then the lower one's keys it is.
+//
+// They may also be even where the rest is not, and then one task has a key's rows,
+// however many: whole groups of groups can't be cut. So it is done for as many rows only
+// as one task can do with.
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +18,7 @@
 #include "dist/planner.h"
 
 #define REGROUPED "shoal_regrouped"  // on a SELECT node: which of its groups, by number
+#define REGROUPED_ROWS 10000000      // at most, estimated
 #define LOOKED_AT 10000              // rows
 #define GROUPS_A_SLOT 64             // there must be, of those that filters leave
 #define EVEN_SLOTS 8                 // a group has less than such a part of a slot's rows
@@ -115,7 +120,8 @@ json_t *regroup_keys(struct planner *planner, const json_t *node,
     json_t *number;
     json_array_foreach(numbers, i, number) json_array_append(
         keys, json_array_get(groups, (size_t)json_integer_value(number)));
-    const struct leaf_draft *leaf = numbers == NULL ? NULL : find_scan(planner, keys);
+    bool few = numbers != NULL && from->rows <= REGROUPED_ROWS;
+    const struct leaf_draft *leaf = few ? find_scan(planner, keys) : NULL;
     char *sql = leaf == NULL ? NULL : look_sql(planner, leaf, keys);
     char *value = NULL;
     struct shoal_error ignored;

@@ -77,14 +77,25 @@ static void group_by_is_partial_and_final(void **state) {
     (void)state;
     struct stages *stages =
         plan("SELECT k, sum(v), avg(v), count(*) FROM fact GROUP BY k", -1);
-    assert_int_equal(stages->count, 3);
+    assert_int_equal(stages->count, 4);
     assert_int_equal(count_kind(stages, EXCHANGE_HASH), 1);
     assert_int_equal(stages->stages[0].scatter, BLOCK_HASH);
     assert_false(stages->stages[0].single);
     assert_non_null(strstr(stages->stages[0].summary, "HashAggregate"));
-    assert_non_null(strstr(stages->stages[1].summary, "HashAggregate"));
-    assert_true(stages->stages[2].single);
-    assert_string_equal(stages->stages[2].schema.columns[1].type, "HUGEINT");
+    // Tasks may come to pass rows on: slices of a heavy partition are aggregated.
+    assert_non_null(stages->stages[0].plain_sql);
+    assert_int_equal(stages->exchanges[stages->stages[1].exchange].kind,
+                     EXCHANGE_COMBINE);
+    assert_int_equal(stages->stages[1].cut_count, 1);
+    assert_non_null(strstr(stages->stages[2].summary, "HashAggregate"));
+    assert_non_null(stages->stages[2].combined_sql);
+    assert_true(stages->stages[3].single);
+    assert_string_equal(stages->stages[3].schema.columns[1].type, "HUGEINT");
+    stages_free(stages);
+    // What has states is aggregated in part by all.
+    stages = plan("SELECT k, stddev(v) FROM fact GROUP BY k", -1);
+    assert_int_equal(stages->count, 3);
+    assert_null(stages->stages[1].combined_sql);
     stages_free(stages);
 }
 
@@ -112,6 +123,28 @@ static void groups_of_groups_are_hashed_once_if_they_are_many_and_even(void **st
         "SELECT k, e, count(*) FROM (SELECT DISTINCT k, e, v % 7 FROM fact "
         "JOIN hot ON v = h) GROUP BY k, e",
         4, "v");
+}
+
+static void scans_of_a_union_share_their_stage(void **state) {
+    (void)state;
+    struct stages *stages = plan(
+        "SELECT k, count(*) FROM (SELECT k FROM fact UNION ALL SELECT e FROM hot UNION "
+        "ALL SELECT v FROM fact JOIN dim USING (k)) GROUP BY k",
+        1000);
+    // The dimension is read by each task.
+    assert_int_equal(count_kind(stages, EXCHANGE_HASH), 1);
+    assert_int_equal(count_kind(stages, EXCHANGE_ROUND_ROBIN), 0);
+    assert_int_equal(count_kind(stages, EXCHANGE_BROADCAST), 0);
+    size_t unions = 0;
+    for (size_t l = 0; l < stages->stages[0].leaf_count; l++)
+        unions += stages->stages[0].leaves[l].kind == LEAF_UNION;
+    assert_int_equal(unions, 3);
+    stages_free(stages);
+    // What was grouped is in partitions.
+    stages = plan("SELECT k FROM fact UNION ALL SELECT k FROM fact GROUP BY k", -1);
+    assert_int_equal(count_kind(stages, EXCHANGE_ROUND_ROBIN), 1);
+    assert_int_equal(stages->stages[0].leaves[0].kind, LEAF_SCAN);
+    stages_free(stages);
 }
 
 static void join_shuffles_or_reads_the_small_side_everywhere(void **state) {
@@ -551,6 +584,7 @@ static void floating_point_of_whole_numbers_may_differ(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(group_by_is_partial_and_final),
+        cmocka_unit_test(scans_of_a_union_share_their_stage),
         cmocka_unit_test(groups_of_groups_are_hashed_once_if_they_are_many_and_even),
         cmocka_unit_test(join_shuffles_or_reads_the_small_side_everywhere),
         cmocka_unit_test(a_side_wider_than_the_limit_is_not_broadcast),
