@@ -125,13 +125,11 @@ struct scan_split {
 
 void scan_split_free(struct scan_split *split);  // contents only
 
-// Of the splits of several leaves, is this one of this leaf's?
+// Of the splits of several leaves, is this one of the leaf with these files?
 static inline bool split_is_of(const struct scan_split *split,
                                const struct scan_file *files, size_t count) {
-    for (size_t f = 0; f < count; f++) {
-        if (split->files == &files[f]) return true;
-    }
-    return false;
+    uintptr_t at = (uintptr_t)split->files;
+    return at >= (uintptr_t)files && at < (uintptr_t)(files + count);
 }
 
 // What one task reads of a LEAF_RANGE.

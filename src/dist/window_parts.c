@@ -29,8 +29,8 @@
 
 // ---- the stages before, and the form
 
-static json_t *alias_names(struct trees *trees, const json_t *list) {
-    json_t *names = tree_own(trees, json_array());
+json_t *form_names(struct form *form, const json_t *list) {
+    json_t *names = tree_own(&form->planner->trees, json_array());
     size_t i;
     json_t *item;
     json_array_foreach((json_t *)(uintptr_t)list, i, item)
@@ -244,7 +244,7 @@ static uint32_t feed_summary(struct form *form, const struct fragment *from,
                                exchange_read(planner, parts, LEAF_PART, "p"), NULL);
     json_t *node = tree_select_template(trees, form->summary);
     put_table(node, "shoal_rows",
-              tree_subquery(trees, rows, "i", alias_names(trees, form->summed)));
+              tree_subquery(trees, rows, "i", form_names(form, form->summed)));
     if (form->placed)
         put_table(node, "shoal_number", exchange_read(planner, parts, LEAF_NUMBER, "q"));
     json_t *groups = json_object_get(
@@ -291,7 +291,7 @@ static json_t *final_node(struct form *form, const json_t *block, json_t *window
     json_t *node = tree_select_template(trees, form->final);
     put_table(node, "shoal_rows",
               tree_subquery(trees, local_node(form, parts), "x",
-                            alias_names(trees, form->local)));
+                            form_names(form, form->local)));
     if (form->adds_before)
         put_table(node, "shoal_before",
                   exchange_read(planner, summary, LEAF_BEFORE, "s"));

@@ -277,15 +277,6 @@ static bool add_locals(struct stream *stream) {
     return !trees->failed;
 }
 
-static json_t *column_names(struct stream *stream) {
-    json_t *names = tree_own(&stream->form->planner->trees, json_array());
-    size_t i;
-    json_t *row;
-    json_array_foreach(stream->rows, i, row)
-        json_array_append_new(names, json_string(tree_text(row, "alias")));
-    return names;
-}
-
 json_t *window_stream(struct form *form, uint32_t parts) {
     struct planner *planner = form->planner;
     struct trees *trees = &planner->trees;
@@ -301,8 +292,8 @@ json_t *window_stream(struct form *form, uint32_t parts) {
         free(sql);
         json_t *read = exchange_read(planner, parts, LEAF_GROUP, "p");
         json_t *rows = tree_select(trees, stream.rows, read, NULL);
-        struct sorted sorted = {tree_subquery(trees, rows, "q", column_names(&stream)),
-                                orders};
+        struct sorted sorted = {
+            tree_subquery(trees, rows, "q", form_names(form, stream.rows)), orders};
         (void)tree_any(node, fill_sorted, &sorted);
     }
     text_free(&stream.over);
