@@ -242,6 +242,7 @@ static shoal_status write_stage(struct planner *planner, struct stages *stages,
                             .in_driver = draft->in_driver,
                             .exchange = draft->exchange,
                             .estimated_rows = draft->rows};
+    stage->streamed_sql = take_text(others, draft->streamed);
     stages->count = index + 1;
     stage->leaves = calloc(planner->leaf_count + 1, sizeof *stage->leaves);
     if (stage->leaves == NULL) return no_memory(planner);
@@ -324,9 +325,10 @@ static size_t list_described(const struct stages *stages, struct described *list
     }
     for (size_t s = 0; s < stages->count; s++) {
         const struct stage *stage = &stages->stages[s];
-        if (stage->combined_sql != NULL) {
-            if (list != NULL)
-                list[count] = (struct described){stage, stage->combined_sql};
+        const char *wholes[] = {stage->combined_sql, stage->streamed_sql};
+        for (size_t f = 0; f < 2; f++) {
+            if (wholes[f] == NULL) continue;
+            if (list != NULL) list[count] = (struct described){stage, wholes[f]};
             count++;
         }
         for (size_t c = 0; c < stage->cut_count; c++) {
@@ -472,6 +474,7 @@ static void append_forms(const struct stage_draft *draft, json_t *nodes) {
     if (draft->unfiltered != NULL) json_array_append(nodes, draft->unfiltered);
     if (draft->plain != NULL) json_array_append(nodes, draft->plain);
     if (draft->combined != NULL) json_array_append(nodes, draft->combined);
+    if (draft->streamed != NULL) json_array_append(nodes, draft->streamed);
     for (size_t c = 0; c < draft->cut_count; c++) {
         if (draft->cuts[c].node != NULL) json_array_append(nodes, draft->cuts[c].node);
         if (draft->cuts[c].rest != NULL) json_array_append(nodes, draft->cuts[c].rest);
@@ -566,6 +569,7 @@ void stages_free(struct stages *stages) {
         free(stage->plain_sql);
         free(stage->whole);
         free(stage->combined_sql);
+        free(stage->streamed_sql);
         free(stage->summary);
         schema_free(&stage->schema);
     }

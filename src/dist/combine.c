@@ -109,6 +109,9 @@ static void choose(const struct forms *forms, struct stage_draft *draft) {
     for (size_t i = json_array_size(search.found); i-- > 0;) {
         size_t at = (size_t)json_integer_value(json_array_get(search.found, i));
         const json_t *form = forms->forms[at];
+        json_t *streamed = json_object_get(form, "streamed");
+        if (streamed != NULL && draft->streamed == NULL && draft->combines == 0)
+            draft->streamed = tree_with(trees, draft->node, forms->blocks[at], streamed);
         if (!fits(forms->planner, draft, forms->blocks[at], form)) continue;
         draft->combined = tree_with(trees, draft->node, forms->blocks[at],
                                     json_object_get(form, "node"));

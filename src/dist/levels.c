@@ -45,7 +45,7 @@ static bool redirect(struct stage *stage, uint32_t level) {
     stage->schema = schema;
     stage->exchange = level;
     char **forms[] = {&stage->sql, &stage->unfiltered_sql, &stage->plain_sql,
-                      &stage->combined_sql};
+                      &stage->combined_sql, &stage->streamed_sql};
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
         ok = keep_in(forms[i]) && ok;
     for (size_t c = 0; c < stage->cut_count; c++) {

@@ -116,6 +116,7 @@ struct stage_draft {
     json_t *combined;     // node that reads what such a stage wrote; else NULL
     size_t combine_leaf;  // through this leaf
     uint32_t combine_group;
+    json_t *streamed;     // node whose windows are streamed; else NULL
     bool some;            // of its scan it reads rows from all over, a later stage all
     bool samples;         // its bounds come from samples of another stage before it,
     size_t sampled_leaf;  // to which this leaf says so
@@ -429,7 +430,8 @@ void aggregate_combines(struct planner *planner, json_t *node,
 // The name of a partial aggregate's last column where its rows are counted.
 #define ROWS_COUNTED "shoal_rows"
 // On a SELECT node: its second form, {node, leaf through which that reads what was made
-// before, group of the stages that do so, parts: several tasks have it}.
+// before, group of the stages that do so, parts: several tasks have it, streamed: the
+// block itself with streamed windows, or none}.
 #define COMBINED_FORM "shoal_combined"
 // A constant number of rows, 0 for none; false when it is something else.
 bool constant_number(const json_t *node, uint64_t *value);

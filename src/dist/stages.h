@@ -180,15 +180,17 @@ struct stage {
     bool in_driver;              // it reads what only the driver has, and runs there
     bool wide;                   // a task uses all threads of a worker, not one
     enum block_scatter scatter;  // what its first output column is
-    bool groups;        // a partial aggregate by a key of as many values as groups
-    char *plain_sql;    // which passes rows on as groups of one; NULL: there is none
-    bool early;         // and is likely to be better: the first tasks are to tell soon
-    bool hedged;        // whether it is is a mere guess: until it is known, every other
-                        // task passes rows on
-    bool counts;        // the last output column says how many rows each is of
-    bool ordered;       // each task's output is one file, in order
-    bool sink;          // its tasks write the query's rows to their place
-    uint32_t exchange;  // that it feeds; UINT32_MAX for the result stage
+    bool groups;         // a partial aggregate by a key of as many values as groups
+    char *plain_sql;     // which passes rows on as groups of one; NULL: there is none
+    bool early;          // and is likely to be better: the first tasks are to tell soon
+    bool hedged;         // whether it is is a mere guess: until it is known, every other
+                         // task passes rows on
+    char *streamed_sql;  // whose windows take as long for groups of any size, but longer
+                         // for small ones; NULL: there is none
+    bool counts;         // the last output column says how many rows each is of
+    bool ordered;        // each task's output is one file, in order
+    bool sink;           // its tasks write the query's rows to their place
+    uint32_t exchange;   // that it feeds; UINT32_MAX for the result stage
     struct schema schema;  // of the output, without those two columns
     char *summary;         // lines for EXPLAIN, operators in Spark's words; may be NULL
     uint64_t estimated_rows;

@@ -9,6 +9,8 @@
 struct form {
     struct planner *planner;
     json_t *to_part;        // the query's columns -> those of a part's rows
+    json_t *to_rows;        // and those of the rows with the windows over them
+    json_t *types;          // columns of a part's rows -> their types, where files say
     json_t *keys, *orders;  // in the query's terms; no orders: there are none
     bool ties;              // a column t orders rows of one key
     bool peers;             // rows of one key must be in one part
@@ -48,8 +50,10 @@ void form_add_column(struct form *form, json_t *list, json_t *expression,
 json_t *form_order_by(struct form *form, json_t *expression);
 
 // window_stream.c
-// A SELECT of the locals over a LEAF_GROUP; NULL: one of the windows can't be streamed.
-json_t *window_stream(struct form *form, uint32_t parts);
+// A SELECT of the locals over item, rows whose alias is p: of several groups, or all of
+// one. NULL: one of the windows can't be streamed. *running: a running aggregate is among
+// them; may be NULL.
+json_t *window_stream(struct form *form, bool groups, json_t *item, bool *running);
 // Both SELECTs, of which one reads nothing.
 json_t *window_either(struct form *form, json_t *groups, json_t *stream);
 

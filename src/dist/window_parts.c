@@ -256,38 +256,62 @@ static uint32_t feed_summary(struct form *form, const struct fragment *from,
 }
 
 // The user's columns as the part's rows have them: c0 of p is c0 of x.
-static void pass_columns(struct form *form, json_t *to_rows) {
+static void pass_columns(struct form *form) {
     struct trees *trees = &form->planner->trees;
     const char *key;
     json_t *place;
+    form->to_rows = tree_own(trees, json_object());
     json_object_foreach(form->to_part, key, place) {
         const char *name = json_string_value(json_array_get(place, 1));
         json_array_append(form->local,
                           tree_aliased(trees, tree_column(trees, "p", name), name));
-        json_object_set_new(to_rows, key, json_pack("[s, s]", "x", name));
+        json_object_set_new(form->to_rows, key, json_pack("[s, s]", "x", name));
     }
 }
 
-// The windows over the part's rows alone. How many groups a part has is known if it is
+// The windows over the part's rows alone, where they can be as streams: of one group,
+// whose rows are sorted faster, or of several. How many a part has is known if it is
 // summed up.
 static json_t *local_node(struct form *form, uint32_t parts) {
     struct planner *planner = form->planner;
     bool summed = form->adds_before || form->adds_after;
-    json_t *stream = summed ? window_stream(form, parts) : NULL;
+    json_t *group = exchange_read(planner, parts, LEAF_GROUP, "p");
+    json_t *one = summed ? window_stream(form, false, group, NULL) : NULL;
     json_t *read =
-        exchange_read(planner, parts, stream != NULL ? LEAF_GROUPS : LEAF_PART, "p");
+        exchange_read(planner, parts, one != NULL ? LEAF_GROUPS : LEAF_PART, "p");
     form->leaf = planner->leaf_count - 1;
-    json_t *node = tree_select(&planner->trees, form->local, read, NULL);
-    return stream != NULL ? window_either(form, node, stream) : node;
+    json_t *several = window_stream(form, true, read, NULL);
+    if (several == NULL) several = tree_select(&planner->trees, form->local, read, NULL);
+    return one != NULL ? window_either(form, several, one) : several;
+}
+
+// The block's select list and QUALIFY over the rows with the windows, each of which is
+// what values, [windows], has.
+static void put_values(struct form *form, json_t *node, const json_t *block,
+                       json_t *windows, const json_t *values) {
+    struct trees *trees = &form->planner->trees;
+    json_t *map = tree_own(trees, json_object());
+    json_t *kept = json_object_get(block, "qualify");
+    size_t i;
+    json_t *window;
+    json_array_foreach(windows, i, window) {
+        json_t *moved = tree_rename_columns(trees, window, form->to_rows);
+        json_object_set(map, tree_key(trees, moved), json_array_get(values, i));
+    }
+    json_t *list =
+        tree_rename_columns(trees, json_object_get(block, "select_list"), form->to_rows);
+    json_object_set(node, "select_list", tree_replace(trees, list, map));
+    if (json_is_object(kept)) {
+        json_t *moved = tree_rename_columns(trees, kept, form->to_rows);
+        json_object_set(node, "where_clause", tree_replace(trees, moved, map));
+    }
 }
 
 static json_t *final_node(struct form *form, const json_t *block, json_t *windows,
                           uint32_t parts, uint32_t summary) {
     struct planner *planner = form->planner;
     struct trees *trees = &planner->trees;
-    json_t *to_rows = tree_own(trees, json_object());
-    json_t *values = tree_own(trees, json_object());
-    pass_columns(form, to_rows);
+    pass_columns(form);
     json_t *node = tree_select_template(trees, form->final);
     put_table(node, "shoal_rows",
               tree_subquery(trees, local_node(form, parts), "x",
@@ -297,23 +321,57 @@ static json_t *final_node(struct form *form, const json_t *block, json_t *window
                   exchange_read(planner, summary, LEAF_BEFORE, "s"));
     if (form->adds_after)
         put_table(node, "shoal_after", exchange_read(planner, summary, LEAF_AFTER, "s"));
-    json_t *finals = json_object_get(node, "select_list");
-    size_t i;
-    json_t *window;
-    json_array_foreach(windows, i, window) {
-        json_t *moved = tree_rename_columns(trees, window, to_rows);
-        json_object_set(values, tree_key(trees, moved), json_array_get(finals, i));
-    }
-    json_t *list =
-        tree_rename_columns(trees, json_object_get(block, "select_list"), to_rows);
-    json_t *kept = json_object_get(block, "qualify");
-    json_object_set(node, "select_list", tree_replace(trees, list, values));
-    if (json_is_object(kept)) {
-        json_t *moved = tree_rename_columns(trees, kept, to_rows);
-        json_object_set(node, "where_clause", tree_replace(trees, moved, values));
-    }
+    json_t *finals = tree_own(trees, json_incref(json_object_get(node, "select_list")));
+    put_values(form, node, block, windows, finals);
     return node;
 }
+
+// The block, not in parts, with windows that are streamed; NULL: they can't be, or it has
+// no running aggregates: other windows take as long for groups of any size anyway.
+static json_t *streamed_node(const struct form *form, const json_t *block,
+                             json_t *windows, const struct fragment *from,
+                             json_t *columns) {
+    struct planner *planner = form->planner;
+    struct trees *trees = &planner->trees;
+    struct form alone = *form;
+    json_t *list = tree_own(trees, json_array());
+    json_t *values = tree_own(trees, json_array());
+    bool running = false;
+    size_t i;
+    json_t *window;
+    alone.ties = false;
+    alone.local = tree_own(trees, json_array());
+    pass_columns(&alone);
+    json_array_foreach(windows, i, window) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "l%zu", i);
+        form_add_column(&alone, alone.local, form_in_part(&alone, window), "l", i);
+        json_array_append(values, tree_column(trees, "x", name));
+    }
+    (void)exchange_columns(planner, from, columns, "p", list);
+    json_t *item = tree_subquery(trees, filtered(planner, list, block, from), "p",
+                                 form_names(&alone, list));
+    json_t *stream = window_stream(&alone, true, item, &running);
+    if (stream == NULL || !running) return NULL;
+    json_t *node = tree_select(
+        trees, NULL, tree_subquery(trees, stream, "x", form_names(&alone, alone.local)),
+        NULL);
+    put_values(&alone, node, block, windows, values);
+    return node;
+}
+
+static void type_columns(struct form *form) {
+    const char *key;
+    json_t *place;
+    form->types = tree_own(&form->planner->trees, json_object());
+    json_object_foreach(form->to_part, key, place) {
+        const json_t *origin = json_object_get(form->planner->origins, key);
+        if (origin != NULL)
+            json_object_set(form->types, json_string_value(json_array_get(place, 1)),
+                            json_array_get(origin, 2));
+    }
+}
+
 // What is parsed for the form, in one call.
 static bool prepare(struct form *form) {
     form->summary = summary_sql(form);
@@ -364,6 +422,7 @@ void window_combines(struct planner *planner, json_t *node, const struct fragmen
     // The calls name columns of a part's rows, which are known only then.
     form.to_part =
         exchange_columns(planner, from, columns, "p", tree_own(trees, json_array()));
+    type_columns(&form);
     if (why == NULL && !form_add_calls(&form, windows, &name))
         why = "has an argument that is no small constant";
     if (why != NULL) keep_whole(whole, name, why);
@@ -385,9 +444,11 @@ void window_combines(struct planner *planner, json_t *node, const struct fragmen
     add_shared(&form);
     uint32_t summary = feed_summary(&form, from, windows, parts);
     json_t *final = final_node(&form, node, windows, parts, summary);
-    json_object_set_new(
-        whole, COMBINED_FORM,
+    json_t *combined =
         json_pack("{s:O, s:I, s:I, s:b}", "node", final, "leaf", (json_int_t)form.leaf,
-                  "group", (json_int_t)planner->combine_groups, "parts", 1));
+                  "group", (json_int_t)planner->combine_groups, "parts", 1);
+    json_t *streamed = streamed_node(&form, node, windows, from, columns);
+    if (streamed != NULL) json_object_set(combined, "streamed", streamed);
+    json_object_set_new(whole, COMBINED_FORM, combined);
     form_free(&form);
 }

@@ -1,14 +1,22 @@
-// The windows over a part's rows alone, where all of them are of one group: as a stream.
-// Such a part is sorted once, and what a window has is known from the rows before, row by
-// row; DuckDB's streaming windows, those over (), take half the time of the others.
+// Windows as a stream: their rows are sorted once, and what a window has is known from
+// the rows before, row by row. DuckDB's windows with a PARTITION BY build a tree over
+// each group for a running aggregate: a sum over groups of 10,000 rows takes them four
+// times as long as one over groups of 5. A stream takes as long for any.
 //
-//   rows   the part's, sorted by the windows' ORDER BY
-//   runs   and what streams over them: row numbers, running aggregates, lag and lead; and
-//          which rows begin and end a run of equal keys, where a window asks for that
+//   rows   sorted by (PARTITION BY, ORDER BY), numbered, with what DuckDB streams over
+//   all
+//          of them: lag and lead; which begin and end a run of equal keys, which begin a
+//          group
+//   runs   and what shoal's own functions count and sum in each group (duck/running.c)
+//
+// Of the other aggregates DuckDB streams those over (): they are right where all rows are
+// of one group, and for sums of DECIMALs also less what the group's first row had found.
 //
 // A frame that ends where a run ends (RANGE, GROUPS) has what its last row has, which the
-// other rows of the run look up; most often there are few such. What all rows have
-// together is computed beside.
+// other rows of the run look up; most often there are few such. What a group has as a
+// whole is computed beside.
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -17,16 +25,22 @@
 #define STREAM "(ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
 #define TWO_BRANCHES "SELECT u.a FROM (SELECT 1 AS a UNION ALL SELECT 2 AS a) AS u"
 #define SORTED_TABLE "shoal_sorted"
+#define EXACT_DIGITS 18
 
 struct stream {
     struct form *form;
-    json_t *rows;       // columns of the rows, below the sort
-    json_t *names;      // tree_key of an expression -> the column of rows that it is
-    struct text over;   // what streams over them
-    struct text ends;   // columns that the last row of a run has for all of it
-    struct text whole;  // aggregates of all rows
+    bool groups;          // of several; else all rows are of one
+    json_t *rows;         // columns of the rows, below the sort
+    json_t *names;        // tree_key of an expression -> the column of rows that it is
+    struct text over;     // what DuckDB streams over the rows
+    struct text running;  // what shoal's functions make of that
+    struct text whole;    // aggregates of whole groups
+    struct text found;    // joins: where groups of a sum have their first value
     struct text values;
-    bool runs;
+    bool first, begins, ends;  // rows look up their group's first row; the one that their
+                               // run begins with; that it ends with
+    bool numbered;             // runs are counted
+    bool aggregates;           // a running one is there
 };
 
 // The column of the rows that the expression is.
@@ -68,51 +82,272 @@ static void append_call(struct stream *stream, struct text *out, const json_t *w
         text_printf(out, " FILTER (WHERE %s.%s)", alias, name_of(stream, filter));
 }
 
+// What the call takes of one row: "CASE WHEN e.v4 THEN e.v3 END", or true of count(*).
+static void append_taken(struct stream *stream, struct text *out, const json_t *window,
+                         const char *alias) {
+    const json_t *filter = json_object_get(window, "filter_expr");
+    bool filtered = json_is_object(filter);
+    if (filtered)
+        text_printf(out, "CASE WHEN %s.%s THEN ", alias, name_of(stream, filter));
+    if (argument(window, 0) == NULL)
+        text_append(out, "true");
+    else
+        text_printf(out, "%s.%s", alias, name_of(stream, argument(window, 0)));
+    if (filtered) text_append(out, " END");
+}
+
+static json_t *key_of(struct stream *stream, size_t number) {
+    return form_in_part(stream->form, json_array_get(stream->form->keys, number));
+}
+
+static json_t *order_of(struct stream *stream, size_t number) {
+    return form_in_part(
+        stream->form,
+        json_object_get(json_array_get(stream->form->orders, number), "expression"));
+}
+
+// "((z.v0 IS NOT DISTINCT FROM e.v0) AND ...)": rows of one group, or of one run in it.
+static void append_same(struct stream *stream, struct text *out, const char *left,
+                        const char *right, bool run) {
+    size_t keys = stream->groups ? json_array_size(stream->form->keys) : 0;
+    size_t orders = run ? json_array_size(stream->form->orders) : 0;
+    text_append(out, "(");
+    for (size_t i = 0; i < keys + orders; i++) {
+        const char *name =
+            name_of(stream, i < keys ? key_of(stream, i) : order_of(stream, i - keys));
+        text_printf(out, "%s(%s.%s IS NOT DISTINCT FROM %s.%s)", i ? " AND " : "", left,
+                    name, right, name);
+    }
+    text_append(out, ")");
+}
+
+// The group's keys: "u.v0, u.v1".
+static void append_keys(struct stream *stream, struct text *out) {
+    for (size_t i = 0; i < json_array_size(stream->form->keys); i++)
+        text_printf(out, "%su.%s", i ? ", " : "", name_of(stream, key_of(stream, i)));
+}
+
+// ---- values
+
+static bool is_ranged(const json_t *window) {
+    return !tree_is(window, "end", "CURRENT_ROW_ROWS");
+}
+
+// A row's number in its group.
+static const char *number_column(const struct stream *stream) {
+    return stream->groups ? "p" : "n";
+}
+
+// What the row that the frame ends with has.
+static void append_last(struct stream *stream, struct text *out, const json_t *window,
+                        const char *column) {
+    if (!is_ranged(window)) {
+        text_printf(out, "z.%s", column);
+        return;
+    }
+    stream->ends = true;
+    text_printf(out, "CASE WHEN (h.n IS NULL) THEN z.%s ELSE h.%s END", column, column);
+}
+
+// A call of one of shoal's functions, of what is there of each row.
+static void open_running(struct stream *stream, const char *function) {
+    text_printf(&stream->running, ", shoal_running_%s(y.n, %s, ", function,
+                stream->groups ? "y.starts" : "false");
+}
+
+// In a group, where a sum's first rows may be NULL: with which row it begins not to be.
+static void append_found(struct stream *stream, const json_t *window, size_t number) {
+    struct text *out = &stream->found;
+    text_append(out, " LEFT JOIN (SELECT ");
+    append_keys(stream, out);
+    text_append(out, ", min(u.n) AS n FROM shoal_runs AS u JOIN shoal_runs AS s ON ");
+    append_same(stream, out, "u", "s", false);
+    text_append(out, " WHERE (s.starts AND (");
+    append_taken(stream, out, window, "s");
+    text_append(out, " IS NULL) AND (");
+    append_taken(stream, out, window, "u");
+    text_append(out, " IS NOT NULL)) GROUP BY ");
+    append_keys(stream, out);
+    char alias[24];
+    (void)snprintf(alias, sizeof alias, "f%zu", number);
+    text_printf(out, ") AS %s ON ", alias);
+    append_same(stream, out, "z", alias, false);
+}
+
+// Of DECIMALs: less the running sum before the group. Of 18 digits, no number of rows has
+// a sum that doesn't fit.
+static void append_difference(struct stream *stream, const json_t *window, size_t number,
+                              const char *column) {
+    struct text *out = &stream->values;
+    stream->first = true;
+    append_found(stream, window, number);
+    text_append(out, "CASE WHEN ((");
+    append_taken(stream, out, window, "e");
+    text_append(out, " IS NOT NULL) OR (");
+    append_last(stream, out, window, "n");
+    text_printf(out, " >= f%zu.n)) THEN CASE WHEN (e.%s IS NULL) THEN ", number, column);
+    append_last(stream, out, window, column);
+    text_append(out, " ELSE (");
+    append_last(stream, out, window, column);
+    text_append(out, " - CASE WHEN (");
+    append_taken(stream, out, window, "e");
+    text_printf(out, " IS NULL) THEN e.%s ELSE (e.%s - ", column, column);
+    append_taken(stream, out, window, "e");
+    text_append(out, ") END) END END");
+}
+
+// Columns of the part's rows as a FROM item, of their types.
+struct typed {
+    const json_t *types;
+    struct text item;
+    bool unknown;
+};
+
+static void add_typed(void *ctx, const char *key) {
+    struct typed *typed = ctx;
+    const char *name = strchr(key, '\x01') + 1;
+    const json_t *type = json_object_get(typed->types, name);
+    typed->unknown = typed->unknown || type == NULL;
+    text_printf(&typed->item, ", CAST(NULL AS %s) AS %s",
+                typed->unknown ? "" : json_string_value(type), name);
+}
+
+// The argument's type, into a buffer; "": it is not known.
+static void find_type(struct stream *stream, const json_t *window, char *type,
+                      size_t size) {
+    struct trees *trees = &stream->form->planner->trees;
+    struct typed typed = {.types = stream->form->types};
+    struct shoal_error ignored;
+    struct schema schema = {0};
+    struct text select = {0};
+    json_t *list = tree_own(trees, json_array());
+    *type = '\0';
+    json_array_append(list, (json_t *)(uintptr_t)argument(window, 0));
+    tree_each_column(list, add_typed, &typed);
+    char *sql = typed.unknown
+                    ? NULL
+                    : tree_deparse(trees, tree_select(trees, list, NULL, NULL), &ignored);
+    if (sql != NULL)
+        text_printf(&select, "%s FROM (SELECT 0%s) AS p", sql,
+                    typed.item.data == NULL ? "" : typed.item.data);
+    if (select.data != NULL && !select.failed && !typed.item.failed &&
+        duck_describe(trees->conn, select.data, &schema, &ignored) == SHOAL_OK &&
+        schema.count == 1)
+        (void)snprintf(type, size, "%s", schema.columns[0].type);
+    schema_free(&schema);
+    text_free(&typed.item);
+    text_free(&select);
+    free(sql);
+}
+
+enum summing {
+    SUM_OTHERS,  // also what has no known type
+    SUM_NUMBERS,
+    SUM_DECIMALS,
+};
+
+static enum summing find_summing(struct stream *stream, const json_t *window) {
+    static const char *const numbers[] = {"TINYINT",  "SMALLINT",  "INTEGER",  "BIGINT",
+                                          "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
+                                          "FLOAT",    "DOUBLE",    NULL};
+    char type[64];
+    int digits = 0;
+    find_type(stream, window, type, sizeof type);
+    if (text_one_of(type, numbers)) return SUM_NUMBERS;
+    bool decimal = sscanf(type, "DECIMAL(%d,", &digits) == 1;
+    return decimal && digits <= EXACT_DIGITS ? SUM_DECIMALS : SUM_OTHERS;
+}
+
+static void append_running(struct stream *stream, const json_t *window, bool counts,
+                           const char *column) {
+    open_running(stream, counts ? "count" : "sum");
+    if (counts) text_append(&stream->running, "(");
+    append_taken(stream, &stream->running, window, "y");
+    text_printf(&stream->running, "%s) AS %s", counts ? " IS NOT NULL)" : "", column);
+    append_last(stream, &stream->values, window, column);
+}
+
+static void append_whole(struct stream *stream, const json_t *window, size_t number) {
+    text_append(&stream->whole, ", ");
+    append_call(stream, &stream->whole, window, "u");
+    text_printf(&stream->whole, " AS m%zu", number);
+    text_printf(&stream->values, "m.m%zu", number);
+}
+
 static bool add_aggregate(struct stream *stream, const json_t *window, size_t number) {
     bool ordered = json_array_size(json_object_get(window, "orders")) > 0;
     const char *start = tree_text(window, "start"), *end = tree_text(window, "end");
-    bool rows = strcmp(end, "CURRENT_ROW_ROWS") == 0;
-    bool last = strcmp(end, "UNBOUNDED_FOLLOWING") == 0 || (!rows && !ordered);
+    const char *name = tree_text(window, "function_name");
+    bool counts = strcmp(name, "count") == 0 || strcmp(name, "count_star") == 0;
     // Without an order all rows are of one key.
     if (strcmp(start, "UNBOUNDED_PRECEDING") != 0 &&
         (ordered || strcmp(start, "CURRENT_ROW_ROWS") == 0))
         return false;
-    if (last) {
-        text_append(&stream->whole, stream->whole.size > 0 ? ", " : "");
-        append_call(stream, &stream->whole, window, "u");
-        text_printf(&stream->whole, " AS m%zu", number);
-        text_printf(&stream->values, "m.m%zu", number);
+    if (strcmp(end, "UNBOUNDED_FOLLOWING") == 0 || (is_ranged(window) && !ordered)) {
+        append_whole(stream, window, number);
         return true;
     }
+    bool sums = strcmp(name, "sum") == 0;
+    enum summing summing = sums ? find_summing(stream, window) : SUM_OTHERS;
+    char column[24];
+    (void)snprintf(column, sizeof column, "w%zu", number);
+    stream->aggregates = true;
+    if (counts || summing == SUM_NUMBERS) {
+        append_running(stream, window, counts, column);
+        return true;
+    }
+    if (stream->groups && summing != SUM_DECIMALS) return false;
     text_append(&stream->over, ", ");
     append_call(stream, &stream->over, window, "r");
-    text_printf(&stream->over, " OVER " STREAM " AS w%zu", number);
-    if (rows) {
-        text_printf(&stream->values, "z.w%zu", number);
-        return true;
-    }
-    stream->runs = true;
-    text_printf(&stream->ends, ", u.w%zu AS w%zu", number, number);
-    text_printf(&stream->values, "CASE WHEN (e.run IS NULL) THEN z.w%zu ELSE e.w%zu END",
-                number, number);
+    text_printf(&stream->over, " OVER " STREAM " AS %s", column);
+    if (stream->groups)
+        append_difference(stream, window, number, column);
+    else
+        append_last(stream, &stream->values, window, column);
     return true;
 }
 
+// What streams is of all rows: in a group the row must be in it.
 static bool add_shift(struct stream *stream, const json_t *window, size_t number) {
+    struct text *over = &stream->over, *out = &stream->values;
+    bool lag = tree_is(window, "function_name", "lag");
     uint64_t rows = 1;
-    const json_t *offset = argument(window, 1);
+    const json_t *offset = argument(window, 1), *other = argument(window, 2);
     if (offset != NULL && !constant_number(offset, &rows)) return false;
-    text_printf(&stream->over, ", %s(r.%s, %d) OVER () AS w%zu",
-                tree_text(window, "function_name"), name_of(stream, argument(window, 0)),
-                (int)rows, number);
-    text_printf(&stream->values, "z.w%zu", number);
+    text_printf(over, ", %s(r.%s, %d) OVER () AS w%zu", lag ? "lag" : "lead",
+                name_of(stream, argument(window, 0)), (int)rows, number);
+    if (!stream->groups) {
+        text_printf(out, "z.w%zu", number);
+        return true;
+    }
+    if (lag) {
+        text_printf(out, "CASE WHEN (z.p > %d)", (int)rows);
+    } else {
+        text_printf(over, ", ((lead(true, %d) OVER () IS NOT NULL)", (int)rows);
+        for (size_t i = 0; i < json_array_size(stream->form->keys); i++) {
+            const char *key = name_of(stream, key_of(stream, i));
+            text_printf(over, " AND (r.%s IS NOT DISTINCT FROM lead(r.%s, %d) OVER ())",
+                        key, key, (int)rows);
+        }
+        text_printf(over, ") AS q%zu", number);
+        text_printf(out, "CASE WHEN z.q%zu", number);
+    }
+    text_printf(out, " THEN z.w%zu", number);
+    if (other != NULL) text_printf(out, " ELSE z.%s", name_of(stream, other));
+    text_append(out, " END");
     return true;
 }
 
 static bool add_first(struct stream *stream, const json_t *window, size_t number) {
+    const char *name = name_of(stream, argument(window, 0));
     if (strcmp(tree_text(window, "start"), "UNBOUNDED_PRECEDING") != 0) return false;
-    text_printf(&stream->over, ", first_value(r.%s) OVER " STREAM " AS w%zu",
-                name_of(stream, argument(window, 0)), number);
+    if (stream->groups) {
+        stream->first = true;
+        text_printf(&stream->values, "e.%s", name);
+        return true;
+    }
+    text_printf(&stream->over, ", first_value(r.%s) OVER " STREAM " AS w%zu", name,
+                number);
     text_printf(&stream->values, "z.w%zu", number);
     return true;
 }
@@ -120,19 +355,25 @@ static bool add_first(struct stream *stream, const json_t *window, size_t number
 static bool add_row(struct stream *stream, const json_t *window, size_t number) {
     (void)window;
     (void)number;
-    text_append(&stream->values, "z.n");
+    text_printf(&stream->values, "z.%s", number_column(stream));
     return true;
 }
 
 static bool add_rank(struct stream *stream, const json_t *window, size_t number) {
+    const char *column = number_column(stream);
     (void)number;
-    bool dense = tree_is(window, "function_name", "dense_rank");
-    stream->runs = true;
-    text_append(&stream->values, dense ? "z.run" : "z.begun");
+    if (tree_is(window, "function_name", "dense_rank")) {
+        stream->numbered = true;
+        text_append(&stream->values, "z.run");
+        return true;
+    }
+    stream->begins = true;
+    text_printf(&stream->values, "CASE WHEN (j.n IS NULL) THEN z.%s ELSE j.%s END",
+                column, column);
     return true;
 }
 
-// Of windows over the part; what isn't here has no stream.
+// What isn't here has no stream.
 static const struct stream_rule {
     const char *name;
     bool (*add)(struct stream *stream, const json_t *window, size_t number);
@@ -155,64 +396,98 @@ static bool add_window(struct stream *stream, const json_t *window, size_t numbe
     return false;
 }
 
-// "((r.v1 IS DISTINCT FROM lag(r.v1) OVER ()) OR ...)": of the row on that side.
-static void append_changes(struct stream *stream, struct text *out, const char *side) {
-    size_t i;
-    json_t *order;
-    json_array_foreach(stream->form->orders, i, order) {
-        const char *name = name_of(
-            stream, form_in_part(stream->form, json_object_get(order, "expression")));
-        text_printf(out, " OR (r.%s IS DISTINCT FROM %s(r.%s) OVER ())", name, side,
-                    name);
-    }
+// ---- the SELECT
+
+// " OR (r.v1 IS DISTINCT FROM lag(r.v1) OVER ())"
+static void append_change(struct stream *stream, struct text *out, const json_t *of,
+                          const char *side) {
+    const char *name = name_of(stream, of);
+    text_printf(out, " OR (r.%s IS DISTINCT FROM %s(r.%s) OVER ())", name, side, name);
 }
 
-// The sorted rows, and what streams over them.
-static void append_runs(struct stream *stream, struct text *sql) {
-    if (stream->runs)
-        text_append(sql, "SELECT y.*, count(*) FILTER (WHERE y.begins) OVER " STREAM
-                         " AS run, max(CASE WHEN y.begins THEN y.n END) OVER " STREAM
-                         " AS begun FROM (");
+// Is the row next to another group's, or another run's? On that side.
+static void append_edge(struct stream *stream, struct text *out, const char *side,
+                        bool run, const char *name) {
+    text_printf(out, ", ((%s(true) OVER () IS NULL)", side);
+    for (size_t i = 0; stream->groups && i < json_array_size(stream->form->keys); i++)
+        append_change(stream, out, key_of(stream, i), side);
+    for (size_t i = 0; run && i < json_array_size(stream->form->orders); i++)
+        append_change(stream, out, order_of(stream, i), side);
+    text_printf(out, ") AS %s", name);
+}
+
+static void append_rows(struct stream *stream, struct text *sql) {
     text_append(sql, "SELECT r.*, row_number() OVER () AS n");
     if (stream->over.data != NULL) text_append(sql, stream->over.data);
-    if (stream->runs) {
-        text_append(sql, ", ((row_number() OVER () = 1)");
-        append_changes(stream, sql, "lag");
-        text_append(sql, ") AS begins, ((lead(true) OVER () IS NULL)");
-        append_changes(stream, sql, "lead");
-        text_append(sql, ") AS ends");
-    }
+    if (stream->groups) append_edge(stream, sql, "lag", false, "starts");
+    if (stream->begins || stream->ends || stream->numbered)
+        append_edge(stream, sql, "lag", true, "begins");
+    if (stream->begins || stream->ends) append_edge(stream, sql, "lead", true, "ends");
     text_append(sql, " FROM (SELECT q.* FROM " SORTED_TABLE " AS q ORDER BY 1) AS r");
-    if (stream->runs) text_append(sql, ") AS y");
+}
+
+static void append_runs(struct stream *stream, struct text *sql) {
+    if (stream->numbered) {
+        open_running(stream, "count");
+        text_append(&stream->running, "y.begins) AS run");
+    }
+    if (stream->groups) {
+        open_running(stream, "count");
+        text_append(&stream->running, "true) AS p");
+    }
+    if (stream->running.data == NULL) {
+        append_rows(stream, sql);
+        return;
+    }
+    text_printf(sql, "SELECT y.*%s FROM (", stream->running.data);
+    append_rows(stream, sql);
+    text_append(sql, ") AS y");
+}
+
+static void append_join(struct stream *stream, struct text *sql, const char *where,
+                        const char *alias, bool run) {
+    text_printf(sql, " LEFT JOIN (SELECT u.* FROM shoal_runs AS u WHERE %s) AS %s ON ",
+                where, alias);
+    append_same(stream, sql, "z", alias, run);
+}
+
+static void append_joins(struct stream *stream, struct text *sql) {
+    if (stream->first) append_join(stream, sql, "u.starts", "e", false);
+    if (stream->begins)
+        append_join(stream, sql, "(u.begins AND (NOT u.ends))", "j", true);
+    if (stream->ends) append_join(stream, sql, "(u.ends AND (NOT u.begins))", "h", true);
+    if (stream->found.data != NULL) text_append(sql, stream->found.data);
+    if (stream->whole.data == NULL) return;
+    if (!stream->groups) {
+        text_printf(sql, " CROSS JOIN (SELECT %s FROM shoal_runs AS u) AS m",
+                    stream->whole.data + 2);
+        return;
+    }
+    text_append(sql, " LEFT JOIN (SELECT ");
+    append_keys(stream, sql);
+    text_printf(sql, "%s FROM shoal_runs AS u GROUP BY ", stream->whole.data);
+    append_keys(stream, sql);
+    text_append(sql, ") AS m ON ");
+    append_same(stream, sql, "z", "m", false);
 }
 
 static char *stream_sql(struct stream *stream) {
-    struct text sql = {0};
-    bool again = stream->ends.size > 0 || stream->whole.size > 0;
-    if (again) {
+    struct text sql = {0}, joins = {0};
+    append_joins(stream, &joins);
+    if (joins.data != NULL) {
         text_append(&sql, "WITH shoal_runs AS MATERIALIZED (");
         append_runs(stream, &sql);
-        text_append(&sql, ") ");
-    }
-    text_printf(&sql, "SELECT %s FROM ", stream->values.data);
-    if (again) {
-        text_append(&sql, "shoal_runs AS z");
+        text_printf(&sql, ") SELECT %s FROM shoal_runs AS z%s", stream->values.data,
+                    joins.data);
     } else {
-        text_append(&sql, "(");
+        text_printf(&sql, "SELECT %s FROM (", stream->values.data);
         append_runs(stream, &sql);
         text_append(&sql, ") AS z");
     }
-    if (stream->ends.size > 0)
-        text_printf(
-            &sql,
-            " LEFT JOIN (SELECT u.run AS run%s FROM shoal_runs AS u WHERE (u.ends "
-            "AND (NOT u.begins))) AS e ON (z.run = e.run)",
-            stream->ends.data);
-    if (stream->whole.size > 0)
-        text_printf(&sql, " CROSS JOIN (SELECT %s FROM shoal_runs AS u) AS m",
-                    stream->whole.data);
-    sql.failed = sql.failed || stream->over.failed || stream->ends.failed ||
-                 stream->whole.failed || stream->values.failed;
+    sql.failed = sql.failed || joins.failed || stream->over.failed ||
+                 stream->running.failed || stream->found.failed || stream->whole.failed ||
+                 stream->values.failed;
+    text_free(&joins);
     return text_take(&sql);
 }
 
@@ -235,28 +510,29 @@ static bool fill_sorted(void *ctx, const json_t *object) {
     return true;
 }
 
-static json_t *column_of(struct stream *stream, const char *alias,
-                         const json_t *expression) {
-    return tree_column(&stream->form->planner->trees, alias, name_of(stream, expression));
+static void append_order(struct stream *stream, json_t *orders, const json_t *like,
+                         const json_t *key) {
+    struct trees *trees = &stream->form->planner->trees;
+    json_t *order = tree_own(trees, json_copy((json_t *)(uintptr_t)like));
+    json_object_set(order, "expression", tree_column(trees, "q", name_of(stream, key)));
+    json_array_append(orders, order);
 }
 
-// The windows' ORDER BY, in the rows' columns; before the rows are put together.
+// PARTITION BY and the windows' ORDER BY, in the rows' columns; before the rows are put
+// together.
 static json_t *sorted_orders(struct stream *stream) {
     struct form *form = stream->form;
     struct trees *trees = &form->planner->trees;
     json_t *orders = tree_own(trees, json_array());
-    size_t i;
-    json_t *order;
-    json_array_foreach(form->orders, i, order) {
-        json_t *own = tree_own(trees, json_copy(order));
-        const json_t *key = form_in_part(form, json_object_get(order, "expression"));
-        json_object_set(own, "expression", column_of(stream, "q", key));
-        json_array_append(orders, own);
-    }
-    if (i > 0 && form->ties)
-        json_array_append(
-            orders,
-            form_order_by(form, column_of(stream, "q", tree_column(trees, "p", "t"))));
+    json_t *tie = form_order_by(form, tree_column(trees, "p", "t"));
+    size_t count = json_array_size(form->orders);
+    for (size_t i = 0; stream->groups && i < json_array_size(form->keys); i++)
+        append_order(stream, orders, tie, key_of(stream, i));
+    for (size_t i = 0; i < count; i++)
+        append_order(stream, orders, json_array_get(form->orders, i),
+                     order_of(stream, i));
+    if (count > 0 && form->ties)
+        append_order(stream, orders, tie, json_object_get(tie, "expression"));
     return orders;
 }
 
@@ -277,28 +553,33 @@ static bool add_locals(struct stream *stream) {
     return !trees->failed;
 }
 
-json_t *window_stream(struct form *form, uint32_t parts) {
-    struct planner *planner = form->planner;
-    struct trees *trees = &planner->trees;
+// The SELECT of the locals over item, whose alias is p.
+static json_t *stream_node(struct stream *stream, json_t *item) {
+    struct trees *trees = &stream->form->planner->trees;
+    json_t *orders = sorted_orders(stream);
+    char *sql = stream_sql(stream);
+    json_t *node = sql == NULL ? NULL : tree_select_template(trees, sql);
+    trees->failed = trees->failed || node == NULL;
+    free(sql);
+    json_t *rows = tree_select(trees, stream->rows, item, NULL);
+    struct sorted sorted = {
+        tree_subquery(trees, rows, "q", form_names(stream->form, stream->rows)), orders};
+    (void)tree_any(node, fill_sorted, &sorted);
+    return node;
+}
+
+json_t *window_stream(struct form *form, bool groups, json_t *item, bool *running) {
+    struct trees *trees = &form->planner->trees;
     struct stream stream = {.form = form,
+                            .groups = groups,
                             .rows = tree_own(trees, json_array()),
                             .names = tree_own(trees, json_object())};
-    json_t *node = NULL;
-    if (add_locals(&stream)) {
-        json_t *orders = sorted_orders(&stream);
-        char *sql = stream_sql(&stream);
-        node = sql == NULL ? NULL : tree_select_template(trees, sql);
-        trees->failed = trees->failed || node == NULL;
-        free(sql);
-        json_t *read = exchange_read(planner, parts, LEAF_GROUP, "p");
-        json_t *rows = tree_select(trees, stream.rows, read, NULL);
-        struct sorted sorted = {
-            tree_subquery(trees, rows, "q", form_names(form, stream.rows)), orders};
-        (void)tree_any(node, fill_sorted, &sorted);
-    }
+    json_t *node = add_locals(&stream) ? stream_node(&stream, item) : NULL;
+    if (running != NULL) *running = stream.aggregates;
     text_free(&stream.over);
-    text_free(&stream.ends);
+    text_free(&stream.running);
     text_free(&stream.whole);
+    text_free(&stream.found);
     text_free(&stream.values);
     return node;
 }

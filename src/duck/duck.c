@@ -26,6 +26,16 @@ static shoal_status limit_spill(struct duck *duck, uint64_t bytes,
     return status;
 }
 
+// Functions that any statement may use, also while it is planned.
+static shoal_status register_own(struct duck *duck, struct shoal_error *err) {
+    struct duck_conn *conn;
+    shoal_status status = duck_connect(duck, &conn, err);
+    if (status != SHOAL_OK) return status;
+    status = running_register(conn, err);
+    duck_disconnect(conn);
+    return status;
+}
+
 shoal_status duck_open(struct duck **out, const struct duck_options *options,
                        struct shoal_error *err) {
     *out = NULL;
@@ -55,10 +65,11 @@ shoal_status duck_open(struct duck **out, const struct duck_options *options,
         status = shoal_fail(err, SHOAL_INTERNAL, "cannot open DuckDB: %s",
                             message ? message : "no reason given");
     }
-    if (status == SHOAL_OK && options->temp_bytes > 0) {
+    if (status != SHOAL_OK) goto out;
+    status = register_own(duck, err);
+    if (status == SHOAL_OK && options->temp_bytes > 0)
         status = limit_spill(duck, options->temp_bytes, err);
-        if (status != SHOAL_OK) duckdb_close(&duck->db);
-    }
+    if (status != SHOAL_OK) duckdb_close(&duck->db);
 out:
     duckdb_free(message);
     duckdb_destroy_config(&config);

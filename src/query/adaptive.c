@@ -177,6 +177,8 @@ shoal_status run_adapt(struct run *run, uint32_t index, struct shoal_error *err)
     if (!run_adapt_parts(run, index, &parts)) return shoal_no_memory(err);
     if (parts) return take_pieces(run, index, err);
     bool ok = tell(run, stage, &told) && adapt_pieces(&told.stage, &state->pieces);
+    state->streamed = ok && stage->streamed_sql != NULL &&
+                      adapt_stream(&told.stage, &state->pieces.reasons);
     shoal_status status =
         ok ? replay_pieces(run, index, &told.stage, &state->pieces, err) : SHOAL_OK;
     if (ok && run->stats != NULL) {

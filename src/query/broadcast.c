@@ -46,7 +46,8 @@ static bool find_join(const struct run *run, uint32_t reader, bool first,
     const struct stage *stage = &run->stages->stages[reader];
     size_t leaves[2];
     size_t count = 0;
-    if (stage->combines || stage->combined_sql != NULL || stage->unfiltered_sql != NULL)
+    if (stage->combines || stage->combined_sql != NULL || stage->streamed_sql != NULL ||
+        stage->unfiltered_sql != NULL)
         return false;
     for (size_t l = 0; l < stage->leaf_count; l++) {
         if (stage->leaves[l].kind != LEAF_PARTITION) continue;

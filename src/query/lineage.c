@@ -229,7 +229,7 @@ static shoal_status start_over(struct run *run, uint32_t stage, struct shoal_err
     state->bounds = (struct bounds){0};
     run_parts_free(state);
     state->adapted = state->bounded = state->dropped = state->begun = false;
-    state->filter_off = state->plain = state->judged = false;
+    state->filter_off = state->plain = state->judged = state->streamed = false;
     state->rows_read = state->rows_made = 0;
     state->done = 0;
     if (run->stats != NULL) stats_reset(&run->stats[stage]);

@@ -44,6 +44,7 @@ struct stage_run {
     bool filter_off;  // too many keys for the runtime filter
     bool judged;      // it is known whether partial aggregates save anything
     bool plain;       // they don't: rows are passed on
+    bool streamed;    // its windows are
     uint64_t rows_read, rows_made;  // by tasks that are done, as far as known
 };
 

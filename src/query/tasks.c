@@ -187,6 +187,7 @@ static const char *task_text(const struct stage *stage, const struct stage_run *
     if (cut != NULL && piece.rest) return cut->rest_sql;
     if (cut != NULL && cut->sql != NULL) return cut->sql;
     if (passes(stage, state, index)) return stage->plain_sql;
+    if (state->streamed) return stage->streamed_sql;
     return state->filter_off ? stage->unfiltered_sql : stage->sql;
 }
 

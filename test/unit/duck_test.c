@@ -2,6 +2,7 @@
 #include "duck/duck.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -160,6 +161,56 @@ static void scalars(void **state) {
     assert_null(value);
 }
 
+// Against DuckDB's own windows, over groups that begin with NULLs, and many chunks.
+static void running_functions_are_windows(void **state) {
+    (void)state;
+    static const char *const values[] = {"nullif(v % 13, v % 3) - 5",
+                                         "9223372036854775807 - v",
+                                         "(v % 256)::UTINYINT",
+                                         "(v + 18446744073709000000)::UBIGINT",
+                                         "(v % 8 - 3)::DOUBLE / 4",
+                                         "v::FLOAT",
+                                         "(v % 9)::USMALLINT",
+                                         "v::UINTEGER",
+                                         "(v % 100)::TINYINT",
+                                         "v::SMALLINT",
+                                         "NULL::INTEGER"};
+    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+        char sql[1024];
+        (void)snprintf(
+            sql, sizeof sql,
+            "WITH runs AS MATERIALIZED (SELECT *, shoal_running_sum(n, starts, x) AS s, "
+            "shoal_running_count(n, starts, x IS NOT NULL) AS c FROM (SELECT v // 700 AS "
+            "g, v %% 700 = 0 AS starts, v, row_number() OVER () AS n, %s AS x FROM "
+            "(SELECT "
+            "range AS v FROM range(10000) ORDER BY range))) SELECT count(*), count(*) "
+            "FILTER (WHERE s IS DISTINCT FROM t OR c <> d OR typeof(s) <> typeof(t)) "
+            "FROM "
+            "(SELECT *, sum(x) OVER w AS t, count(x) OVER w AS d FROM runs WINDOW w AS "
+            "(PARTITION BY g ORDER BY v))",
+            values[i]);
+        struct duck_result *result = query(sql);
+        assert_string_equal(duck_result_text(result, 0, 0), "10000");
+        if (strcmp(duck_result_text(result, 1, 0), "0") != 0)
+            fail_msg("%s: %s rows differ", values[i], duck_result_text(result, 1, 0));
+        duck_result_free(result);
+    }
+}
+
+// Rows that don't come in order are found out.
+static void running_functions_see_all_rows(void **state) {
+    (void)state;
+    struct duck_result *result = NULL;
+    struct shoal_error err;
+    assert_int_equal(
+        duck_query(conn,
+                   "SELECT max(shoal_running_sum(n, false, n)) FROM (SELECT row_number() "
+                   "OVER () AS n FROM range(5000)) WHERE n <> 3000",
+                   &result, &err),
+        SHOAL_INTERNAL);
+    assert_non_null(strstr(err.message, "was called for row 3001 after row 2999"));
+}
+
 static void describe_binds_without_running(void **state) {
     (void)state;
     struct shoal_error err;
@@ -270,6 +321,8 @@ int main(void) {
         cmocka_unit_test(errors_keep_their_kind),
         cmocka_unit_test(an_interrupt_is_a_cancel),
         cmocka_unit_test(scalars),
+        cmocka_unit_test(running_functions_are_windows),
+        cmocka_unit_test(running_functions_see_all_rows),
         cmocka_unit_test(describe_binds_without_running),
         cmocka_unit_test(statements_are_split_where_duckdb_would),
         cmocka_unit_test(what_changes_rows_is_no_select),

@@ -408,7 +408,8 @@ static void windows_come_apart_by_order(void **state) {
     assert_int_equal(sampler->cuts[0].leaf, scatterer->cuts[0].leaf);
     assert_true(stage_reads(scatterer, sampler->exchange));
     assert_non_null(windows->combined_sql);
-    // A part of one group is streamed.
+    assert_non_null(windows->streamed_sql);
+    // A part of one group is sorted without its key.
     assert_int_equal(windows->leaves[windows->combine_leaf].kind, LEAF_GROUPS);
     assert_non_null(find_leaf(windows, LEAF_GROUP));
     // A sum over a RANGE tells rows of one key from others, which a row_number doesn't.
@@ -418,6 +419,7 @@ static void windows_come_apart_by_order(void **state) {
     scatterer = find_stage(stages, EXCHANGE_PARTS);
     assert_non_null(scatterer);
     assert_true(stages->exchanges[scatterer->exchange].spread);
+    assert_null(window_stage(stages)->streamed_sql);
     stages_free(stages);
     // A frame from the current row on is not known from the rows before.
     stages = plan(
