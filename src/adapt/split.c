@@ -123,6 +123,23 @@ static void say(const struct adapt_stage *stage, struct adapt_pieces *pieces,
     }
 }
 
+// What is passed over again costs as much again, which on few slots no one waits less
+// for: a partition may have a part of what each slot has to do, up to about half a
+// second's rows.
+#define PASSED_ROWS 1000000
+#define PASSED_A_SLOT 4
+
+static uint64_t find_most(const struct adapt_stage *stage,
+                          const struct adapt_pieces *pieces, uint64_t size) {
+    uint64_t all = 0, most = size * (stage->passes + 1);
+    if (stage->passes == 0) return most;
+    for (size_t i = 0; i < pieces->count; i++)
+        all += adapt_cost(stage, pieces->list[i].first);
+    uint64_t share = all / PASSED_A_SLOT / (stage->slots > 0 ? stage->slots : 1);
+    if (share > PASSED_ROWS) share = PASSED_ROWS;
+    return share > most ? share : most;
+}
+
 #define SAID_MOST 10
 
 bool adapt_split(const struct adapt_stage *stage, struct adapt_pieces *pieces) {
@@ -131,7 +148,7 @@ bool adapt_split(const struct adapt_stage *stage, struct adapt_pieces *pieces) {
     if (stage->skew == ADAPT_OFF || pieces->count == 0) return true;
     if (!find_median(stage, pieces, &median)) return false;
     uint64_t size = median > pieces->target ? median : pieces->target;
-    uint64_t most = size * (stage->passes + 1);
+    uint64_t most = find_most(stage, pieces, size);
     struct adapt_pieces to = *pieces;
     size_t said = 0, heavy = 0;
     to.list = NULL;

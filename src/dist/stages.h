@@ -246,6 +246,8 @@ struct stages {
 // from the scan itself before its rows are scattered: every so many rows name one to
 // sample.
 #define SAMPLED_GROUP_ROWS 125000
+#define SAMPLED_SLICE \
+    8  // of a heavy slice, a task that samples it reads one row of so many
 #define BROADCAST_NEVER (-1)
 #define BROADCAST_AUTO (-2)
 

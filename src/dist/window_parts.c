@@ -192,6 +192,7 @@ static uint32_t feed_sample(struct form *form, const json_t *block, json_t *orde
     json_t *node = filtered(planner, list, block, from);
     double share = (double)SAMPLED / (double)from->rows;
     if (share < 1.0 / SAMPLED_ONE_IN) share = 1.0 / SAMPLED_ONE_IN;
+    share = share * SAMPLED_SLICE < 1 ? share * SAMPLED_SLICE : 1;
     if (from->rows > SAMPLED)
         json_object_set(node, "where_clause",
                         some_rows(trees, share, json_object_get(node, "where_clause")));

@@ -105,6 +105,22 @@ static bool add_segment(struct task_input *input, size_t *capacity, const char *
     return true;
 }
 
+#define SAMPLED_ROWS 100000  // of a slice: fewer are all read
+
+// Samples are of stripes all over the slice (block/slices.h): one of so many, if there
+// are rows enough.
+static struct block_read read_slice(const struct run *run, const struct stage *stage,
+                                    const struct stage_leaf *leaf,
+                                    const struct adapt_piece *piece) {
+    const uint64_t *rows = run->exchanges[leaf->exchange].partition_rows;
+    bool samples = stage->exchange != UINT32_MAX &&
+                   run->stages->exchanges[stage->exchange].kind == EXCHANGE_SAMPLE;
+    uint32_t of = 1;
+    if (samples && rows != NULL && rows[piece->first] / piece->slices >= SAMPLED_ROWS)
+        of = SAMPLED_SLICE;
+    return (struct block_read){false, piece->slice * of, piece->slices * of};
+}
+
 // The segments that task number index of the stage reads through the leaf.
 static bool gather_input(const struct run *run, const struct stage *stage,
                          const struct stage_leaf *leaf, uint32_t index,
@@ -121,7 +137,7 @@ static bool gather_input(const struct run *run, const struct stage *stage,
         last = piece.last;
         bool cut = piece.cut < ADAPT_COMBINED && !piece.rest &&
                    leaf == &stage->leaves[stage->cuts[piece.cut].leaf];
-        if (cut) input->how = (struct block_read){false, piece.slice, piece.slices};
+        if (cut) input->how = read_slice(run, stage, leaf, &piece);
         if (!cut && piece.cut != ADAPT_WHOLE) input->how.ordered = true;
     }
     if (leaf_is_part(leaf->kind) || leaf->kind == LEAF_BEFORE ||

@@ -207,13 +207,19 @@ static void passes_ask_for_weight(void **state) {
     static const struct {
         uint64_t rows;
         uint32_t passes;
+        uint32_t slots;
         bool cut;
-    } cases[] = {{900000, 0, true}, {900000, 2, false}, {50000000, 2, true}};
+    } cases[] = {{900000, 0, 2, true},
+                 {900000, 2, 2, false},
+                 {50000000, 2, 2, true},
+                 {1400000, 1, 2, false},  // on two slots nobody waits for it
+                 {1400000, 1, 100, true}};
     struct made *made = malloc(sizeof *made);
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct adapt_pieces pieces;
         make_join(made, &cases[i].rows, 1);
         made->stage.passes = cases[i].passes;
+        made->stage.slots = cases[i].slots;
         assert_true(adapt_pieces(&made->stage, &pieces));
         assert_int_equal(unevenness(&made->stage, &pieces) <= 1.5, cases[i].cut);
         adapt_pieces_free(&pieces);
