@@ -3,10 +3,8 @@
 // each group for a running aggregate: a sum over groups of 10,000 rows takes them four
 // times as long as one over groups of 5. A stream takes as long for any.
 //
-//   rows   sorted by (PARTITION BY, ORDER BY), numbered, with what DuckDB streams over
-//   all
-//          of them: lag and lead; which begin and end a run of equal keys, which begin a
-//          group
+//   rows   sorted by (PARTITION BY, ORDER BY), numbered, with lag and lead over all of
+//          them; which begin and end a run of equal keys, which begin a group
 //   runs   and what shoal's own functions count and sum in each group (duck/running.c)
 //
 // Of the other aggregates DuckDB streams those over (): they are right where all rows are
