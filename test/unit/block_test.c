@@ -119,6 +119,18 @@ static void bind_all(const char *key, const struct block_output *output,
     bind_part(key, output, partition, (struct block_read){0});
 }
 
+// Tells multisets of rows apart: how many there are, and the sum of their hashes.
+static char *rows_of(const char *source) {
+    struct text sql = {0};
+    text_printf(&sql,
+                "SELECT count(*) || ', ' || coalesce(sum(CAST(hash(r) AS HUGEINT)), 0) "
+                "FROM %s AS r",
+                source);
+    char *rows = value_of(sql.data);
+    text_free(&sql);
+    return rows;
+}
+
 // The types are in a table v; out and back must give the same multiset, whatever the
 // number of partitions.
 static void round_trip(const char *create, uint32_t partitions, bool per_thread) {
@@ -132,16 +144,13 @@ static void round_trip(const char *create, uint32_t partitions, bool per_thread)
     assert_int_equal(duck_describe(conn, "SELECT * FROM v", &schema, &err), SHOAL_OK);
     bind_all("all", &output, -1);
     char *source = block_input_sql("all", 0, &schema);
-    struct text sql = {0};
-    text_printf(&sql,
-                "SELECT (SELECT count(*) FROM (FROM v EXCEPT ALL FROM %s)) "
-                "+ (SELECT count(*) FROM (FROM %s EXCEPT ALL FROM v))",
-                source, source);
-    char *differences = value_of(sql.data);
-    if (strcmp(differences, "0") != 0)
-        fail_msg("%s: %s rows differ", create, differences);
-    free(differences);
-    text_free(&sql);
+    char *written = rows_of("v");
+    char *found = rows_of(source);
+    if (strcmp(written, found) != 0)
+        fail_msg("%s: rows differ (count, sum of hashes): %s, not %s", create, found,
+                 written);
+    free(written);
+    free(found);
     free(source);
     block_release_inputs("all");
 
@@ -155,6 +164,7 @@ static void round_trip(const char *create, uint32_t partitions, bool per_thread)
         uint64_t told = 0;
         for (size_t f = 0; f < output.count; f++) told += output.files[f].rows[p];
         bind_all("part", &output, (int32_t)p);
+        struct text sql = {0};
         source = block_input_sql("part", 0, &schema);
         text_printf(&sql, "SELECT count(*) FROM %s", source);
         char *count = value_of(sql.data);
@@ -673,7 +683,7 @@ static void damage_of_compressed_blocks_is_found(void **state) {
     assert_int_equal(fstat(fd, &stat), 0);
     assert_int_equal(pread(fd, &header, sizeof header, 0), sizeof header);
     assert_true(header.packed > 0 && header.unpacked > header.size);
-    for (off_t at = 0; at < stat.st_size; at += at < 200 ? 1 : 7) {
+    for (off_t at = 0; at < stat.st_size; at += at < 200 ? 1 : 37) {
         uint8_t byte = 0;
         assert_int_equal(pread(fd, &byte, 1, at), 1);
         write_byte(fd, at, byte ^ (uint8_t)(1 << at % 8));
