@@ -8,6 +8,9 @@
 #include "query/run.h"
 
 #define SPLIT_ROWS_MAX 20000000
+// Of a scan that a hash exchange alone reads: its tasks repeat little, scattering takes
+// longer than reading, and in smaller ones slots have less to wait for.
+#define SCATTER_SPLIT_ROWS 4000000
 #define FILES_MAX 1000    // small files packed into one task
 #define UNEVEN_MOST 1.25  // times its share of the rows, for a part cut by row groups
 
@@ -22,12 +25,14 @@ static uint64_t split_size(const struct session_options *options,
     uint32_t tasks =
         options->workers *
         (stage->wide ? SCAN_TASKS_A_WORKER : options->threads * TEXT_TASKS_A_THREAD);
-    uint64_t size = rows / tasks + 1;
-    if (size > SPLIT_ROWS_MAX) size = SPLIT_ROWS_MAX;
+    uint64_t size = rows / tasks + 1, most = SPLIT_ROWS_MAX;
+    if (stage->scatter == BLOCK_HASH && stage->leaf_count == 1 && !stage->groups)
+        most = (uint64_t)SCATTER_SPLIT_ROWS * options->threads;
+    if (size > most) size = most;
     // And the first may tell that partial aggregates save nothing, for all others.
     bool judged = stage->early && stage->estimated_rows >= rows / GROUPS_OF_ROWS;
     if ((stage->groups && stage->estimated_rows >= GROUPS_MANY) || judged) {
-        uint64_t most = (uint64_t)GROUPS_SPLIT_ROWS * options->threads;
+        most = (uint64_t)GROUPS_SPLIT_ROWS * options->threads;
         if (size > most) size = most;
     }
     return size < options->split_rows ? options->split_rows : size;
