@@ -68,8 +68,7 @@ struct adapt_stage {
     const char *whole;         // why inputs without a cut have none
     uint32_t slots;            // threads of all workers
     uint32_t passes;           // over a heavy partition's rows, beside the first: it must
-                               // be as many times heavier to be worth them; its slices
-                               // are as large as others' tasks
+                               // be as many times heavier to be worth them
     bool fixed;                // the user gave the partitions: a task each
     enum adapt_skew skew;
     uint64_t seed;  // of ADAPT_RANDOM

@@ -124,20 +124,28 @@ static void say(const struct adapt_stage *stage, struct adapt_pieces *pieces,
 }
 
 // What is passed over again costs as much again, which on few slots no one waits less
-// for: a partition may have a part of what each slot has to do, up to about half a
-// second's rows.
+// for: a partition may have a part of what each slot has to do, and so may its slices, up
+// to about half a second's rows.
 #define PASSED_ROWS 1000000
 #define PASSED_A_SLOT 4
 
-static uint64_t find_most(const struct adapt_stage *stage,
-                          const struct adapt_pieces *pieces, uint64_t size) {
-    uint64_t all = 0, most = size * (stage->passes + 1);
-    if (stage->passes == 0) return most;
+struct sizes {
+    uint64_t slice;  // about as many rows as one should have
+    uint64_t most;   // that a partition may have, but for ADAPT_UNEVEN
+};
+
+static struct sizes find_sizes(const struct adapt_stage *stage,
+                               const struct adapt_pieces *pieces, uint64_t median) {
+    uint64_t size = median > pieces->target ? median : pieces->target, all = 0;
+    struct sizes sizes = {size, size * (stage->passes + 1)};
+    if (stage->passes == 0) return sizes;
     for (size_t i = 0; i < pieces->count; i++)
         all += adapt_cost(stage, pieces->list[i].first);
     uint64_t share = all / PASSED_A_SLOT / (stage->slots > 0 ? stage->slots : 1);
     if (share > PASSED_ROWS) share = PASSED_ROWS;
-    return share > most ? share : most;
+    if (share > sizes.slice) sizes.slice = share;
+    if (share > sizes.most) sizes.most = share;
+    return sizes;
 }
 
 #define SAID_MOST 10
@@ -147,8 +155,7 @@ bool adapt_split(const struct adapt_stage *stage, struct adapt_pieces *pieces) {
     bool any = stage->skew == ADAPT_ALWAYS || stage->skew == ADAPT_RANDOM;
     if (stage->skew == ADAPT_OFF || pieces->count == 0) return true;
     if (!find_median(stage, pieces, &median)) return false;
-    uint64_t size = median > pieces->target ? median : pieces->target;
-    uint64_t most = find_most(stage, pieces, size);
+    struct sizes sizes = find_sizes(stage, pieces, median);
     struct adapt_pieces to = *pieces;
     size_t said = 0, heavy = 0;
     to.list = NULL;
@@ -160,9 +167,10 @@ bool adapt_split(const struct adapt_stage *stage, struct adapt_pieces *pieces) {
             ok = adapt_add(&to, pieces->list[i]);
             continue;
         }
-        bool large = (double)adapt_cost(stage, partition) > ADAPT_UNEVEN * (double)most;
+        bool large =
+            (double)adapt_cost(stage, partition) > ADAPT_UNEVEN * (double)sizes.most;
         struct choice choice = any     ? choose_any(stage, &to, partition)
-                               : large ? choose(stage, partition, size)
+                               : large ? choose(stage, partition, sizes.slice)
                                        : (struct choice){.cut = ADAPT_WHOLE};
         heavy += large && !any;
         bool tells = choice.cut != ADAPT_WHOLE || !stage->only_slices;

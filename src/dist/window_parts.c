@@ -16,7 +16,8 @@
 // Only a part's first and last group can go on in others, so a part's summary has one row
 // or two. Rows of one key (K, O) are in one part where a window tells such rows from
 // others: rank, RANGE frames. Other windows may number them in any order, but all of a
-// block in the same: for those that name rows a random number orders them.
+// block in the same: for those that name rows a number of their own orders them
+// (duck/tie.c).
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,7 @@
 #include "base/text.h"
 #include "dist/window_form.h"
 
-#define TIE_BREAK "CAST((random() * 4294967295) AS UINTEGER)"
+#define TIE_BREAK "shoal_tie()"
 #define SOME_ROWS "((random() < 0.5) AND true)"
 
 // ---- the stages before, and the form

@@ -32,6 +32,7 @@ static shoal_status register_own(struct duck *duck, struct shoal_error *err) {
     shoal_status status = duck_connect(duck, &conn, err);
     if (status != SHOAL_OK) return status;
     status = running_register(conn, err);
+    if (status == SHOAL_OK) status = tie_register(conn, err);
     duck_disconnect(conn);
     return status;
 }

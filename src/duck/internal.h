@@ -45,4 +45,7 @@ shoal_status duck_rows_text(struct duck_conn *conn, duckdb_result *rows,
 // BIGINT, UBIGINT or DOUBLE, and what DuckDB casts to them.
 shoal_status running_register(struct duck_conn *conn, struct shoal_error *err);
 
+// tie.c: shoal_tie(), a UINTEGER for each row; of one statement's thread all differ.
+shoal_status tie_register(struct duck_conn *conn, struct shoal_error *err);
+
 #endif

@@ -25,10 +25,14 @@ void duck_chunk_blobs(const struct duck_chunk *chunk, size_t c, struct duck_blob
     duckdb_string_t *strings = duckdb_vector_get_data(vector);
     uint64_t *valid = duckdb_vector_get_validity(vector);
     for (size_t i = 0; i < chunk->rows; i++) {
-        blobs[i] = (struct duck_blob){0};
-        if (valid != NULL && !(valid[i / 64] >> (i % 64) & 1)) continue;
-        blobs[i] = (struct duck_blob){(const uint8_t *)duckdb_string_t_data(&strings[i]),
-                                      duckdb_string_t_length(strings[i])};
+        const duckdb_string_t *string = &strings[i];
+        uint32_t size = string->value.inlined.length;
+        const char *data = size <= sizeof string->value.inlined.inlined
+                               ? string->value.inlined.inlined
+                               : string->value.pointer.ptr;
+        bool is_null = valid != NULL && !(valid[i / 64] >> (i % 64) & 1);
+        blobs[i] = is_null ? (struct duck_blob){0}
+                           : (struct duck_blob){(const uint8_t *)data, size};
     }
 }
 

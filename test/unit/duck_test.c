@@ -211,6 +211,23 @@ static void running_functions_see_all_rows(void **state) {
     assert_non_null(strstr(err.message, "was called for row 3001 after row 2999"));
 }
 
+// Where they are written to, they stay with their rows.
+static void ties_tell_rows_apart(void **state) {
+    (void)state;
+    char *counts = NULL;
+    struct shoal_error err;
+    shoal_status status = duck_scalar(
+        conn,
+        "WITH t AS MATERIALIZED (SELECT shoal_tie() AS t, shoal_tie() AS u FROM "
+        "range(300000)) SELECT count(DISTINCT t) || ' ' || count(*) FILTER (t = u) || ' "
+        "' "
+        "|| max(t) // 4294900000 || typeof(max(t)) FROM t",
+        &counts, &err);
+    if (status != SHOAL_OK) fail_msg("%s", err.message);
+    assert_string_equal(counts, "300000 0 1UINTEGER");
+    free(counts);
+}
+
 static void describe_binds_without_running(void **state) {
     (void)state;
     struct shoal_error err;
@@ -323,6 +340,7 @@ int main(void) {
         cmocka_unit_test(scalars),
         cmocka_unit_test(running_functions_are_windows),
         cmocka_unit_test(running_functions_see_all_rows),
+        cmocka_unit_test(ties_tell_rows_apart),
         cmocka_unit_test(describe_binds_without_running),
         cmocka_unit_test(statements_are_split_where_duckdb_would),
         cmocka_unit_test(what_changes_rows_is_no_select),
