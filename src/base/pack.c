@@ -17,20 +17,22 @@ static bool is_valid(const uint8_t *valid, size_t at) {
 
 struct extent {
     int64_t min, max;
+    uint64_t differing;  // bits in which two values do
 };
 
 // One loop a width, without branches, so that the compiler makes vectors of it.
-#define EXTENT(type)                                    \
-    do {                                                \
-        const type *from = values;                      \
-        type min = from[first], max = from[first];      \
-        for (size_t i = first; i < n; i++) {            \
-            type value = from[i];                       \
-            if (valid && !is_valid(valid, i)) continue; \
-            min = value < min ? value : min;            \
-            max = value > max ? value : max;            \
-        }                                               \
-        return (struct extent){min, max};               \
+#define EXTENT(type)                                                    \
+    do {                                                                \
+        const type *from = values;                                      \
+        type min = from[first], max = from[first], differing = 0;       \
+        for (size_t i = first; i < n; i++) {                            \
+            type value = from[i];                                       \
+            if (valid && !is_valid(valid, i)) continue;                 \
+            min = value < min ? value : min;                            \
+            max = value > max ? value : max;                            \
+            differing = (type)(differing | (value ^ from[first]));      \
+        }                                                               \
+        return (struct extent){min, max, (uint64_t)(int64_t)differing}; \
     } while (0)
 
 static struct extent extent_16(const void *values, const uint8_t *valid, size_t first,
@@ -52,18 +54,20 @@ static struct extent extent_64(const void *values, const uint8_t *valid, size_t 
 static bool extent_128(const struct wide *values, const uint8_t *valid, size_t first,
                        size_t n, struct extent *extent) {
     int64_t min = (int64_t)values[first].lower, max = min;
+    uint64_t differing = 0;
     for (size_t i = first; i < n; i++) {
         if (!is_valid(valid, i)) continue;
         int64_t value = (int64_t)values[i].lower;
         if (values[i].upper != value >> 63) return false;
         min = value < min ? value : min;
         max = value > max ? value : max;
+        differing |= values[i].lower ^ values[first].lower;
     }
-    *extent = (struct extent){min, max};
+    *extent = (struct extent){min, max, differing};
     return true;
 }
 
-// The bytes that values [first, n) need, and the smallest; `width`: no fewer.
+// How values [first, n) are packed; `width`: not at all.
 static struct packing needed(const void *values, uint32_t width, const uint8_t *valid,
                              size_t first, size_t n) {
     struct packing none = {.width = width};
@@ -82,12 +86,12 @@ static struct packing needed(const void *values, uint32_t width, const uint8_t *
             if (!extent_128(values, valid, first, n, &extent)) return none;
             break;
     }
-    uint64_t range = (uint64_t)extent.max - (uint64_t)extent.min;
-    uint32_t bytes = range <= UINT8_MAX    ? 1
-                     : range <= UINT16_MAX ? 2
-                     : range <= UINT32_MAX ? 4
-                                           : 8;
-    return bytes < width ? (struct packing){bytes, extent.min} : none;
+    // Values that are alike in their low bits are a multiple of their worth apart.
+    uint32_t shift =
+        extent.differing == 0 ? 0 : (uint32_t)__builtin_ctzll(extent.differing);
+    uint64_t range = ((uint64_t)extent.max - (uint64_t)extent.min) >> shift;
+    uint32_t bytes = range == 0 ? 1 : (71 - (uint32_t)__builtin_clzll(range)) / 8;
+    return bytes < width ? (struct packing){bytes, shift, extent.min} : none;
 }
 
 struct packing pack_choose(const void *values, uint32_t width, const uint8_t *valid,
@@ -105,109 +109,141 @@ struct packing pack_choose(const void *values, uint32_t width, const uint8_t *va
     return packing.width < width ? packing : none;
 }
 
-#define WRITE(from_type, to_type, low)                                 \
-    do {                                                               \
-        const from_type *from = values;                                \
-        for (size_t i = 0; i < n; i++) {                               \
-            to_type value = (to_type)((uint64_t)(from[i] low) - base); \
-            memcpy(to + i * sizeof value, &value, sizeof value);       \
-        }                                                              \
-    } while (0)
+// What follows is compiled for each width of values and of packed ones.
+#define ALWAYS static inline __attribute__((always_inline))
 
-#define WRITE_FROM(from_type, low)           \
-    switch (packing.width) {                 \
-        case 1:                              \
-            WRITE(from_type, uint8_t, low);  \
-            break;                           \
-        case 2:                              \
-            WRITE(from_type, uint16_t, low); \
-            break;                           \
-        case 4:                              \
-            WRITE(from_type, uint32_t, low); \
-            break;                           \
-        default:                             \
-            WRITE(from_type, uint64_t, low); \
-            break;                           \
+#define LOAD(name, type)                      \
+    ALWAYS uint64_t name(const uint8_t *at) { \
+        type loaded;                          \
+        memcpy(&loaded, at, sizeof loaded);   \
+        return loaded;                        \
     }
+LOAD(load_16, uint16_t)
+LOAD(load_32, uint32_t)
+LOAD(load_64, uint64_t)
 
-void pack_write(const void *values, uint32_t width, const uint8_t *valid, size_t n,
-                struct packing packing, uint8_t *restrict to) {
-    uint64_t base = (uint64_t)packing.base;
+ALWAYS uint64_t value_at(const void *values, uint32_t width, size_t i) {
     switch (width) {
         case 2:
-            WRITE_FROM(int16_t, )
-            break;
+            return (uint64_t)((const int16_t *)values)[i];
         case 4:
-            WRITE_FROM(int32_t, )
-            break;
+            return (uint64_t)((const int32_t *)values)[i];
         case 8:
-            WRITE_FROM(int64_t, )
-            break;
+            return ((const uint64_t *)values)[i];
         default:
-            WRITE_FROM(struct wide, .lower)
-            break;
-    }
-    for (size_t i = 0; valid != NULL && i < n; i++) {
-        if (!is_valid(valid, i)) memset(to + i * packing.width, 0, packing.width);
+            return ((const struct wide *)values)[i].lower;
     }
 }
 
-#define READ(from_type, to_type)                                     \
-    do {                                                             \
-        to_type *to = values;                                        \
-        for (size_t i = 0; i < n; i++) {                             \
-            from_type value;                                         \
-            memcpy(&value, packed + i * sizeof value, sizeof value); \
-            to[i] = (to_type)(value + base);                         \
-        }                                                            \
-    } while (0)
+ALWAYS void set_value(void *values, uint32_t width, size_t i, uint64_t value) {
+    switch (width) {
+        case 2:
+            ((uint16_t *)values)[i] = (uint16_t)value;
+            break;
+        case 4:
+            ((uint32_t *)values)[i] = (uint32_t)value;
+            break;
+        case 8:
+            ((uint64_t *)values)[i] = value;
+            break;
+        default:
+            ((struct wide *)values)[i] = (struct wide){value, (int64_t)value >> 63};
+            break;
+    }
+}
 
-#define READ_WIDE(from_type)                                         \
-    do {                                                             \
-        struct wide *to = values;                                    \
-        for (size_t i = 0; i < n; i++) {                             \
-            from_type value;                                         \
-            memcpy(&value, packed + i * sizeof value, sizeof value); \
-            to[i].lower = value + base;                              \
-            to[i].upper = (int64_t)to[i].lower >> 63;                \
-        }                                                            \
-    } while (0)
+// Of 3, 5, 6 and 7 bytes in two parts: a copy of so many would go through memory.
+ALWAYS uint64_t packed_at(const uint8_t *from, uint32_t bytes) {
+    switch (bytes) {
+        case 1:
+            return *from;
+        case 2:
+            return load_16(from);
+        case 3:
+            return load_16(from) | (uint64_t)from[2] << 16;
+        case 4:
+            return load_32(from);
+        case 5:
+            return load_32(from) | (uint64_t)from[4] << 32;
+        case 6:
+            return load_32(from) | load_16(from + 4) << 32;
+        case 7:
+            return load_32(from) | load_32(from + 3) << 24;
+        default:
+            return load_64(from);
+    }
+}
+
+ALWAYS void write_values(const void *values, uint32_t width, struct packing packing,
+                         uint32_t bytes, size_t n, uint8_t *restrict to) {
+    for (size_t i = 0; i < n; i++) {
+        uint64_t value = value_at(values, width, i) - (uint64_t)packing.base;
+        value >>= packing.shift;
+        memcpy(to + i * bytes, &value, bytes);
+    }
+}
+
+ALWAYS void read_values(void *restrict values, uint32_t width, struct packing packing,
+                        uint32_t bytes, size_t n, const uint8_t *restrict packed) {
+    for (size_t i = 0; i < n; i++) {
+        uint64_t value = packed_at(packed + i * bytes, bytes) << packing.shift;
+        set_value(values, width, i, value + (uint64_t)packing.base);
+    }
+}
+
+#define FOR_BYTES(all, of)                          \
+    switch (packing.width) {                        \
+        case 1:                                     \
+            all(values, of, packing, 1, n, packed); \
+            break;                                  \
+        case 2:                                     \
+            all(values, of, packing, 2, n, packed); \
+            break;                                  \
+        case 3:                                     \
+            all(values, of, packing, 3, n, packed); \
+            break;                                  \
+        case 4:                                     \
+            all(values, of, packing, 4, n, packed); \
+            break;                                  \
+        case 5:                                     \
+            all(values, of, packing, 5, n, packed); \
+            break;                                  \
+        case 6:                                     \
+            all(values, of, packing, 6, n, packed); \
+            break;                                  \
+        case 7:                                     \
+            all(values, of, packing, 7, n, packed); \
+            break;                                  \
+        default:                                    \
+            all(values, of, packing, 8, n, packed); \
+            break;                                  \
+    }
+
+#define FOR_WIDTHS(all)        \
+    switch (width) {           \
+        case 2:                \
+            FOR_BYTES(all, 2)  \
+            break;             \
+        case 4:                \
+            FOR_BYTES(all, 4)  \
+            break;             \
+        case 8:                \
+            FOR_BYTES(all, 8)  \
+            break;             \
+        default:               \
+            FOR_BYTES(all, 16) \
+            break;             \
+    }
+
+void pack_write(const void *values, uint32_t width, const uint8_t *valid, size_t n,
+                struct packing packing, uint8_t *restrict packed) {
+    FOR_WIDTHS(write_values)
+    for (size_t i = 0; valid != NULL && i < n; i++) {
+        if (!is_valid(valid, i)) memset(packed + i * packing.width, 0, packing.width);
+    }
+}
 
 void pack_read(const uint8_t *restrict packed, struct packing packing, uint32_t width,
                size_t n, void *restrict values) {
-    uint64_t base = (uint64_t)packing.base;
-    switch (width * 16 + packing.width) {
-        case 2 * 16 + 1:
-            READ(uint8_t, uint16_t);
-            break;
-        case 4 * 16 + 1:
-            READ(uint8_t, uint32_t);
-            break;
-        case 4 * 16 + 2:
-            READ(uint16_t, uint32_t);
-            break;
-        case 8 * 16 + 1:
-            READ(uint8_t, uint64_t);
-            break;
-        case 8 * 16 + 2:
-            READ(uint16_t, uint64_t);
-            break;
-        case 8 * 16 + 4:
-            READ(uint32_t, uint64_t);
-            break;
-        case 16 * 16 + 1:
-            READ_WIDE(uint8_t);
-            break;
-        case 16 * 16 + 2:
-            READ_WIDE(uint16_t);
-            break;
-        case 16 * 16 + 4:
-            READ_WIDE(uint32_t);
-            break;
-        case 16 * 16 + 8:
-            READ_WIDE(uint64_t);
-            break;
-        default:
-            break;
-    }
+    FOR_WIDTHS(read_values)
 }

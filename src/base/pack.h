@@ -1,6 +1,7 @@
 // Fixed-width values in fewer bytes: each as its distance to the smallest of them (frame
-// of reference, as column stores call it). Reading back is one addition a value, which
-// costs no more than the copy that it takes the place of.
+// of reference, as column stores call it), without the low bits in which all distances
+// are zero: whole numbers as DOUBLE have many. Reading back is a shift and an addition a
+// value, which costs no more than the copy that it takes the place of.
 #ifndef SHOAL_BASE_PACK_H
 #define SHOAL_BASE_PACK_H
 
@@ -8,8 +9,9 @@
 #include <stdint.h>
 
 struct packing {
-    uint32_t width;  // bytes a value takes; 0: not packed
-    int64_t base;    // added to each
+    uint32_t width;  // bytes a value takes, 1 to 8; 0: not packed
+    uint32_t shift;  // bits that it is moved up by, less than 64,
+    int64_t base;    // before this is added
 };
 
 // How n values of 2, 4, 8 or 16 bytes are packed best. valid: a bit each, 0 where the
@@ -17,9 +19,9 @@ struct packing {
 // number of 64 bits.
 struct packing pack_choose(const void *values, uint32_t width, const uint8_t *valid,
                            size_t n);
-// n * packing.width bytes into `to`. Values that don't matter become the base.
+// n * packing.width bytes into `packed`. Values that don't matter become the base.
 void pack_write(const void *values, uint32_t width, const uint8_t *valid, size_t n,
-                struct packing packing, uint8_t *to);
+                struct packing packing, uint8_t *packed);
 // Back to n values of width bytes.
 void pack_read(const uint8_t *packed, struct packing packing, uint32_t width, size_t n,
                void *values);

@@ -5,7 +5,8 @@
 // A chunk holds rows of one partition: a header, a directory of (offset, size) for each
 // buffer in preorder (validity, offsets, data, then children, for each column), and the
 // buffers, each 64-byte aligned in the file. A FIXED column has no offsets: in their
-// place the directory says how its data is packed (base, width; see base/pack.h). What
+// place the directory says how its data is packed (base, and width | shift << 8; see
+// base/pack.h). What
 // follows the header may be compressed, as one LZ4 block and zeros up to the alignment;
 // the directory then speaks of the chunk as it was before. The header's checksum (xxh3,
 // 64 bits) covers the whole chunk as it is in the file; the footer's covers index and
@@ -34,6 +35,17 @@ struct block_chunk_header {
     uint64_t packed;    // bytes of LZ4; 0: it is not compressed
     uint64_t reserved;
 };
+
+static inline uint64_t block_packing_code(const struct packing *packing) {
+    return packing->width | (uint64_t)packing->shift << 8;
+}
+
+// Of a code below 2^14 the shift is below 64.
+static inline struct packing block_packing(uint64_t base, uint64_t code) {
+    return (struct packing){.width = code & UINT8_MAX,
+                            .shift = (uint32_t)(code >> 8 & 63),
+                            .base = (int64_t)base};
+}
 
 struct block_index_entry {
     uint64_t offset;

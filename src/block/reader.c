@@ -343,12 +343,12 @@ static bool good_offsets(const struct column *column, uint64_t limit) {
 // The second entry of a FIXED column, which has no offsets.
 static bool take_packing(struct parse *parse, struct column *column) {
     if (parse->slot >= parse->header->buffers) return false;
-    uint64_t width = parse->directory[parse->slot * 2 + 1];
-    column->packing.base = (int64_t)parse->directory[parse->slot * 2];
-    column->packing.width = (uint32_t)width;
+    uint64_t base = parse->directory[parse->slot * 2];
+    uint64_t code = parse->directory[parse->slot * 2 + 1];
+    column->packing = block_packing(base, code);
     parse->slot++;
-    return width == 0 || ((width == 1 || width == 2 || width == 4 || width == 8) &&
-                          width < column->width);
+    return code == 0 || (column->packing.width > 0 && column->packing.width <= 8 &&
+                         column->packing.width < column->width && code >> 14 == 0);
 }
 
 // No column has more rows than offsets can tell apart: sizes that follow from them fit.

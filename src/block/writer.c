@@ -136,7 +136,7 @@ static const uint8_t *validity_of(const struct column *column) {
 static void put_packed(struct pieces *pieces, const struct column *column) {
     const struct packing *packing = &column->packing;
     size_t size = column->rows * packing->width;
-    put_entry(pieces, (uint64_t)packing->base, packing->width);
+    put_entry(pieces, (uint64_t)packing->base, block_packing_code(packing));
     pack_write(column->data.data, column->width, validity_of(column), column->rows,
                *packing, pieces->packed);
     put_buffer(pieces, pieces->packed, size);

@@ -117,6 +117,7 @@ static uint64_t hash_row(const struct column *column, uint64_t row, uint64_t has
         case COLUMN_FIXED:
             if (valid && column->packing.width > 0) {
                 hash = mix(hash, &column->packing.base, sizeof column->packing.base);
+                hash = mix(hash, &column->packing.shift, sizeof column->packing.shift);
                 return mix(hash, column->data.data + row * column->packing.width,
                            column->packing.width);
             }

@@ -52,11 +52,15 @@ static void every_width_takes_what_its_range_needs(void **state) {
         uint64_t range;
         uint32_t expected;
     } cases[] = {
-        {1, 1, 1},           {2, 255, 1},        {2, 256, 2},         {4, 255, 1},
-        {4, 256, 2},         {4, 65535, 2},      {4, 65536, 4},       {8, 255, 1},
-        {8, 65535, 2},       {8, UINT32_MAX, 4}, {8, 1ULL << 32, 8},  {8, UINT64_MAX, 8},
-        {16, 255, 1},        {16, 65535, 2},     {16, UINT32_MAX, 4}, {16, 1ULL << 32, 8},
-        {16, UINT64_MAX, 8}, {8, 0, 1},
+        {1, 1, 1},           {2, 255, 1},         {2, 256, 2},
+        {4, 255, 1},         {4, 256, 2},         {4, 65535, 2},
+        {4, 65536, 3},       {4, 1u << 24, 4},    {8, 255, 1},
+        {8, 65535, 2},       {8, 1u << 23, 3},    {8, UINT32_MAX, 4},
+        {8, 1ULL << 32, 5},  {8, 1ULL << 40, 6},  {8, 1ULL << 48, 7},
+        {8, 1ULL << 56, 8},  {8, UINT64_MAX, 8},  {8, 0, 1},
+        {16, 255, 1},        {16, 65535, 2},      {16, 1u << 17, 3},
+        {16, UINT32_MAX, 4}, {16, 1ULL << 32, 5}, {16, 1ULL << 47, 6},
+        {16, 1ULL << 55, 7}, {16, UINT64_MAX, 8},
     };
     uint8_t values[MANY * 16] = {0};
     for (size_t c = 0; c < sizeof cases / sizeof *cases; c++) {
@@ -111,6 +115,33 @@ static void wide_values_that_are_no_numbers_of_64_bits_stay(void **state) {
     assert_int_equal(round_trip((uint8_t *)values, 16, NULL, MANY), 16);
 }
 
+// Whole numbers and quarters as DOUBLE, negative ones too; numbers that are all odd.
+static void low_bits_that_are_alike_take_nothing(void **state) {
+    (void)state;
+    uint8_t values[MANY * 16];
+    for (size_t i = 0; i < MANY; i++) {
+        double quarters = (double)(draw() % 8000) / 4;
+        memcpy(values + i * 8, &quarters, 8);
+    }
+    assert_in_range(round_trip(values, 8, NULL, MANY), 2, 3);
+    for (size_t i = 0; i < MANY; i++) {
+        double whole = (double)(draw() % 100) - 50;
+        memcpy(values + i * 8, &whole, 8);
+    }
+    assert_in_range(round_trip(values, 8, NULL, MANY), 2, 3);
+    static const uint32_t widths[] = {2, 4, 8, 16};
+    for (size_t w = 0; w < 4; w++) {
+        for (size_t i = 0; i < MANY; i++)
+            put(values, widths[w], i, (int64_t)(draw() % 256 * 128) - 16383);
+        assert_int_equal(round_trip(values, widths[w], NULL, MANY), 1);
+        put(values, widths[w], MANY - 1, -16384);
+        assert_int_equal(round_trip(values, widths[w], NULL, MANY), 2);
+    }
+    for (size_t i = 0; i < MANY; i++)
+        put(values, 8, i, i % 2 == 0 ? INT64_MIN : (int64_t)1 << 62);
+    assert_int_equal(round_trip(values, 8, NULL, MANY), 1);
+}
+
 static void few_values_stay(void **state) {
     (void)state;
     int64_t values[4] = {1, 2, 3, 4};
@@ -123,6 +154,7 @@ int main(void) {
         cmocka_unit_test(every_width_takes_what_its_range_needs),
         cmocka_unit_test(what_a_null_holds_does_not_count),
         cmocka_unit_test(wide_values_that_are_no_numbers_of_64_bits_stay),
+        cmocka_unit_test(low_bits_that_are_alike_take_nothing),
         cmocka_unit_test(few_values_stay),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
