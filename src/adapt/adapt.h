@@ -89,10 +89,6 @@ bool adapt_broadcast(const struct adapt_sides *sides);
 bool adapt_demote(uint64_t rows_read, uint64_t groups_made, enum adapt_skew skew,
                   uint64_t seed);
 
-// stream.c: shall the stage's windows be streamed, whose groups its inputs' keys are?
-// Says why.
-bool adapt_stream(const struct adapt_stage *stage, struct text *reasons);
-
 #define ADAPT_WHOLE UINT32_MAX
 #define ADAPT_COMBINED (UINT32_MAX - 1)
 struct adapt_piece {

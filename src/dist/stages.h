@@ -185,8 +185,7 @@ struct stage {
     bool early;          // and is likely to be better: the first tasks are to tell soon
     bool hedged;         // whether it is is a mere guess: until it is known, every other
                          // task passes rows on
-    char *streamed_sql;  // whose windows take as long for groups of any size, but longer
-                         // for small ones; NULL: there is none
+    char *streamed_sql;  // whose windows are streamed; NULL: there is none
     bool counts;         // the last output column says how many rows each is of
     bool ordered;        // each task's output is one file, in order
     bool sink;           // its tasks write the query's rows to their place

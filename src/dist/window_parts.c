@@ -329,7 +329,7 @@ static json_t *final_node(struct form *form, const json_t *block, json_t *window
 }
 
 // The block, not in parts, with windows that are streamed; NULL: they can't be, or it has
-// no running aggregates: other windows take as long for groups of any size anyway.
+// no running aggregates: other windows take DuckDB as long.
 static json_t *streamed_node(const struct form *form, const json_t *block,
                              json_t *windows, const struct fragment *from,
                              json_t *columns) {

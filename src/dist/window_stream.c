@@ -5,10 +5,11 @@
 //
 //   rows   sorted by (PARTITION BY, ORDER BY), numbered, with lag and lead over all of
 //          them; which begin and end a run of equal keys, which begin a group
-//   runs   and what shoal's own functions count and sum in each group (duck/running.c)
+//   runs   and what shoal's own functions count, rank and sum in each group
+//          (duck/running.c)
 //
 // Of the other aggregates DuckDB streams those over (): they are right where all rows are
-// of one group, and for sums of DECIMALs also less what the group's first row had found.
+// of one group.
 //
 // A frame that ends where a run ends (RANGE, GROUPS) has what its last row has, which the
 // other rows of the run look up; most often there are few such. What a group has as a
@@ -23,7 +24,6 @@
 #define STREAM "(ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
 #define TWO_BRANCHES "SELECT u.a FROM (SELECT 1 AS a UNION ALL SELECT 2 AS a) AS u"
 #define SORTED_TABLE "shoal_sorted"
-#define EXACT_DIGITS 18
 
 struct stream {
     struct form *form;
@@ -33,12 +33,11 @@ struct stream {
     struct text over;     // what DuckDB streams over the rows
     struct text running;  // what shoal's functions make of that
     struct text whole;    // aggregates of whole groups
-    struct text found;    // joins: where groups of a sum have their first value
     struct text values;
-    bool first, begins, ends;  // rows look up their group's first row; the one that their
-                               // run begins with; that it ends with
-    bool numbered;             // runs are counted
-    bool aggregates;           // a running one is there
+    bool first, ends;  // rows look up their group's first row; that their run ends with
+    bool ranked;       // they know their run's first row's number,
+    bool numbered;     // and their run's
+    bool aggregates;   // a running one is there
 };
 
 // The column of the rows that the expression is.
@@ -153,47 +152,6 @@ static void open_running(struct stream *stream, const char *function) {
                 stream->groups ? "y.starts" : "false");
 }
 
-// In a group, where a sum's first rows may be NULL: with which row it begins not to be.
-static void append_found(struct stream *stream, const json_t *window, size_t number) {
-    struct text *out = &stream->found;
-    text_append(out, " LEFT JOIN (SELECT ");
-    append_keys(stream, out);
-    text_append(out, ", min(u.n) AS n FROM shoal_runs AS u JOIN shoal_runs AS s ON ");
-    append_same(stream, out, "u", "s", false);
-    text_append(out, " WHERE (s.starts AND (");
-    append_taken(stream, out, window, "s");
-    text_append(out, " IS NULL) AND (");
-    append_taken(stream, out, window, "u");
-    text_append(out, " IS NOT NULL)) GROUP BY ");
-    append_keys(stream, out);
-    char alias[24];
-    (void)snprintf(alias, sizeof alias, "f%zu", number);
-    text_printf(out, ") AS %s ON ", alias);
-    append_same(stream, out, "z", alias, false);
-}
-
-// Of DECIMALs: less the running sum before the group. Of 18 digits, no number of rows has
-// a sum that doesn't fit.
-static void append_difference(struct stream *stream, const json_t *window, size_t number,
-                              const char *column) {
-    struct text *out = &stream->values;
-    stream->first = true;
-    append_found(stream, window, number);
-    text_append(out, "CASE WHEN ((");
-    append_taken(stream, out, window, "e");
-    text_append(out, " IS NOT NULL) OR (");
-    append_last(stream, out, window, "n");
-    text_printf(out, " >= f%zu.n)) THEN CASE WHEN (e.%s IS NULL) THEN ", number, column);
-    append_last(stream, out, window, column);
-    text_append(out, " ELSE (");
-    append_last(stream, out, window, column);
-    text_append(out, " - CASE WHEN (");
-    append_taken(stream, out, window, "e");
-    text_printf(out, " IS NULL) THEN e.%s ELSE (e.%s - ", column, column);
-    append_taken(stream, out, window, "e");
-    text_append(out, ") END) END END");
-}
-
 // Columns of the part's rows as a FROM item, of their types.
 struct typed {
     const json_t *types;
@@ -238,31 +196,38 @@ static void find_type(struct stream *stream, const json_t *window, char *type,
     free(sql);
 }
 
-enum summing {
-    SUM_OTHERS,  // also what has no known type
-    SUM_NUMBERS,
-    SUM_DECIMALS,
-};
-
-static enum summing find_summing(struct stream *stream, const json_t *window) {
+// May the column be added up? *scale: of DECIMALs; -1 of other numbers.
+static bool find_summed(struct stream *stream, const json_t *window, int *scale) {
     static const char *const numbers[] = {"TINYINT",  "SMALLINT",  "INTEGER",  "BIGINT",
                                           "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
                                           "FLOAT",    "DOUBLE",    NULL};
     char type[64];
     int digits = 0;
     find_type(stream, window, type, sizeof type);
-    if (text_one_of(type, numbers)) return SUM_NUMBERS;
-    bool decimal = sscanf(type, "DECIMAL(%d,", &digits) == 1;
-    return decimal && digits <= EXACT_DIGITS ? SUM_DECIMALS : SUM_OTHERS;
+    *scale = -1;
+    if (text_one_of(type, numbers)) return true;
+    return sscanf(type, "DECIMAL(%d,%d)", &digits, scale) == 2 &&
+           digits <= DUCK_RUNNING_DIGITS;
 }
 
-static void append_running(struct stream *stream, const json_t *window, bool counts,
-                           const char *column) {
-    open_running(stream, counts ? "count" : "sum");
-    if (counts) text_append(&stream->running, "(");
+static void append_count(struct stream *stream, const json_t *window,
+                         const char *column) {
+    open_running(stream, "count");
+    text_append(&stream->running, "(");
     append_taken(stream, &stream->running, window, "y");
-    text_printf(&stream->running, "%s) AS %s", counts ? " IS NOT NULL)" : "", column);
-    append_last(stream, &stream->values, window, column);
+    text_printf(&stream->running, " IS NOT NULL)) AS %s", column);
+}
+
+static void append_sum(struct stream *stream, const json_t *window, int scale,
+                       const char *column) {
+    char function[32] = "sum";
+    if (scale >= 0) (void)snprintf(function, sizeof function, "decimal_sum_%d", scale);
+    open_running(stream, function);
+    if (scale >= 0) text_append(&stream->running, "CAST(");
+    append_taken(stream, &stream->running, window, "y");
+    if (scale >= 0)
+        text_printf(&stream->running, " AS DECIMAL(%d, %d))", DUCK_RUNNING_DIGITS, scale);
+    text_printf(&stream->running, ") AS %s", column);
 }
 
 static void append_whole(struct stream *stream, const json_t *window, size_t number) {
@@ -285,23 +250,22 @@ static bool add_aggregate(struct stream *stream, const json_t *window, size_t nu
         append_whole(stream, window, number);
         return true;
     }
-    bool sums = strcmp(name, "sum") == 0;
-    enum summing summing = sums ? find_summing(stream, window) : SUM_OTHERS;
     char column[24];
+    int scale;
     (void)snprintf(column, sizeof column, "w%zu", number);
     stream->aggregates = true;
-    if (counts || summing == SUM_NUMBERS) {
-        append_running(stream, window, counts, column);
-        return true;
+    if (counts) {
+        append_count(stream, window, column);
+    } else if (strcmp(name, "sum") == 0 && find_summed(stream, window, &scale)) {
+        append_sum(stream, window, scale, column);
+    } else if (stream->groups) {
+        return false;
+    } else {
+        text_append(&stream->over, ", ");
+        append_call(stream, &stream->over, window, "r");
+        text_printf(&stream->over, " OVER " STREAM " AS %s", column);
     }
-    if (stream->groups && summing != SUM_DECIMALS) return false;
-    text_append(&stream->over, ", ");
-    append_call(stream, &stream->over, window, "r");
-    text_printf(&stream->over, " OVER " STREAM " AS %s", column);
-    if (stream->groups)
-        append_difference(stream, window, number, column);
-    else
-        append_last(stream, &stream->values, window, column);
+    append_last(stream, &stream->values, window, column);
     return true;
 }
 
@@ -358,16 +322,13 @@ static bool add_row(struct stream *stream, const json_t *window, size_t number) 
 }
 
 static bool add_rank(struct stream *stream, const json_t *window, size_t number) {
-    const char *column = number_column(stream);
+    bool dense = tree_is(window, "function_name", "dense_rank");
     (void)number;
-    if (tree_is(window, "function_name", "dense_rank")) {
+    if (dense)
         stream->numbered = true;
-        text_append(&stream->values, "z.run");
-        return true;
-    }
-    stream->begins = true;
-    text_printf(&stream->values, "CASE WHEN (j.n IS NULL) THEN z.%s ELSE j.%s END",
-                column, column);
+    else
+        stream->ranked = true;
+    text_append(&stream->values, dense ? "z.run" : "z.rank");
     return true;
 }
 
@@ -418,13 +379,17 @@ static void append_rows(struct stream *stream, struct text *sql) {
     text_append(sql, "SELECT r.*, row_number() OVER () AS n");
     if (stream->over.data != NULL) text_append(sql, stream->over.data);
     if (stream->groups) append_edge(stream, sql, "lag", false, "starts");
-    if (stream->begins || stream->ends || stream->numbered)
+    if (stream->ranked || stream->ends || stream->numbered)
         append_edge(stream, sql, "lag", true, "begins");
-    if (stream->begins || stream->ends) append_edge(stream, sql, "lead", true, "ends");
+    if (stream->ends) append_edge(stream, sql, "lead", true, "ends");
     text_append(sql, " FROM (SELECT q.* FROM " SORTED_TABLE " AS q ORDER BY 1) AS r");
 }
 
 static void append_runs(struct stream *stream, struct text *sql) {
+    if (stream->ranked) {
+        open_running(stream, "rank");
+        text_append(&stream->running, "y.begins) AS rank");
+    }
     if (stream->numbered) {
         open_running(stream, "count");
         text_append(&stream->running, "y.begins) AS run");
@@ -451,10 +416,7 @@ static void append_join(struct stream *stream, struct text *sql, const char *whe
 
 static void append_joins(struct stream *stream, struct text *sql) {
     if (stream->first) append_join(stream, sql, "u.starts", "e", false);
-    if (stream->begins)
-        append_join(stream, sql, "(u.begins AND (NOT u.ends))", "j", true);
     if (stream->ends) append_join(stream, sql, "(u.ends AND (NOT u.begins))", "h", true);
-    if (stream->found.data != NULL) text_append(sql, stream->found.data);
     if (stream->whole.data == NULL) return;
     if (!stream->groups) {
         text_printf(sql, " CROSS JOIN (SELECT %s FROM shoal_runs AS u) AS m",
@@ -483,8 +445,7 @@ static char *stream_sql(struct stream *stream) {
         text_append(&sql, ") AS z");
     }
     sql.failed = sql.failed || joins.failed || stream->over.failed ||
-                 stream->running.failed || stream->found.failed || stream->whole.failed ||
-                 stream->values.failed;
+                 stream->running.failed || stream->whole.failed || stream->values.failed;
     text_free(&joins);
     return text_take(&sql);
 }
@@ -577,7 +538,6 @@ json_t *window_stream(struct form *form, bool groups, json_t *item, bool *runnin
     text_free(&stream.over);
     text_free(&stream.running);
     text_free(&stream.whole);
-    text_free(&stream.found);
     text_free(&stream.values);
     return node;
 }

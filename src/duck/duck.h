@@ -112,6 +112,10 @@ const char *duck_result_type(const struct duck_result *result, size_t column);
 const char *duck_result_text(const struct duck_result *result, size_t column, size_t row);
 void duck_result_free(struct duck_result *result);
 
+// shoal_running_decimal_sum_2 (running.c) takes DECIMALs of so many digits, of which two
+// are behind the point.
+#define DUCK_RUNNING_DIGITS 18
+
 // The output columns of a SELECT, by binding it (DESCRIBE), without running it.
 shoal_status duck_describe(struct duck_conn *conn, const char *select,
                            struct schema *schema, struct shoal_error *err);

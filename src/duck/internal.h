@@ -40,9 +40,10 @@ shoal_status duck_rows_text(struct duck_conn *conn, duckdb_result *rows,
                             duckdb_result *text, struct schema *schema,
                             struct shoal_error *err);
 
-// running.c: shoal_running_count(n, starts, BOOLEAN) and shoal_running_sum(n, starts,
-// value), over rows that n numbers in their order: of the row's group so far. Values are
-// BIGINT, UBIGINT or DOUBLE, and what DuckDB casts to them.
+// running.c: shoal_running_count(n, starts, BOOLEAN), shoal_running_rank(n, starts,
+// BOOLEAN) and shoal_running_sum(n, starts, value), over rows that n numbers in their
+// order: of the row's group so far. Values are BIGINT, UBIGINT or DOUBLE, and what DuckDB
+// casts to them; shoal_running_decimal_sum_2's are DECIMAL(DUCK_RUNNING_DIGITS, 2).
 shoal_status running_register(struct duck_conn *conn, struct shoal_error *err);
 
 // tie.c: shoal_tie(), a UINTEGER for each row; of one statement's thread all differ.

@@ -395,53 +395,6 @@ static void a_partial_aggregate_is_judged(void **state) {
     assert_true(adapt_demote(10, 1, ADAPT_ALWAYS, 0));
 }
 
-static bool streams(const struct sketch *keys, enum adapt_skew skew) {
-    struct adapt_input input = {.keys = keys};
-    struct adapt_stage stage = {.inputs = &input, .input_count = 1, .skew = skew};
-    struct text reasons = {0};
-    bool is = adapt_stream(&stage, &reasons);
-    assert_int_equal(is, reasons.size > 0);
-    text_free(&reasons);
-    return is;
-}
-
-// As many keys as `keys`, of which the first `tail` have a hundredth of the rows each.
-static struct sketch *sketch_of_tail(uint64_t rows, uint64_t keys, uint64_t tail) {
-    struct sketcher *sketcher = sketcher_new(3);
-    struct sketch *sketch = malloc(sizeof *sketch);
-    assert_non_null(sketcher);
-    assert_non_null(sketch);
-    for (uint64_t i = 0; i < rows; i++) {
-        uint64_t key = i % 100 < tail ? i % 100 : tail + i % (keys - tail);
-        uint64_t hash = key * 0x9e3779b97f4a7c15u;
-        hash ^= hash >> 32;
-        hash *= 0xd6e8feb86659fd93u;
-        sketcher_add(sketcher, &key, &hash, 1);
-    }
-    sketcher_take(sketcher, sketch);
-    sketcher_free(sketcher);
-    return sketch;
-}
-
-static void windows_over_large_groups_are_streamed(void **state) {
-    (void)state;
-    static const struct {
-        uint64_t rows, keys, tail;
-        bool streams;
-    } cases[] = {{1000000, 200000, 0, false},  // groups of 5
-                 {1000000, 20000, 0, true},    // of 50
-                 {1000000, 500000, 1, false},  // one large one says nothing of others
-                 {1000000, 500000, 8, true}};
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct sketch *keys = sketch_of_tail(cases[i].rows, cases[i].keys, cases[i].tail);
-        if (streams(keys, ADAPT_AUTO) != cases[i].streams) fail_msg("case %zu", i);
-        assert_true(streams(keys, ADAPT_ALWAYS));
-        assert_false(streams(keys, ADAPT_OFF));
-        free(keys);
-    }
-    assert_false(streams(NULL, ADAPT_AUTO));
-}
-
 // ---- 99 partitions of one unit and one of a hundred, on more and more slots
 
 #define UNIT_ROWS 1000000
@@ -522,7 +475,6 @@ int main(void) {
         cmocka_unit_test(a_reason_says_why_not),
         cmocka_unit_test(a_small_side_is_broadcast),
         cmocka_unit_test(a_partial_aggregate_is_judged),
-        cmocka_unit_test(windows_over_large_groups_are_streamed),
         cmocka_unit_test(the_seed_case_ends_in_time),
     };
     return cmocka_run_group_tests_name("adapt", tests, NULL, NULL);

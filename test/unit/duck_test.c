@@ -164,35 +164,41 @@ static void scalars(void **state) {
 // Against DuckDB's own windows, over groups that begin with NULLs, and many chunks.
 static void running_functions_are_windows(void **state) {
     (void)state;
-    static const char *const values[] = {"nullif(v % 13, v % 3) - 5",
-                                         "9223372036854775807 - v",
-                                         "(v % 256)::UTINYINT",
-                                         "(v + 18446744073709000000)::UBIGINT",
-                                         "(v % 8 - 3)::DOUBLE / 4",
-                                         "v::FLOAT",
-                                         "(v % 9)::USMALLINT",
-                                         "v::UINTEGER",
-                                         "(v % 100)::TINYINT",
-                                         "v::SMALLINT",
-                                         "NULL::INTEGER"};
-    for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+    static const char *const sums[][2] = {
+        {"sum", "nullif(v % 13, v % 3) - 5"},
+        {"sum", "9223372036854775807 - v"},
+        {"sum", "(v % 256)::UTINYINT"},
+        {"sum", "(v + 18446744073709000000)::UBIGINT"},
+        {"sum", "(v % 8 - 3)::DOUBLE / 4"},
+        {"sum", "v::FLOAT"},
+        {"sum", "(v % 9)::USMALLINT"},
+        {"sum", "v::UINTEGER"},
+        {"sum", "(v % 100)::TINYINT"},
+        {"sum", "v::SMALLINT"},
+        {"sum", "NULL::INTEGER"},
+        {"decimal_sum_0", "(v - 5000)::DECIMAL(18, 0)"},
+        {"decimal_sum_3", "(v / 8 - 600)::DECIMAL(18, 3)"},
+        {"decimal_sum_17", "nullif(v % 7, 0)::DECIMAL(18, 17)"},
+        {"decimal_sum_18", "(v / 20000 - 0.3)::DECIMAL(18, 18)"},
+    };
+    for (size_t i = 0; i < sizeof sums / sizeof *sums; i++) {
         char sql[1024];
         (void)snprintf(
             sql, sizeof sql,
-            "WITH runs AS MATERIALIZED (SELECT *, shoal_running_sum(n, starts, x) AS s, "
-            "shoal_running_count(n, starts, x IS NOT NULL) AS c FROM (SELECT v // 700 AS "
-            "g, v %% 700 = 0 AS starts, v, row_number() OVER () AS n, %s AS x FROM "
-            "(SELECT "
+            "WITH runs AS MATERIALIZED (SELECT *, shoal_running_%s(n, starts, x) AS s, "
+            "shoal_running_count(n, starts, x IS NOT NULL) AS c, "
+            "shoal_running_rank(n, starts, v %% 5 = 0) AS r FROM (SELECT v // 700 AS g, "
+            "v %% 700 = 0 AS starts, v, row_number() OVER () AS n, %s AS x FROM (SELECT "
             "range AS v FROM range(10000) ORDER BY range))) SELECT count(*), count(*) "
-            "FILTER (WHERE s IS DISTINCT FROM t OR c <> d OR typeof(s) <> typeof(t)) "
-            "FROM "
-            "(SELECT *, sum(x) OVER w AS t, count(x) OVER w AS d FROM runs WINDOW w AS "
+            "FILTER (WHERE s IS DISTINCT FROM t OR c <> d OR r <> e OR typeof(s) <> "
+            "typeof(t)) FROM (SELECT *, sum(x) OVER w AS t, count(x) OVER w AS d, rank() "
+            "OVER (PARTITION BY g ORDER BY v // 5) AS e FROM runs WINDOW w AS "
             "(PARTITION BY g ORDER BY v))",
-            values[i]);
+            sums[i][0], sums[i][1]);
         struct duck_result *result = query(sql);
         assert_string_equal(duck_result_text(result, 0, 0), "10000");
         if (strcmp(duck_result_text(result, 1, 0), "0") != 0)
-            fail_msg("%s: %s rows differ", values[i], duck_result_text(result, 1, 0));
+            fail_msg("%s: %s rows differ", sums[i][1], duck_result_text(result, 1, 0));
         duck_result_free(result);
     }
 }
