@@ -435,6 +435,7 @@ void aggregate_combines(struct planner *planner, json_t *node,
 #define COMBINED_FORM "shoal_combined"
 // A constant number of rows, 0 for none; false when it is something else.
 bool constant_number(const json_t *node, uint64_t *value);
+bool constant_null(const json_t *node);  // of any type
 struct fragment *plan_select(struct planner *planner, json_t *node, const char *alias,
                              json_t *columns, json_t *ctes);
 // node as (node) AS alias(columns), with its distribution seen through the select list.

@@ -154,6 +154,11 @@ bool constant_number(const json_t *node, uint64_t *value) {
     return *text != '\0' && *end == '\0';
 }
 
+bool constant_null(const json_t *node) {
+    while (tree_is(node, "class", "CAST")) node = json_object_get(node, "child");
+    return tree_is(json_object_get(node, "literal"), "kind", "NULL_LITERAL");
+}
+
 // The modifiers that each task may apply before the gather: ORDER BY ... LIMIT
 // limit+offset.
 static json_t *partial_top_n(struct planner *planner, json_t *modifiers) {

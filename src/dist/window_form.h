@@ -29,6 +29,7 @@ struct form {
     bool adds_before, adds_after;
     size_t leaf;            // that reads the part's rows
     char *summary, *final;  // SELECTs over shoal_rows
+    char *final_of_one;     // the same, where all rows are of one group
 };
 
 // window_parts.c: the aliases of a select list.

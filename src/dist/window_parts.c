@@ -91,29 +91,48 @@ static char *summary_sql(const struct form *form) {
     return text_take(&sql);
 }
 
-// " LEFT JOIN (all parts on one side, by group) AS b ON ..."
-static void join_side(const struct form *form, struct text *sql, const char *table,
-                      const char *alias, const struct text *columns) {
-    text_append(sql, " LEFT JOIN (SELECT ");
-    select_keys(form, sql, "s");
-    text_printf(sql, "CAST(sum(s.n) AS BIGINT) AS n%s%s FROM %s AS s GROUP BY ",
-                form->dense ? ", CAST(sum(s.d) AS BIGINT) AS d" : "",
-                columns->data != NULL ? columns->data : "", table);
-    list_keys(form, sql, "s.k", "");
-    text_printf(sql, ") AS %s ON (", alias);
+// "((x.k0 IS NOT DISTINCT FROM b.k0) AND ...)"
+static void same_keys(const struct form *form, struct text *sql, const char *left,
+                      const char *right) {
+    text_append(sql, "(");
     for (size_t i = 0; i < json_array_size(form->keys); i++)
-        text_printf(sql, "%s(x.k%zu IS NOT DISTINCT FROM %s.k%zu)", i ? " AND " : "", i,
-                    alias, i);
+        text_printf(sql, "%s(%s.k%zu IS NOT DISTINCT FROM %s.k%zu)", i ? " AND " : "",
+                    left, i, right, i);
     text_append(sql, ")");
 }
 
+// What all parts on one side have of the row's group: " LEFT JOIN (of each group) AS b ON
+// ...". Where there is one group, and so one row, a join would find it again for each row
+// and copy its lists: " CROSS JOIN (of that) AS b".
+static void join_side(const struct form *form, struct text *sql, const char *table,
+                      const char *alias, const struct text *columns, bool one) {
+    text_append(sql, one ? " CROSS JOIN (SELECT " : " LEFT JOIN (SELECT ");
+    if (!one) select_keys(form, sql, "s");
+    text_printf(sql, "CAST(sum(s.n) AS BIGINT) AS n%s%s FROM %s AS s",
+                form->dense ? ", CAST(sum(s.d) AS BIGINT) AS d" : "",
+                columns->data != NULL ? columns->data : "", table);
+    if (one) {
+        text_append(sql, " JOIN (SELECT ");
+        for (size_t i = 0; i < json_array_size(form->keys); i++)
+            text_printf(sql, "%smin(i.k%zu) AS k%zu", i ? ", " : "", i, i);
+        text_printf(sql, " FROM shoal_key_%s AS i) AS q ON ", alias);
+        same_keys(form, sql, "s", "q");
+        text_printf(sql, ") AS %s", alias);
+        return;
+    }
+    text_append(sql, " GROUP BY ");
+    list_keys(form, sql, "s.k", "");
+    text_printf(sql, ") AS %s ON ", alias);
+    same_keys(form, sql, "x", alias);
+}
+
 // Its select list has the windows' values, in their order.
-static char *final_sql(const struct form *form) {
+static char *final_sql(const struct form *form, bool one) {
     struct text sql = {0};
     if (form->before.failed || form->after.failed || form->finals.failed) return NULL;
     text_printf(&sql, "SELECT %s FROM shoal_rows AS x", form->finals.data);
-    if (form->adds_before) join_side(form, &sql, "shoal_before", "b", &form->before);
-    if (form->adds_after) join_side(form, &sql, "shoal_after", "a", &form->after);
+    if (form->adds_before) join_side(form, &sql, "shoal_before", "b", &form->before, one);
+    if (form->adds_after) join_side(form, &sql, "shoal_after", "a", &form->after, one);
     return text_take(&sql);
 }
 
@@ -271,22 +290,6 @@ static void pass_columns(struct form *form) {
     }
 }
 
-// The windows over the part's rows alone, where they can be as streams: of one group,
-// whose rows are sorted faster, or of several. How many a part has is known if it is
-// summed up.
-static json_t *local_node(struct form *form, uint32_t parts) {
-    struct planner *planner = form->planner;
-    bool summed = form->adds_before || form->adds_after;
-    json_t *group = exchange_read(planner, parts, LEAF_GROUP, "p");
-    json_t *one = summed ? window_stream(form, false, group, NULL) : NULL;
-    json_t *read =
-        exchange_read(planner, parts, one != NULL ? LEAF_GROUPS : LEAF_PART, "p");
-    form->leaf = planner->leaf_count - 1;
-    json_t *several = window_stream(form, true, read, NULL);
-    if (several == NULL) several = tree_select(&planner->trees, form->local, read, NULL);
-    return one != NULL ? window_either(form, several, one) : several;
-}
-
 // The block's select list and QUALIFY over the rows with the windows, each of which is
 // what values, [windows], has.
 static void put_values(struct form *form, json_t *node, const json_t *block,
@@ -309,22 +312,91 @@ static void put_values(struct form *form, json_t *node, const json_t *block,
     }
 }
 
+// The keys of the part's rows, k0 and so on, where they are of one group.
+static json_t *read_keys(struct form *form, uint32_t parts) {
+    json_t *list = tree_own(&form->planner->trees, json_array());
+    size_t i;
+    json_t *key;
+    json_array_foreach(form->keys, i, key)
+        form_add_column(form, list, form_in_part(form, key), "k", i);
+    json_t *rows =
+        tree_select(&form->planner->trees, list,
+                    exchange_read(form->planner, parts, LEAF_GROUP, "p"), NULL);
+    return tree_subquery(&form->planner->trees, rows, "i", form_names(form, list));
+}
+
+static void put_side(struct form *form, json_t *node, const char *table,
+                     enum leaf_kind kind, uint32_t summary) {
+    put_table(node, table, exchange_read(form->planner, summary, kind, "s"));
+}
+
+// A SELECT of the windows' values and the user's columns, from the part's rows with the
+// windows over them alone and what the other parts bring.
+static json_t *finish_rows(struct form *form, json_t *local, bool one, uint32_t parts,
+                           uint32_t summary) {
+    struct trees *trees = &form->planner->trees;
+    json_t *node = tree_select_template(trees, one ? form->final_of_one : form->final);
+    put_table(node, "shoal_rows",
+              tree_subquery(trees, local, "x", form_names(form, form->local)));
+    if (form->adds_before) put_side(form, node, "shoal_before", LEAF_BEFORE, summary);
+    if (form->adds_after) put_side(form, node, "shoal_after", LEAF_AFTER, summary);
+    if (one && form->adds_before) put_table(node, "shoal_key_b", read_keys(form, parts));
+    if (one && form->adds_after) put_table(node, "shoal_key_a", read_keys(form, parts));
+    json_t *list = json_object_get(node, "select_list");
+    const char *key;
+    json_t *place;
+    json_object_foreach(form->to_rows, key, place) {
+        const char *name = json_string_value(json_array_get(place, 1));
+        json_array_append(list, tree_aliased(trees, tree_column(trees, "x", name), name));
+    }
+    return node;
+}
+
+// f0, f1 and so on for the windows' values, then the user's columns.
+static json_t *finished_names(struct form *form, const json_t *windows) {
+    json_t *names = tree_own(&form->planner->trees, json_array());
+    const char *key;
+    json_t *place;
+    for (size_t i = 0; i < json_array_size(windows); i++)
+        json_array_append_new(names, json_sprintf("f%zu", i));
+    json_object_foreach(form->to_rows, key, place)
+        json_array_append(names, json_array_get(place, 1));
+    return names;
+}
+
+// The windows are streams where they can be: of one group, whose rows are sorted faster
+// and have one row to add, or of several. How many a part has is known if it is summed
+// up.
+static json_t *finished_rows(struct form *form, uint32_t parts, uint32_t summary) {
+    struct planner *planner = form->planner;
+    bool summed = form->adds_before || form->adds_after;
+    json_t *group = exchange_read(planner, parts, LEAF_GROUP, "p");
+    json_t *one = summed ? window_stream(form, false, group, NULL) : NULL;
+    json_t *read =
+        exchange_read(planner, parts, one != NULL ? LEAF_GROUPS : LEAF_PART, "p");
+    form->leaf = planner->leaf_count - 1;
+    json_t *several = window_stream(form, true, read, NULL);
+    if (several == NULL) several = tree_select(&planner->trees, form->local, read, NULL);
+    several = finish_rows(form, several, false, parts, summary);
+    if (one == NULL) return several;
+    return window_either(form, several, finish_rows(form, one, true, parts, summary));
+}
+
 static json_t *final_node(struct form *form, const json_t *block, json_t *windows,
                           uint32_t parts, uint32_t summary) {
-    struct planner *planner = form->planner;
-    struct trees *trees = &planner->trees;
+    struct trees *trees = &form->planner->trees;
+    json_t *values = tree_own(trees, json_array());
     pass_columns(form);
-    json_t *node = tree_select_template(trees, form->final);
-    put_table(node, "shoal_rows",
-              tree_subquery(trees, local_node(form, parts), "x",
-                            form_names(form, form->local)));
-    if (form->adds_before)
-        put_table(node, "shoal_before",
-                  exchange_read(planner, summary, LEAF_BEFORE, "s"));
-    if (form->adds_after)
-        put_table(node, "shoal_after", exchange_read(planner, summary, LEAF_AFTER, "s"));
-    json_t *finals = tree_own(trees, json_incref(json_object_get(node, "select_list")));
-    put_values(form, node, block, windows, finals);
+    json_t *rows = finished_rows(form, parts, summary);
+    for (size_t i = 0; i < json_array_size(windows); i++) {
+        char name[32];
+        (void)snprintf(name, sizeof name, "f%zu", i);
+        json_array_append(values, tree_column(trees, "x", name));
+    }
+    json_t *node =
+        tree_select(trees, NULL,
+                    tree_subquery(trees, rows, "x", finished_names(form, windows)), NULL);
+    put_values(form, node, block, windows, values);
     return node;
 }
 
@@ -377,10 +449,13 @@ static void type_columns(struct form *form) {
 // What is parsed for the form, in one call.
 static bool prepare(struct form *form) {
     form->summary = summary_sql(form);
-    form->final = final_sql(form);
-    if (form->summary == NULL || form->final == NULL) return false;
+    form->final = final_sql(form, false);
+    form->final_of_one = final_sql(form, true);
+    if (form->summary == NULL || form->final == NULL || form->final_of_one == NULL)
+        return false;
     const char *selects[] = {form->summary,
                              form->final,
+                             form->final_of_one,
                              "SELECT create_sort_key(1)",
                              "SELECT CAST('' AS VARCHAR)",
                              "SELECT 'ASC NULLS LAST'",
@@ -394,6 +469,7 @@ static bool prepare(struct form *form) {
 static void form_free(struct form *form) {
     free(form->summary);
     free(form->final);
+    free(form->final_of_one);
     text_free(&form->partial);
     text_free(&form->before);
     text_free(&form->after);

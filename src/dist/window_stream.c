@@ -269,11 +269,6 @@ static bool add_aggregate(struct stream *stream, const json_t *window, size_t nu
     return true;
 }
 
-static bool is_null(const json_t *node) {
-    while (tree_is(node, "class", "CAST")) node = json_object_get(node, "child");
-    return tree_is(json_object_get(node, "literal"), "kind", "NULL_LITERAL");
-}
-
 // What streams is of all rows: in a group the row must be in it.
 static bool add_shift(struct stream *stream, const json_t *window, size_t number) {
     struct text *over = &stream->over, *out = &stream->values;
@@ -300,7 +295,7 @@ static bool add_shift(struct stream *stream, const json_t *window, size_t number
         text_printf(out, "CASE WHEN z.q%zu", number);
     }
     text_printf(out, " THEN z.w%zu", number);
-    if (other != NULL && !is_null(other))
+    if (other != NULL && !constant_null(other))
         text_printf(out, " ELSE z.%s", name_of(stream, other));
     text_append(out, " END");
     return true;

@@ -308,6 +308,7 @@ static bool add_lag(struct form *form, const struct call *call) {
         text_printf(&behind, "(x.l%zu - x.l%zu)", rows_in_part(form, call), row);
     }
     form_add_column(form, form->summed, form_in_part(form, argument(call, 0)), "v", i);
+    if (other != NULL && constant_null(other)) other = NULL;
     if (other != NULL)
         form_add_column(form, form->local, form_in_part(form, other), "e", i);
     struct text *side = lag ? &form->before : &form->after;
