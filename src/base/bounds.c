@@ -1,5 +1,7 @@
 #include "base/bounds.h"
 
+#include <float.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -47,6 +49,88 @@ bool bounds_cut(struct weighted_key *samples, size_t count, uint32_t parts,
         }
     }
     return true;
+}
+
+// ---- bounds between groups
+
+struct group_cuts {
+    const struct weighted_key *samples;
+    double share;  // weight of a part
+    struct bounds *bounds;
+};
+
+// A bound whose rows are all on one side.
+static bool add_cut(struct group_cuts *cuts, const struct key *key) {
+    const struct keys *keys = &cuts->bounds->keys;
+    uint32_t above = (uint32_t)keys->count + 1;
+    if (keys->count > 0 && key_compare(&keys->list[keys->count - 1], key) >= 0)
+        return true;
+    return add(cuts->bounds, key, &(struct key_span){above, above, above});
+}
+
+static double weight_of(const struct weighted_key *samples, size_t count) {
+    double weight = 0;
+    for (size_t i = 0; i < count; i++) weight += samples[i].weight;
+    return weight;
+}
+
+// As many parts as samples [first, end) have shares.
+static bool cut_between(struct group_cuts *cuts, size_t first, size_t end) {
+    struct weighted_key *samples = malloc((end - first + 1) * sizeof *samples);
+    struct bounds inner = {0};
+    if (samples == NULL) return false;
+    memcpy(samples, cuts->samples + first, (end - first) * sizeof *samples);
+    double shares = weight_of(samples, end - first) / cuts->share;
+    bool ok = shares < 1.5 ||
+              bounds_cut(samples, end - first, (uint32_t)lround(shares), DBL_MAX, &inner);
+    for (size_t i = 0; ok && i < inner.keys.count; i++)
+        ok = add_cut(cuts, &inner.keys.list[i]);
+    bounds_free(&inner);
+    free(samples);
+    return ok;
+}
+
+// At the first key of a group of so many bytes, or behind its last.
+static bool cut_at_group(struct group_cuts *cuts, const struct key *key, size_t bytes,
+                         bool behind) {
+    struct key edge = {malloc(bytes), bytes};
+    if (edge.data == NULL) return false;
+    memcpy(edge.data, key->data, bytes);
+    while (behind && edge.size > 0 && ++edge.data[edge.size - 1] == 0) edge.size--;
+    bool ok = edge.size == 0 || add_cut(cuts, &edge);
+    free(edge.data);
+    return ok;
+}
+
+static bool is_of(const struct key *key, const struct key *first, size_t bytes) {
+    return key->size >= bytes && memcmp(key->data, first->data, bytes) == 0;
+}
+
+bool bounds_cut_groups(struct weighted_key *samples, size_t count, uint32_t parts,
+                       bounds_group *group_bytes, const void *context,
+                       struct bounds *bounds) {
+    *bounds = (struct bounds){0};
+    if (count == 0 || parts < 2) return true;
+    qsort(samples, count, sizeof *samples, by_key);
+    struct group_cuts cuts = {samples, weight_of(samples, count) / parts, bounds};
+    size_t done = 0, end;
+    bool ok = true;
+    for (size_t i = 0; ok && i < count; i = end) {
+        const struct key *key = samples[i].key;
+        size_t bytes = group_bytes(context, key);
+        for (end = i + 1; bytes > 0 && end < count; end++) {
+            if (!is_of(samples[end].key, key, bytes)) break;
+        }
+        if (bytes == 0 || weight_of(samples + i, end - i) < cuts.share) continue;
+        ok = cut_between(&cuts, done, i) &&
+             (i == done || cut_at_group(&cuts, key, bytes, false)) &&
+             cut_between(&cuts, i, end) &&
+             (end == count || cut_at_group(&cuts, key, bytes, true));
+        done = end;
+    }
+    ok = ok && cut_between(&cuts, done, count);
+    if (!ok) bounds_free(bounds);
+    return ok;
 }
 
 bool bounds_copy(struct bounds *to, const struct bounds *from) {

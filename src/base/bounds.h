@@ -37,6 +37,13 @@ struct weighted_key {
 #define SPREAD_SHARE 0.1
 bool bounds_cut(struct weighted_key *samples, size_t count, uint32_t parts,
                 double spread_share, struct bounds *bounds);
+// The same without spread keys, but a group of keys that has a part's share of the rows,
+// or more, has parts of its own. group_bytes: so many bytes of a key say which group it
+// is of; 0: it has none. About `parts`, and up to two more for each such group.
+typedef size_t bounds_group(const void *context, const struct key *key);
+bool bounds_cut_groups(struct weighted_key *samples, size_t count, uint32_t parts,
+                       bounds_group *group_bytes, const void *context,
+                       struct bounds *bounds);
 bool bounds_copy(struct bounds *to, const struct bounds *from);
 void bounds_free(struct bounds *bounds);
 

@@ -522,7 +522,8 @@ shoal_status bind_stages(struct planner *planner, struct stages *stages) {
         stages->exchanges[i] = (struct exchange){.id = (uint32_t)i,
                                                  .kind = draft->kind,
                                                  .bounds_from = draft->bounds_from,
-                                                 .spread = draft->spread};
+                                                 .spread = draft->spread,
+                                                 .group_keys = draft->group_keys};
         stages->exchange_count++;
     }
     struct texts texts = {.next = planner->stage_count};

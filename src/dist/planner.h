@@ -128,6 +128,7 @@ struct exchange_draft {
     json_t *lookup;        // of HASH: see struct exchange; NULL: none
     uint32_t bounds_from;  // RANGE, PARTS: the exchange that was sampled
     bool spread;           // PARTS: rows of one key may be in several
+    uint32_t group_keys;   // PARTS: so many of its first keys are a PARTITION BY
     uint32_t like;         // must bind to the same types as this one; UINT32_MAX: none
 };
 

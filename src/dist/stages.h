@@ -215,6 +215,7 @@ struct exchange {
     enum exchange_kind kind;
     uint32_t bounds_from;  // RANGE, PARTS: the exchange whose producers sampled the keys
     bool spread;           // PARTS: rows of one key may be in several
+    uint32_t group_keys;   // PARTS: so many of its first keys are a PARTITION BY
     char *keys;            // for EXPLAIN; may be NULL
     struct schema schema;
     uint32_t groups;  // first of two levels: so many partitions; 0: as its readers need

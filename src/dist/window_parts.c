@@ -234,6 +234,7 @@ static uint32_t feed_parts(struct form *form, const json_t *block, json_t *order
                           tree_aliased(trees, tree_expression(trees, TIE_BREAK), "t"));
     uint32_t exchange = exchange_new(planner, EXCHANGE_PARTS, orders);
     planner->exchanges[exchange].spread = !form->peers;
+    planner->exchanges[exchange].group_keys = (uint32_t)json_array_size(form->keys);
     if (feed(planner, exchange, filtered(planner, list, block, from), from, BLOCK_RANGE))
         exchange_bounds(planner, sampled);
     return exchange;

@@ -4,7 +4,7 @@
 //   the sampler's tasks read slices of it, by the rules of src/adapt;
 //   the scatterer's read the same slices, once the samples say where the parts begin;
 //   the summing stage, and the one that has the windows, have a task for each part.
-#include <float.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,17 +36,58 @@ void run_parts_free(struct stage_run *stage) {
     stage->part_count = 0;
 }
 
-// Without spread keys, parts that no row can go to are not counted.
-static void number_parts(struct bounds *bounds) {
-    for (size_t i = 0; i < bounds->keys.count; i++) {
-        double place = (double)i + 1;
-        bounds->spans[i] = (struct key_span){place, place, (uint32_t)i + 1};
+// Of the PARTITION BY, a sort key's first columns.
+struct group_keys {
+    const struct schema *schema;
+    size_t count;
+};
+
+// Bytes of a value in a sort key (DuckDB's create_sort_key, 'ASC NULLS LAST'), if all of
+// the type have as many.
+static size_t value_bytes(const char *type) {
+    static const struct {
+        const char *name;
+        size_t bytes;
+    } types[] = {{"BOOLEAN", 1},   {"TINYINT", 1},  {"UTINYINT", 1},  {"SMALLINT", 2},
+                 {"USMALLINT", 2}, {"INTEGER", 4},  {"UINTEGER", 4},  {"DATE", 4},
+                 {"FLOAT", 4},     {"BIGINT", 8},   {"UBIGINT", 8},   {"DOUBLE", 8},
+                 {"TIME", 8},      {"HUGEINT", 16}, {"UHUGEINT", 16}, {"UUID", 16}};
+    int digits;
+    if (strncmp(type, "TIMESTAMP", strlen("TIMESTAMP")) == 0) return 8;
+    if (sscanf(type, "DECIMAL(%d,", &digits) == 1)
+        return digits <= 4 ? 2 : digits <= 9 ? 4 : digits <= 18 ? 8 : 16;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        if (strcmp(type, types[i].name) == 0) return types[i].bytes;
     }
+    return 0;
+}
+
+#define KEY_NULL 2  // a byte that says so; else 1 and the value, which 0 ends of a text
+
+static size_t group_bytes(const void *context, const struct key *key) {
+    const struct group_keys *keys = context;
+    size_t at = 0;
+    if (keys->schema->count < keys->count) return 0;
+    for (size_t i = 0; i < keys->count; i++) {
+        const char *type = keys->schema->columns[i].type;
+        size_t bytes = value_bytes(type);
+        if (at >= key->size) return 0;
+        if (key->data[at++] == KEY_NULL) continue;
+        if (bytes == 0) {
+            const uint8_t *end = strcmp(type, "VARCHAR") == 0 && at < key->size
+                                     ? memchr(key->data + at, 0, key->size - at)
+                                     : NULL;
+            if (end == NULL) return 0;
+            bytes = (size_t)(end - (key->data + at)) + 1;
+        }
+        at += bytes;
+    }
+    return at <= key->size ? at : 0;
 }
 
 // The partition's bounds, from what the tasks that read it have sampled.
 static bool cut_partition(const struct run *run, const struct stage_run *sampler,
-                          bool spread, struct run_part *part) {
+                          const struct exchange *to, struct run_part *part) {
     struct weighted_key *samples = NULL;
     size_t count = 0;
     bool ok = true;
@@ -56,12 +97,15 @@ static bool cut_partition(const struct run *run, const struct stage_run *sampler
             ok = run_add_samples(&sampler->files[f], &samples, &count);
     }
     bool always = run->session->options.skew == ADAPT_ALWAYS;
-    double share = !spread ? DBL_MAX : always ? 0 : SPREAD_SHARE;
-    ok = ok && bounds_cut(samples, count, part->count, share, &part->bounds);
+    struct group_keys keys = {&run->stages->exchanges[to->bounds_from].schema,
+                              to->group_keys};
+    ok = ok && (to->spread ? bounds_cut(samples, count, part->count,
+                                        always ? 0 : SPREAD_SHARE, &part->bounds)
+                           : bounds_cut_groups(samples, count, part->count, group_bytes,
+                                               &keys, &part->bounds));
     free(samples);
     if (!ok) return false;
     size_t bounds = part->bounds.keys.count;
-    if (!spread) number_parts(&part->bounds);
     part->count = bounds == 0 ? 1 : part->bounds.spans[bounds - 1].above + 1;
     return true;
 }
@@ -80,7 +124,7 @@ static bool scatter_partitions(struct run *run, size_t index, const struct stage
         struct run_part *part = &state->parts[state->part_count++];
         uint32_t count = piece->slices < PARTS_MOST ? piece->slices : PARTS_MOST;
         *part = (struct run_part){.partition = piece->first, .count = count};
-        if (!cut_partition(run, by, to->spread, part)) return false;
+        if (!cut_partition(run, by, to, part)) return false;
         if (part->count > most) most = part->count;
     }
     run->partitions[to->id] = most;

@@ -257,9 +257,79 @@ static void what_are_no_bounds_is_refused(void **state) {
     }
 }
 
+static size_t first_byte(const void *context, const struct key *key) {
+    (void)context;
+    return key->size > 0 ? 1 : 0;
+}
+
+static size_t no_group(const void *context, const struct key *key) {
+    (void)context;
+    (void)key;
+    return 0;
+}
+
+// Groups are what keys begin with; some have more than a part's share, also the first and
+// the last, with 255, and two that are neighbours.
+static void heavy_groups_have_parts_of_their_own(void **state) {
+    (void)state;
+    static const struct {
+        uint8_t group;
+        size_t keys;
+    } groups[] = {{0, 400}, {3, 10}, {4, 900}, {5, 300}, {9, 5}, {30, 60}, {255, 350}};
+    struct keys keys = {0};
+    for (size_t g = 0; g < sizeof groups / sizeof *groups; g++) {
+        for (size_t k = 0; k < groups[g].keys; k++) {
+            uint8_t data[] = {groups[g].group, (uint8_t)(k / 256), (uint8_t)k};
+            assert_true(keys_add(&keys, data, sizeof data));
+        }
+    }
+    struct weighted_key *samples = calloc(keys.count, sizeof *samples);
+    for (size_t i = 0; i < keys.count; i++)
+        samples[i] = (struct weighted_key){&keys.list[(i * 7) % keys.count], 3};
+    for (uint32_t parts = 1; parts < 40; parts++) {
+        struct bounds bounds;
+        struct placer placer;
+        uint64_t rows[60] = {0};
+        uint8_t first[60], last[60];
+        uint32_t before = 0;
+        assert_true(
+            bounds_cut_groups(samples, keys.count, parts, first_byte, NULL, &bounds));
+        assert_true(bounds.keys.count < parts + 8);
+        assert_true(placer_make(&placer, &bounds, 1));
+        for (size_t k = 0; k < keys.count; k++) {
+            uint32_t part = placer_part(&placer, keys.list[k].data, keys.list[k].size);
+            assert_true(part == before || part == before + 1);
+            if (rows[part]++ == 0) first[part] = keys.list[k].data[0];
+            last[part] = keys.list[k].data[0];
+            before = part;
+        }
+        double share = (double)keys.count / parts;
+        for (uint32_t p = 0; p <= before; p++)
+            assert_true((double)rows[p] <= 1.6 * share);
+        for (size_t g = 0; g < sizeof groups / sizeof *groups; g++) {
+            if (parts == 1 || (double)groups[g].keys < share) continue;
+            for (uint32_t p = 0; p <= before; p++) {
+                bool has = first[p] <= groups[g].group && last[p] >= groups[g].group;
+                if (has && first[p] != last[p])
+                    fail_msg("%u parts: one has group %u and others", parts,
+                             groups[g].group);
+            }
+        }
+        placer_free(&placer);
+        bounds_free(&bounds);
+        assert_true(
+            bounds_cut_groups(samples, keys.count, parts, no_group, NULL, &bounds));
+        assert_int_equal(bounds.keys.count, parts - 1);
+        bounds_free(&bounds);
+    }
+    free(samples);
+    keys_free(&keys);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_heavy_key_fills_many_parts),
+        cmocka_unit_test(heavy_groups_have_parts_of_their_own),
         cmocka_unit_test(random_weights),
         cmocka_unit_test(all_rows_equal),
         cmocka_unit_test(light_keys_are_not_spread),
