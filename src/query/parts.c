@@ -53,6 +53,7 @@ static size_t value_bytes(const char *type) {
                  {"FLOAT", 4},     {"BIGINT", 8},   {"UBIGINT", 8},   {"DOUBLE", 8},
                  {"TIME", 8},      {"HUGEINT", 16}, {"UHUGEINT", 16}, {"UUID", 16}};
     int digits;
+    if (strchr(type, '[') != NULL) return 0;  // lists
     if (strncmp(type, "TIMESTAMP", strlen("TIMESTAMP")) == 0) return 8;
     if (sscanf(type, "DECIMAL(%d,", &digits) == 1)
         return digits <= 4 ? 2 : digits <= 9 ? 4 : digits <= 18 ? 8 : 16;

@@ -54,6 +54,20 @@ check "not a largest value" not_streamed "${running/sum(v)/max(v)}"
 check "nor a sum of larger numbers" not_streamed "${running/sum(v)/sum(v::DECIMAL(20, 2))}"
 check "nor one of no known type" not_streamed "${running/FROM hot/FROM (SELECT k, v + 1 AS v FROM hot)}"
 check "nor what has no running aggregate" not_streamed "${running/sum(v)/rank()}"
+# Two groups of one partition, each with more than a part's rows: no part has rows of both,
+# so each is summed up as one row.
+"$SHOAL" sql "COPY (SELECT if(r < 13, 'ab', if(r < 49, 'abc', if(r < 71, NULL, 'b'))) AS k,
+    (hash(range) % 1000000)::INT AS v FROM (SELECT range, hash(range, 1) % 100 AS r
+    FROM range(400000))) TO '$work/groups.parquet'" >/dev/null
+own_parts() { # KEYS
+    says "SELECT sum(v) OVER (PARTITION BY $1 ORDER BY v) FROM '$work/groups.parquet'" \
+        --split-rows 50000 'heavy partition.* in parts' || return 1
+    local ran
+    ran=$(grep -A1 'CombineExchange' "$work/plan" | sed -nE 's/.*ran: ([0-9]+) tasks, ([0-9]+) rows.*/\1 \2/p')
+    [ -n "$ran" ] && [ "${ran% *}" = "${ran#* }" ] || { cat "$work/plan"; return 1; }
+}
+check "heavy groups have parts of their own" own_parts k
+check "of several keys" own_parts "(length(k) * 1000)::BIGINT, k, v < 0"
 # The parts of one group are streamed: their order is kept only if all of it is.
 streams() { # CALL
     "$SHOAL" sql "EXPLAIN SELECT $1 FROM (SELECT range AS v FROM range(100000) ORDER BY v DESC)" \
