@@ -1,5 +1,6 @@
 #include "base/schema.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -60,4 +61,23 @@ void schema_free(struct schema *schema) {
     }
     free(schema->columns);
     *schema = (struct schema){0};
+}
+
+size_t type_bytes(const char *type) {
+    static const struct {
+        const char *name;
+        size_t bytes;
+    } types[] = {{"BOOLEAN", 1},   {"TINYINT", 1},  {"UTINYINT", 1},  {"SMALLINT", 2},
+                 {"USMALLINT", 2}, {"INTEGER", 4},  {"UINTEGER", 4},  {"DATE", 4},
+                 {"FLOAT", 4},     {"BIGINT", 8},   {"UBIGINT", 8},   {"DOUBLE", 8},
+                 {"TIME", 8},      {"HUGEINT", 16}, {"UHUGEINT", 16}, {"UUID", 16}};
+    unsigned digits = 0;
+    if (strchr(type, '[') != NULL) return 0;  // lists
+    if (strncmp(type, "TIMESTAMP", strlen("TIMESTAMP")) == 0) return 8;
+    if (sscanf(type, "DECIMAL(%u", &digits) == 1)
+        return digits <= 4 ? 2 : digits <= 9 ? 4 : digits <= 18 ? 8 : 16;
+    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
+        if (strcmp(type, types[i].name) == 0) return types[i].bytes;
+    }
+    return 0;
 }

@@ -24,4 +24,7 @@ bool schema_copy(struct schema *to, const struct schema *from);
 bool schema_equal(const struct schema *a, const struct schema *b);
 void schema_free(struct schema *schema);
 
+// Bytes that each value of the type takes; 0: they differ, or it is not known.
+size_t type_bytes(const char *type);
+
 #endif

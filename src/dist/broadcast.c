@@ -2,8 +2,6 @@
 // each row of both sides once; a broadcast side is written once, then read and built into
 // a hash table by each task. That is counted in rows. In bytes there is a limit, since a
 // hash table must fit into a part of a worker's memory.
-#include <stdio.h>
-#include <string.h>
 
 #include "adapt/adapt.h"
 #include "dist/planner.h"
@@ -47,25 +45,7 @@ bool broadcast_tiny(struct planner *planner, const struct fragment *side,
            filters_scan(planner, side, other, TINY_SCANNED_A_BUILT);
 }
 
-// Bytes that a value of the type takes in a hash table; a guess for what has no one
-// width.
-static double width_of(const char *type) {
-    static const struct {
-        const char *type;
-        double width;
-    } widths[] = {{"BOOLEAN", 1},   {"TINYINT", 1}, {"UTINYINT", 1}, {"SMALLINT", 2},
-                  {"USMALLINT", 2}, {"INTEGER", 4}, {"UINTEGER", 4}, {"FLOAT", 4},
-                  {"DATE", 4},      {"BIGINT", 8},  {"UBIGINT", 8},  {"DOUBLE", 8},
-                  {"TIMESTAMP", 8}, {"HUGEINT", 16}};
-    unsigned digits = 0;
-    for (size_t i = 0; i < sizeof widths / sizeof *widths; i++) {
-        if (strcmp(type, widths[i].type) == 0) return widths[i].width;
-    }
-    if (sscanf(type, "DECIMAL(%u", &digits) == 1)
-        return digits <= 4 ? 2 : digits <= 9 ? 4 : digits <= 18 ? 8 : 16;
-    return 32;
-}
-
+#define VARIES_WIDTH 32   // a guess of what has no one width
 #define UNKNOWN_WIDTH 16  // of what is computed
 
 static double table_bytes(const struct planner *planner, const struct fragment *side,
@@ -76,7 +56,8 @@ static double table_bytes(const struct planner *planner, const struct fragment *
     json_object_foreach(columns, key, unused) {
         json_t *origin = json_object_get(planner->origins, key);
         const char *type = json_string_value(json_array_get(origin, 2));
-        width += type == NULL ? UNKNOWN_WIDTH : width_of(type);
+        size_t bytes = type == NULL ? UNKNOWN_WIDTH : type_bytes(type);
+        width += bytes > 0 ? (double)bytes : VARIES_WIDTH;
     }
     return width * (double)side->rows;
 }

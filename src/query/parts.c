@@ -4,7 +4,6 @@
 //   the sampler's tasks read slices of it, by the rules of src/adapt;
 //   the scatterer's read the same slices, once the samples say where the parts begin;
 //   the summing stage, and the one that has the windows, have a task for each part.
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,28 +41,9 @@ struct group_keys {
     size_t count;
 };
 
-// Bytes of a value in a sort key (DuckDB's create_sort_key, 'ASC NULLS LAST'), if all of
-// the type have as many.
-static size_t value_bytes(const char *type) {
-    static const struct {
-        const char *name;
-        size_t bytes;
-    } types[] = {{"BOOLEAN", 1},   {"TINYINT", 1},  {"UTINYINT", 1},  {"SMALLINT", 2},
-                 {"USMALLINT", 2}, {"INTEGER", 4},  {"UINTEGER", 4},  {"DATE", 4},
-                 {"FLOAT", 4},     {"BIGINT", 8},   {"UBIGINT", 8},   {"DOUBLE", 8},
-                 {"TIME", 8},      {"HUGEINT", 16}, {"UHUGEINT", 16}, {"UUID", 16}};
-    int digits;
-    if (strchr(type, '[') != NULL) return 0;  // lists
-    if (strncmp(type, "TIMESTAMP", strlen("TIMESTAMP")) == 0) return 8;
-    if (sscanf(type, "DECIMAL(%d,", &digits) == 1)
-        return digits <= 4 ? 2 : digits <= 9 ? 4 : digits <= 18 ? 8 : 16;
-    for (size_t i = 0; i < sizeof types / sizeof *types; i++) {
-        if (strcmp(type, types[i].name) == 0) return types[i].bytes;
-    }
-    return 0;
-}
-
-#define KEY_NULL 2  // a byte that says so; else 1 and the value, which 0 ends of a text
+// In a sort key (DuckDB's create_sort_key, 'ASC NULLS LAST') a byte says that a value is
+// NULL, or another that its bytes follow; 0 ends a text.
+#define KEY_NULL 2
 
 static size_t group_bytes(const void *context, const struct key *key) {
     const struct group_keys *keys = context;
@@ -71,7 +51,7 @@ static size_t group_bytes(const void *context, const struct key *key) {
     if (keys->schema->count < keys->count) return 0;
     for (size_t i = 0; i < keys->count; i++) {
         const char *type = keys->schema->columns[i].type;
-        size_t bytes = value_bytes(type);
+        size_t bytes = type_bytes(type);
         if (at >= key->size) return 0;
         if (key->data[at++] == KEY_NULL) continue;
         if (bytes == 0) {
