@@ -64,7 +64,10 @@ own_parts() { # KEYS
         --split-rows 50000 'heavy partition.* in parts' || return 1
     local ran
     ran=$(grep -A1 'CombineExchange' "$work/plan" | sed -nE 's/.*ran: ([0-9]+) tasks, ([0-9]+) rows.*/\1 \2/p')
-    [ -n "$ran" ] && [ "${ran% *}" = "${ran#* }" ] || { cat "$work/plan"; return 1; }
+    if [ -z "$ran" ] || [ "${ran% *}" != "${ran#* }" ]; then
+        cat "$work/plan"
+        return 1
+    fi
 }
 check "heavy groups have parts of their own" own_parts k
 check "of several keys" own_parts "(length(k) * 1000)::BIGINT, k, v < 0"
