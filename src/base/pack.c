@@ -174,9 +174,25 @@ ALWAYS uint64_t packed_at(const uint8_t *from, uint32_t bytes) {
     }
 }
 
+// Where a value's bytes are no type's, eight are stored, or loaded, at once: the next
+// value's overwrite those that are too many. Not of the last few, behind which there may
+// be nothing.
+#define LAST_FEW 8
+
+ALWAYS size_t at_once(uint32_t bytes, size_t n) {
+    bool type = bytes == 1 || bytes == 2 || bytes == 4 || bytes == 8;
+    return type || n < LAST_FEW ? 0 : n - LAST_FEW;
+}
+
 ALWAYS void write_values(const void *values, uint32_t width, struct packing packing,
                          uint32_t bytes, size_t n, uint8_t *restrict to) {
-    for (size_t i = 0; i < n; i++) {
+    size_t most = at_once(bytes, n);
+    for (size_t i = 0; i < most; i++) {
+        uint64_t value = value_at(values, width, i) - (uint64_t)packing.base;
+        value >>= packing.shift;
+        memcpy(to + i * bytes, &value, sizeof value);
+    }
+    for (size_t i = most; i < n; i++) {
         uint64_t value = value_at(values, width, i) - (uint64_t)packing.base;
         value >>= packing.shift;
         memcpy(to + i * bytes, &value, bytes);
@@ -185,7 +201,12 @@ ALWAYS void write_values(const void *values, uint32_t width, struct packing pack
 
 ALWAYS void read_values(void *restrict values, uint32_t width, struct packing packing,
                         uint32_t bytes, size_t n, const uint8_t *restrict packed) {
-    for (size_t i = 0; i < n; i++) {
+    size_t most = at_once(bytes, n);
+    for (size_t i = 0; i < most; i++) {
+        uint64_t value = load_64(packed + i * bytes) & (UINT64_MAX >> (64 - 8 * bytes));
+        set_value(values, width, i, (value << packing.shift) + (uint64_t)packing.base);
+    }
+    for (size_t i = most; i < n; i++) {
         uint64_t value = packed_at(packed + i * bytes, bytes) << packing.shift;
         set_value(values, width, i, value + (uint64_t)packing.base);
     }
