@@ -132,6 +132,17 @@ const char *duck_mark_no_memory(char *text) {
     return duck_mark(&err, text);
 }
 
+void *duck_call_state(duckdb_init_info info, size_t size, duckdb_delete_callback_t end) {
+    void *state = calloc(1, size);
+    if (state == NULL) {
+        duckdb_scalar_function_init_set_error(
+            info, duck_mark_no_memory((char[DUCK_MARKED]){0}));
+        return NULL;
+    }
+    duckdb_scalar_function_init_set_state(info, state, end);
+    return state;
+}
+
 static bool is_full(const char *message) {
     return strstr(message, strerror(ENOSPC)) != NULL ||
            strstr(message, strerror(EDQUOT)) != NULL;

@@ -31,6 +31,10 @@ const char *duck_mark(const struct shoal_error *err, char *text);
 const char *duck_mark_no_memory(char *text);
 shoal_status duck_fail(duckdb_result *result, struct shoal_error *err);
 
+// What a call of a scalar function remembers in a thread: zeroed, given back by end.
+// NULL: out of memory, and DuckDB has been told.
+void *duck_call_state(duckdb_init_info info, size_t size, duckdb_delete_callback_t end);
+
 // The place that DuckDB's message shows is in the user's statement: what shoal writes
 // before it is one line, taken off the line number here.
 void duck_hide_line(struct shoal_error *err);

@@ -192,13 +192,7 @@ static void on_end(void *data) {
 }
 
 static void on_init(duckdb_init_info info) {
-    struct part *part = calloc(1, sizeof *part);
-    if (part == NULL) {
-        duckdb_scalar_function_init_set_error(
-            info, duck_mark_no_memory((char[DUCK_MARKED]){0}));
-        return;
-    }
-    duckdb_scalar_function_init_set_state(info, part, on_end);
+    (void)duck_call_state(info, sizeof(struct part), on_end);
 }
 
 static void on_rows(duckdb_function_info info, duckdb_data_chunk input,

@@ -1,9 +1,9 @@
 // Running counts, ranks and sums by group, as scalar functions over rows that come in
 // order: shoal_running_count(n, starts, counted), shoal_running_rank(n, starts, begins)
-// shoal_running_sum(n, starts, value), where n numbers all
-// rows from 1 on and starts says which begin a group, begins which begin a run of equal
-// keys in it. Each call goes on where the one before ended: a segmented scan (Schwartz,
-// "Ultracomputers", 1980).
+// and shoal_running_sum(n, starts, value), where n numbers all rows from 1 on, starts
+// says which begin a group and begins which begin a run of equal keys in it. Each call
+// goes on where the one before ended: a segmented scan (Schwartz, "Ultracomputers",
+// 1980).
 //
 // They stand above a streaming window, which has made n: the rows of a pipeline with one
 // come in order, to one thread. Should they not, the numbers show it, and the statement
@@ -117,13 +117,7 @@ static const struct kernel {
     {DECIMAL_SUM, DUCKDB_TYPE_DECIMAL, DUCKDB_TYPE_DECIMAL, sum_signed},
 };
 static void on_init(duckdb_init_info info) {
-    struct running *running = calloc(1, sizeof *running);
-    char marked[DUCK_MARKED];
-    if (running == NULL) {
-        duckdb_scalar_function_init_set_error(info, duck_mark_no_memory(marked));
-        return;
-    }
-    duckdb_scalar_function_init_set_state(info, running, free);
+    (void)duck_call_state(info, sizeof(struct running), free);
 }
 
 static void on_rows(duckdb_function_info info, duckdb_data_chunk input,

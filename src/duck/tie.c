@@ -29,14 +29,8 @@ static uint32_t begin(const void *state) {
 }
 
 static void on_init(duckdb_init_info info) {
-    uint32_t *last = malloc(sizeof *last);
-    char marked[DUCK_MARKED];
-    if (last == NULL) {
-        duckdb_scalar_function_init_set_error(info, duck_mark_no_memory(marked));
-        return;
-    }
-    *last = begin(last);
-    duckdb_scalar_function_init_set_state(info, last, free);
+    uint32_t *last = duck_call_state(info, sizeof *last, free);
+    if (last != NULL) *last = begin(last);
 }
 
 static void on_rows(duckdb_function_info info, duckdb_data_chunk input,
