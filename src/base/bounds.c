@@ -54,8 +54,8 @@ bool bounds_cut(struct weighted_key *samples, size_t count, uint32_t parts,
 // ---- bounds between groups
 
 struct group_cuts {
-    const struct weighted_key *samples;
-    double share;  // weight of a part
+    struct weighted_key *samples;  // sorted
+    double share;                  // weight of a part
     struct bounds *bounds;
 };
 
@@ -76,17 +76,14 @@ static double weight_of(const struct weighted_key *samples, size_t count) {
 
 // As many parts as samples [first, end) have shares.
 static bool cut_between(struct group_cuts *cuts, size_t first, size_t end) {
-    struct weighted_key *samples = malloc((end - first + 1) * sizeof *samples);
-    struct bounds inner = {0};
-    if (samples == NULL) return false;
-    memcpy(samples, cuts->samples + first, (end - first) * sizeof *samples);
-    double shares = weight_of(samples, end - first) / cuts->share;
-    bool ok = shares < 1.5 ||
-              bounds_cut(samples, end - first, (uint32_t)lround(shares), DBL_MAX, &inner);
+    double shares = weight_of(cuts->samples + first, end - first) / cuts->share;
+    struct bounds inner;
+    if (shares < 1.5) return true;
+    bool ok = bounds_cut(cuts->samples + first, end - first, (uint32_t)lround(shares),
+                         DBL_MAX, &inner);
     for (size_t i = 0; ok && i < inner.keys.count; i++)
         ok = add_cut(cuts, &inner.keys.list[i]);
     bounds_free(&inner);
-    free(samples);
     return ok;
 }
 

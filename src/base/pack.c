@@ -212,32 +212,21 @@ ALWAYS void read_values(void *restrict values, uint32_t width, struct packing pa
     }
 }
 
-#define FOR_BYTES(all, of)                          \
-    switch (packing.width) {                        \
-        case 1:                                     \
-            all(values, of, packing, 1, n, packed); \
-            break;                                  \
-        case 2:                                     \
-            all(values, of, packing, 2, n, packed); \
-            break;                                  \
-        case 3:                                     \
-            all(values, of, packing, 3, n, packed); \
-            break;                                  \
-        case 4:                                     \
-            all(values, of, packing, 4, n, packed); \
-            break;                                  \
-        case 5:                                     \
-            all(values, of, packing, 5, n, packed); \
-            break;                                  \
-        case 6:                                     \
-            all(values, of, packing, 6, n, packed); \
-            break;                                  \
-        case 7:                                     \
-            all(values, of, packing, 7, n, packed); \
-            break;                                  \
-        default:                                    \
-            all(values, of, packing, 8, n, packed); \
-            break;                                  \
+#define BYTES(all, of, bytes)                       \
+    case bytes:                                     \
+        all(values, of, packing, bytes, n, packed); \
+        break;
+
+#define FOR_BYTES(all, of)   \
+    switch (packing.width) { \
+        BYTES(all, of, 1)    \
+        BYTES(all, of, 2)    \
+        BYTES(all, of, 3)    \
+        BYTES(all, of, 4)    \
+        BYTES(all, of, 5)    \
+        BYTES(all, of, 6)    \
+        BYTES(all, of, 7)    \
+        BYTES(all, of, 8)    \
     }
 
 #define FOR_WIDTHS(all)        \
