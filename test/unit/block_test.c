@@ -131,6 +131,31 @@ static char *rows_of(const char *source) {
     return rows;
 }
 
+// Each row of v is one of the source's, and the other way round; told exactly of a few
+// rows, as that takes long of many.
+#define FEW_ROWS 10000
+
+static void same_rows(const char *create, const char *source, uint64_t rows) {
+    char *written = rows_of("v");
+    char *found = rows_of(source);
+    if (strcmp(written, found) != 0)
+        fail_msg("%s: rows differ (count, sum of hashes): %s, not %s", create, found,
+                 written);
+    free(written);
+    free(found);
+    if (rows > FEW_ROWS) return;
+    struct text sql = {0};
+    text_printf(&sql,
+                "SELECT (SELECT count(*) FROM (FROM v EXCEPT ALL FROM %s)) "
+                "+ (SELECT count(*) FROM (FROM %s EXCEPT ALL FROM v))",
+                source, source);
+    char *differences = value_of(sql.data);
+    if (strcmp(differences, "0") != 0)
+        fail_msg("%s: %s rows differ", create, differences);
+    free(differences);
+    text_free(&sql);
+}
+
 // The types are in a table v; out and back must give the same multiset, whatever the
 // number of partitions.
 static void round_trip(const char *create, uint32_t partitions, bool per_thread) {
@@ -144,13 +169,10 @@ static void round_trip(const char *create, uint32_t partitions, bool per_thread)
     assert_int_equal(duck_describe(conn, "SELECT * FROM v", &schema, &err), SHOAL_OK);
     bind_all("all", &output, -1);
     char *source = block_input_sql("all", 0, &schema);
-    char *written = rows_of("v");
-    char *found = rows_of(source);
-    if (strcmp(written, found) != 0)
-        fail_msg("%s: rows differ (count, sum of hashes): %s, not %s", create, found,
-                 written);
-    free(written);
-    free(found);
+    char *rows = value_of("SELECT count(*) FROM v");
+    uint64_t row_count = strtoull(rows, NULL, 10);
+    free(rows);
+    same_rows(create, source, row_count);
     free(source);
     block_release_inputs("all");
 
@@ -175,9 +197,7 @@ static void round_trip(const char *create, uint32_t partitions, bool per_thread)
         free(source);
         block_release_inputs("part");
     }
-    char *rows = value_of("SELECT count(*) FROM v");
-    assert_int_equal(strtoull(rows, NULL, 10), total);
-    free(rows);
+    assert_int_equal(row_count, total);
     schema_free(&schema);
     remove_blocks(&output);
     run("DROP TABLE v");
