@@ -1,5 +1,6 @@
 // Scatter, write and read of block files, without DuckDB's own work: GB/s and ns a value
-// on one thread, each beside a memcpy of the same bytes in the same run; then what the
+// on one thread, each beside a memcpy of the same bytes in the same run; to a new file,
+// and to a spare one, as a session's queries have them after the first. Then what the
 // sketch of the keys costs the scatter.
 //
 //     block_bench [FOLDER] [GIB] [sketch|print]   FOLDER: /dev/shm; GIB: what each case
@@ -118,11 +119,42 @@ static void report(const char *what, size_t bytes, size_t values, struct times t
     double took = times.wall;
     double copy = copy_seconds(bytes);
     printf(
-        "%-44s %5.2f GB/s %6.2f ns a value (kernel %5.2f)   memcpy %5.2f GB/s, %5.1fx "
+        "%-46s %5.2f GB/s %6.2f ns a value (kernel %5.2f)   memcpy %5.2f GB/s, %5.1fx "
         "its time\n",
         what, (double)bytes / took * 1e-9, took / (double)values * 1e9,
         times.kernel / (double)values * 1e9, (double)bytes / copy * 1e-9, took / copy);
     fflush(stdout);
+}
+
+// To storage's memory_path, or to path; the files come back.
+static struct times scatter(const struct rows *input, const char *path,
+                            const struct block_storage *storage, uint32_t partitions,
+                            size_t rounds, struct block_output *files) {
+    struct shoal_error err;
+    if (block_bind_output(path, storage, partitions, BLOCK_HASH, NULL, &err) != SHOAL_OK)
+        die(&err);
+    void *sink = block_sink.open(path, input->shapes, input->columns, &err);
+    if (sink == NULL) die(&err);
+    struct times start = times_now();
+    for (size_t i = 0; i < rounds; i++) {
+        struct duck_chunk chunk = {input->chunks[i % CHUNKS], ROWS, 0};
+        if (block_sink.append(sink, &chunk, &err) != SHOAL_OK) die(&err);
+    }
+    if (block_sink.finish(sink, &err) != SHOAL_OK) die(&err);
+    struct times took = since(start);
+    block_sink.close(sink);
+    block_take_output(path, files);
+    return took;
+}
+
+static void keep_spares(const struct block_storage *storage, struct block_output *files) {
+    for (size_t i = 0; i < files->count; i++) {
+        char spare[4096 + 32];
+        (void)snprintf(spare, sizeof spare, BLOCK_SPARE, storage->memory_path,
+                       (unsigned)i);
+        if (rename(files->files[i].path, spare) != 0) exit(1);
+    }
+    block_output_free(files);
 }
 
 static void run(const char *folder, size_t bytes, uint32_t partitions, bool strings,
@@ -137,25 +169,23 @@ static void run(const char *folder, size_t bytes, uint32_t partitions, bool stri
     size_t rounds = bytes / (input.row_bytes * ROWS);
     size_t values = rounds * ROWS * (input.columns - 1);
     size_t moved = rounds * ROWS * input.row_bytes;
-    struct block_storage storage = {.compress = compress};
-    if (block_bind_output(path, &storage, partitions, BLOCK_HASH, NULL, &err) != SHOAL_OK)
-        die(&err);
-    void *sink = block_sink.open(path, input.shapes, input.columns, &err);
-    if (sink == NULL) die(&err);
-    struct times start = times_now();
-    for (size_t i = 0; i < rounds; i++) {
-        struct duck_chunk chunk = {input.chunks[i % CHUNKS], ROWS, 0};
-        if (block_sink.append(sink, &chunk, &err) != SHOAL_OK) die(&err);
-    }
-    if (block_sink.finish(sink, &err) != SHOAL_OK) die(&err);
-    struct times took = since(start);
-    block_sink.close(sink);
-    block_take_output(path, &files);
+    // Files in memory are not compressed.
+    struct block_storage storage = {.compress = compress,
+                                    .memory_path = compress ? NULL : path,
+                                    .memory_bytes = SIZE_MAX};
     const char *kind = compress  ? "strings of 20 bytes, LZ4"
                        : strings ? "strings of 20 bytes"
                                  : "4 columns of 8 bytes";
-    (void)snprintf(what, sizeof what, "scatter %s, %u parts", kind, partitions);
+    struct times took = scatter(&input, path, &storage, partitions, rounds, &files);
+    (void)snprintf(what, sizeof what, "scatter %s, %u parts, new", kind, partitions);
     report(what, moved, values, took);
+    if (!compress) {
+        keep_spares(&storage, &files);
+        took = scatter(&input, path, &storage, partitions, rounds, &files);
+        (void)snprintf(what, sizeof what, "scatter %s, %u parts, spare", kind,
+                       partitions);
+        report(what, moved, values, took);
+    }
 
     struct block_segment *segments = calloc(files.count + 1, sizeof *segments);
     if (segments == NULL) exit(1);

@@ -68,6 +68,11 @@ shoal_status io_create(enum fault_point point, const char *path, int *fd,
     return open_as(point, path, O_CREAT | O_EXCL | O_WRONLY, "create", fd, err);
 }
 
+shoal_status io_reopen(enum fault_point point, const char *path, int *fd,
+                       struct shoal_error *err) {
+    return open_as(point, path, O_WRONLY, "write", fd, err);
+}
+
 shoal_status io_open(enum fault_point point, const char *path, int *fd,
                      struct shoal_error *err) {
     return open_as(point, path, O_RDONLY, "open", fd, err);
@@ -144,6 +149,12 @@ int io_link(enum fault_point point, const char *from, const char *to) {
 int io_swap(enum fault_point point, const char *one, const char *other) {
     if (fault_fails(point, other)) return -1;
     return renameat2(AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE);
+}
+
+shoal_status io_cut(enum fault_point point, int fd, const char *path, uint64_t size,
+                    struct shoal_error *err) {
+    if (!fault_fails(point, path) && ftruncate(fd, (off_t)size) == 0) return SHOAL_OK;
+    return fail("cut", path, err);
 }
 
 shoal_status io_size(int fd, const char *path, uint64_t *size, struct shoal_error *err) {

@@ -11,8 +11,11 @@
 #include "base/fault.h"
 #include "base/status.h"
 
-// A new file, 0600; one to read.
+// A new file, 0600; one that is there, to be written over from its beginning; one to
+// read.
 shoal_status io_create(enum fault_point point, const char *path, int *fd,
+                       struct shoal_error *err);
+shoal_status io_reopen(enum fault_point point, const char *path, int *fd,
                        struct shoal_error *err);
 shoal_status io_open(enum fault_point point, const char *path, int *fd,
                      struct shoal_error *err);
@@ -30,6 +33,9 @@ shoal_status io_read_at(enum fault_point point, int fd, const char *path, void *
 int io_rename(enum fault_point point, const char *from, const char *to);
 int io_link(enum fault_point point, const char *from, const char *to);  // as link(2)
 int io_swap(enum fault_point point, const char *one, const char *other);
+// What is behind size goes.
+shoal_status io_cut(enum fault_point point, int fd, const char *path, uint64_t size,
+                    struct shoal_error *err);
 shoal_status io_size(int fd, const char *path, uint64_t *size, struct shoal_error *err);
 
 #endif

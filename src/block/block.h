@@ -86,8 +86,11 @@ char *block_take_lost(const char *key);
 // "shoal_input('key', index, CAST(NULL AS STRUCT(...)))"; free() it; NULL: out of memory.
 char *block_input_sql(const char *key, size_t index, const struct schema *schema);
 
-// How an output's blocks are stored: in memory while they fit, then at its own path, on
-// disk.
+// Of an output's memory_path and a number from 0 on: a file that may be written over.
+#define BLOCK_SPARE "%s.spare%u"
+
+// How an output's blocks are stored: in memory while they fit, in spares where there are
+// some, then at its own path, on disk.
 struct block_storage {
     const char *memory_path;  // the beginning of the files' names; NULL: to disk at once
     uint64_t memory_bytes;    // that all files there take together, at most

@@ -33,7 +33,8 @@ struct block_chunk_header {
     uint64_t checksum;  // of the chunk, with 0 in this place
     uint64_t unpacked;  // its size before it was compressed
     uint64_t packed;    // bytes of LZ4; 0: it is not compressed
-    uint64_t reserved;
+    uint32_t writer;    // as the index has it
+    uint32_t reserved;
 };
 
 static inline uint64_t block_packing_code(const struct packing *packing) {
@@ -53,7 +54,8 @@ struct block_index_entry {
     uint64_t rows;
     uint64_t unpacked;
     uint32_t partition;
-    uint32_t reserved;
+    uint32_t writer;  // follows from the output's path: a chunk that another one wrote
+                      // over this is told by it
 };
 
 struct block_footer {

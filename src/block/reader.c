@@ -453,7 +453,8 @@ static shoal_status check_bytes(struct block_chunk *chunk, const struct block_fi
     memcpy(header, bytes, sizeof *header);
     if (header->magic != BLOCK_CHUNK_MAGIC || header->size != entry->size ||
         header->rows != entry->rows || header->partition != entry->partition ||
-        header->unpacked != entry->unpacked || (header->packed > 0) != packed) {
+        header->writer != entry->writer || header->unpacked != entry->unpacked ||
+        (header->packed > 0) != packed) {
         return corrupt(file->path, entry->offset,
                        "a chunk's header differs from the index", err);
     }

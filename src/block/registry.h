@@ -31,6 +31,7 @@ struct output {
     struct block_output files;
     char *memory_path;             // NULL: all goes to disk
     _Atomic uint64_t memory_left;  // of the grant, for all writers
+    _Atomic uint32_t spares;       // how many writers have looked for one
     bool compress;
     bool blind;   // no sketch of what is scattered is kept: what one costs is measured
     bool print;   // fingerprints are wanted

@@ -33,6 +33,7 @@ shoal_status target_init(struct target *target, struct output *output, const cha
     size_t codes = 0;
     *target = (struct target){.output = output, .fd = -1, .columns = (uint32_t)columns};
     target->path = strdup(path);
+    target->writer = (uint32_t)XXH3_64bits(path, strlen(path));
     if (output->memory_path != NULL) target->memory_path = memory_name(output, path);
     if (target->path == NULL ||
         (output->memory_path != NULL && target->memory_path == NULL)) {
@@ -55,6 +56,18 @@ static bool take(struct output *output, uint64_t bytes) {
 
 // ---- one file
 
+// Is a spare of the output's at path now? Whoever lends them has numbered them, and takes
+// back what is left. No task needs what it held, but one that was given up may still read
+// it: chunks say who wrote them, so it finds that the file changed.
+static bool take_spare(struct output *output, const char *path) {
+    struct text spare = {0};
+    text_printf(&spare, BLOCK_SPARE, output->memory_path,
+                atomic_fetch_add(&output->spares, 1));
+    bool moved = !spare.failed && rename(spare.data, path) == 0;
+    text_free(&spare);
+    return moved;
+}
+
 static shoal_status open_file(struct target *target, const char *path, bool in_memory,
                               struct shoal_error *err) {
     if (!registry_add_file(target->output, path, &target->place, &target->file))
@@ -62,7 +75,9 @@ static shoal_status open_file(struct target *target, const char *path, bool in_m
     target->in_memory = in_memory;
     target->position = 0;
     target->chunks = 0;
-    return io_create(FAULT_BLOCK_CREATE, path, &target->fd, err);
+    target->reused = in_memory && take_spare(target->output, path);
+    return target->reused ? io_reopen(FAULT_BLOCK_CREATE, path, &target->fd, err)
+                          : io_create(FAULT_BLOCK_CREATE, path, &target->fd, err);
 }
 
 static shoal_status write_tail(struct target *target, struct shoal_error *err) {
@@ -83,12 +98,12 @@ static shoal_status write_tail(struct target *target, struct shoal_error *err) {
                              {&footer, sizeof footer}};
     shoal_status status =
         io_write_pieces(FAULT_BLOCK_WRITE, target->fd, target->file.path, pieces, 3, err);
-    if (status == SHOAL_OK && target->in_memory) {
-        uint64_t size =
-            target->position + index_size + target->shape_size + sizeof footer;
-        target->file.memory = (size + PAGE - 1) / PAGE * PAGE;
-    }
-    return status;
+    if (status != SHOAL_OK || !target->in_memory) return status;
+    uint64_t size = target->position + index_size + target->shape_size + sizeof footer;
+    target->file.memory = (size + PAGE - 1) / PAGE * PAGE;
+    return target->reused
+               ? io_cut(FAULT_BLOCK_WRITE, target->fd, target->file.path, size, err)
+               : SHOAL_OK;
 }
 
 static shoal_status copy_chunks(const struct target *target, int from, int to,
@@ -226,6 +241,7 @@ shoal_status target_append(struct target *target, struct block_chunk_header head
                            const struct iovec *pieces, size_t count,
                            struct shoal_error *err) {
     header.magic = BLOCK_CHUNK_MAGIC;
+    header.writer = target->writer;
     for (size_t i = 0; i < count; i++) header.unpacked += pieces[i].iov_len;
     shoal_status status =
         make_room(target, header.unpacked + sizeof(struct block_index_entry), err);
@@ -242,7 +258,8 @@ shoal_status target_append(struct target *target, struct block_chunk_header head
                                    .size = header.size,
                                    .rows = header.rows,
                                    .unpacked = header.unpacked,
-                                   .partition = header.partition};
+                                   .partition = header.partition,
+                                   .writer = header.writer};
     target->position += header.size;
     return SHOAL_OK;
 }

@@ -16,6 +16,7 @@ struct target {
     size_t place;                   // of that file in the output
     int fd;                         // -1: no file is open
     bool in_memory;
+    bool reused;  // it was a spare, and may be longer than what was written
     uint64_t position;
     struct block_index_entry *index;  // of that file
     size_t chunks;
@@ -23,6 +24,7 @@ struct target {
     uint32_t *shapes;  // codes of the columns
     size_t shape_size;
     uint32_t columns;
+    uint32_t writer;  // that its chunks are marked with
     struct compressor compressor;
 };
 

@@ -37,13 +37,16 @@ bool run_owns(const struct run *run, uint32_t stage, const char *path) {
     return sink ? name[0] == 's' && strchr(name, '/') == NULL : spool_stays_below(name);
 }
 
-static void remove_file(struct run *run, uint32_t stage, const struct task_file *file) {
+// over: nobody reads it, so others may write over it.
+static void remove_file(struct run *run, uint32_t stage, const struct task_file *file,
+                        bool over) {
     bool ours = run_owns(run, stage, file->path);
     if (run->stages->stages[stage].sink) {
         if (ours) spool_remove_tree(file->path);
         return;
     }
-    if (ours && unlink(file->path) != 0) {
+    bool kept = ours && over && memory_tier_keep(&run->memory, file);
+    if (ours && !kept && unlink(file->path) != 0) {
         if (access(file->path, F_OK) == 0) return;
         run_drop(run, file->path);
     }
@@ -72,7 +75,7 @@ void run_drop_inputs(struct run *run, uint32_t stage) {
             if (run->stages->stages[s].exchange != leaf->exchange || state->dropped)
                 continue;
             for (size_t f = 0; f < state->file_count; f++)
-                remove_file(run, (uint32_t)s, &state->files[f]);
+                remove_file(run, (uint32_t)s, &state->files[f], true);
             state->dropped = true;
         }
     }
@@ -88,7 +91,7 @@ static void forget_files(struct run *run, uint32_t stage, uint32_t task, bool go
     kept = first;
     for (size_t f = first; f < state->file_count; f++) {
         if (state->file_tasks[f] == task) {
-            if (!gone) remove_file(run, stage, &state->files[f]);
+            if (!gone) remove_file(run, stage, &state->files[f], false);
             task_file_free(&state->files[f]);
             continue;
         }

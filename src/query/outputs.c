@@ -70,6 +70,7 @@ shoal_status run_keep_files(struct stage_run *stage, uint32_t task,
     for (size_t i = 0; i < output->count; i++) {
         files[at + i] = output->files[i];
         tasks[at + i] = task;
+        stage->file_memory += output->files[i].memory;
     }
     stage->file_count = count;
     output->count = 0;

@@ -406,9 +406,11 @@ static shoal_status prepare(struct run *run, struct shoal_error *err) {
     if (session->memory.path != NULL && run->job == NULL) {
         uint64_t space = 0;
         memory_tier_parent(session->memory.path, &space);
-        status = memory_tier_open(
-            &run->memory, session->memory.path, session->next_query,
-            session->block_bytes < space ? session->block_bytes : space, err);
+        space += session->spares.bytes;
+        status =
+            memory_tier_open(&run->memory, session->memory.path, session->next_query,
+                             session->block_bytes < space ? session->block_bytes : space,
+                             &session->spares, err);
         if (status != SHOAL_OK) return status;
     }
     for (size_t i = 0; i < session->up_count; i++)

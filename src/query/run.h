@@ -37,6 +37,7 @@ struct stage_run {
     struct task_file *files;   // of accepted attempts, by task
     uint32_t *file_tasks;      // which task wrote each
     size_t file_count;
+    uint64_t file_memory;  // bytes that they take there, or took
     struct bounds bounds;  // of a RANGE exchange that it feeds, once known
     bool bounded;
     struct run_part *parts;  // of the partitions that it scatters

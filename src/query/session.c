@@ -130,6 +130,7 @@ static shoal_status open_spill(struct session *session, const char **temp_dir,
 void session_close_spools(struct session *session) {
     spool_close(&session->spool);
     spool_close(&session->memory);
+    spares_free(&session->spares);
 }
 
 shoal_status session_open(const struct session_options *options, struct session **out,

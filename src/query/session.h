@@ -13,6 +13,7 @@
 #include "query/insert.h"
 #include "query/query.h"
 #include "query/rejects.h"
+#include "query/spares.h"
 #include "sched/sched.h"
 
 // A statement that can be distributed.
@@ -39,9 +40,10 @@ struct session {
     bool compress;            // those on disk
     uint32_t *up;             // numbers of the workers that are up
     size_t up_count;
-    struct spool spool;   // open while there is an engine
-    struct spool memory;  // the same, of block files in memory; none if block_bytes is 0
-    struct spool spill;   // of this process's DuckDB
+    struct spool spool;    // open while there is an engine
+    struct spool memory;   // the same, of block files in memory; none if block_bytes is 0
+    struct spares spares;  // in that
+    struct spool spill;    // of this process's DuckDB
     struct rejects *rejects;  // of the statement that runs, if it keeps them
     char *extensions;         // LOADs of what is loaded here, as workers had it; or NULL
     struct text worker_sql;   // what brings a new worker to this session's state

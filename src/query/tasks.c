@@ -421,6 +421,14 @@ static uint64_t all_worker_bytes(const struct session *session) {
     return session->worker_bytes * (hosts > 0 ? hosts : session->options.workers);
 }
 
+// About how many bytes a file of the stage's tasks takes: as those that are there do; the
+// first by the planner's estimate, packed values taking half of their eight bytes.
+static uint64_t bytes_of_file(const struct stage *stage, const struct stage_run *state) {
+    if (state->file_count > 0) return state->file_memory / state->file_count;
+    uint64_t tasks = state->tasks > 0 ? state->tasks : 1;
+    return stage->estimated_rows / tasks * stage->schema.count * 4;
+}
+
 shoal_status run_make_task(struct run *run, const struct sched_action *action,
                            struct task **out, struct shoal_error *err) {
     const struct stage *stage = &run->stages->stages[action->stage];
@@ -483,10 +491,13 @@ shoal_status run_make_task(struct run *run, const struct sched_action *action,
         status = copy_bounds(run, action, &task->bounds, err);
     }
     if (status == SHOAL_OK && !stage->sink && stage->exchange != UINT32_MAX) {
-        uint32_t workers = run->session->options.workers;
+        const struct session_options *options = &run->session->options;
+        const struct stage_run *state = &run->runs[action->stage];
         bool narrow = !stage->wide && !stage->in_driver;
-        status = memory_tier_grant(&run->memory, task, action->worker,
-                                   narrow ? run->slots : workers, err);
+        struct memory_need need = {.places = narrow ? run->slots : options->workers,
+                                   .files = narrow ? 1 : options->threads,
+                                   .bytes = bytes_of_file(stage, state)};
+        status = memory_tier_grant(&run->memory, task, action->worker, &need, err);
     }
     if (status != SHOAL_OK) {
         task_free(task);

@@ -39,9 +39,24 @@ fits() {
         { workers += $1 == "worker"; if ($1 == "blocks") blocks = $2 }
         END { exit over || workers < 2 || blocks < 20 }' "$work/peaks"
 }
-if ! under_asan; then
-    for query in group join window; do check "$query stays in $all MiB" fits "$query"; done
-fi
+cat "$work"/{group,join,window,group}.sql >"$work/session.sql"
+under_asan || check "a session of them stays in $all MiB" fits session
+
+# spares of the session's dropped files are there after one query, and another one like it takes them.
+reuses() {
+    local shuffled="SELECT count(*), max(n) FROM (SELECT k, count(*) AS n, max(v) AS v FROM t GROUP BY k);"
+    local spares="SELECT count(*), coalesce(sum(size), 0) FROM read_blob('$memory/shoal-*/spare*');"
+    local twice="$work/twice.sql"
+    echo "$shuffled $spares $shuffled $spares" >"$twice"
+    "$SHOAL" sql --init "$work/init.sql" -f "$twice" --format csv "${spools[@]}" --workers 2 --memory 4GB --partitions 16 \
+        --broadcast-rows -1 --cluster-rows -1 >"$work/out" || return 1
+    mapfile -t lines < <(grep -E '^[0-9]+,[0-9]+$' "$work/out")
+    cat "$work/out"
+    local first=${lines[1]%,*} second=${lines[3]%,*}
+    [ "${lines[0]}" = "$rows,1" ] && [ "${lines[2]}" = "$rows,1" ] || return 1
+    [ "$first" -ge 2 ] && [ "$second" -ge "$first" ] && [ "$second" -le $((first + 1)) ]
+}
+check "files in memory are written over by the next query" reuses
 
 program=(sql "${spools[@]}" --init "$work/init.sql")
 check "block files past --temp-limit" fails 3 "raise it, or filter earlier" "${program[@]}" \

@@ -23,6 +23,8 @@ static struct duck_conn *conn;
 static char folder[] = "/tmp/shoal_block_XXXXXX";
 static char memory[] = "/tmp/shoal_memory_XXXXXX";
 static uint64_t grant;  // of what is written; 0: to disk at once
+static size_t lent;     // bytes of each of two spares beside it
+static ino_t lent_first;
 static bool compress;
 static bool counted;
 static bool in_order;  // one file, written as the rows come
@@ -62,6 +64,34 @@ static char *value_of(const char *sql) {
     return value;
 }
 
+// Two files of rubbish for what is written at that path.
+static void lend(const char *path) {
+    for (unsigned i = 0; i < 2 && lent > 0; i++) {
+        struct text name = {0};
+        text_printf(&name, BLOCK_SPARE, path, i);
+        FILE *file = fopen(name.data, "wx");
+        assert_non_null(file);
+        char rubbish[4096];
+        memset(rubbish, 0x5a, sizeof rubbish);
+        for (size_t b = 0; b < lent; b += sizeof rubbish)
+            assert_int_equal(fwrite(rubbish, sizeof rubbish, 1, file), 1);
+        struct stat info;
+        assert_int_equal(fstat(fileno(file), &info), 0);
+        if (i == 0) lent_first = info.st_ino;
+        assert_int_equal(fclose(file), 0);
+        text_free(&name);
+    }
+}
+
+static void take_back(const char *path) {
+    for (unsigned i = 0; i < 2 && lent > 0; i++) {
+        struct text name = {0};
+        text_printf(&name, BLOCK_SPARE, path, i);
+        (void)unlink(name.data);
+        text_free(&name);
+    }
+}
+
 // Writes a SELECT; its files, and the status of the statement, come back.
 static shoal_status write_blocks(const char *select, uint32_t partitions,
                                  enum block_scatter scatter, bool per_thread,
@@ -79,8 +109,10 @@ static shoal_status write_blocks(const char *select, uint32_t partitions,
                              : per_thread ? BLOCK_EACH_THREAD
                                           : BLOCK_ANY_ORDER;
     if (order == BLOCK_EACH_THREAD) assert_int_equal(mkdir(target.data, 0700), 0);
+    lend(names.data);
     shoal_status status = block_write_select(conn, select, target.data, order, err);
     block_take_output(target.data, output);
+    take_back(names.data);
     rmdir(target.data);  // of threads' files: all of them may be in memory
     text_free(&names);
     text_free(&target);
@@ -303,6 +335,79 @@ static void blocks_fill_memory_first(void **state) {
         remove_blocks(&output);
     }
     grant = 0;
+}
+
+// Spares that are longer than what is written, or shorter, leave no trace, by one writer
+// or two.
+static void spares_are_written_over(void **state) {
+    (void)state;
+    static const char select[] =
+        "SELECT hash(i), i, 'row ' || i AS s FROM range(20000) r(i)";
+    static const size_t sizes[] = {1, 100000, 16u << 20};
+    struct shoal_error err;
+    struct block_output output;
+    for (size_t s = 0; s < sizeof sizes / sizeof *sizes; s++) {
+        for (int way = 0; way < 3; way++) {
+            lent = sizes[s];
+            grant = way == 2 ? 1000000 : 1u << 30;
+            round_trip(
+                "CREATE TABLE v AS SELECT i, 'row ' || i AS s FROM range(300000) r(i)", 5,
+                way > 0);
+        }
+        struct stat written;
+        grant = 1u << 30;
+        assert_int_equal(write_blocks(select, 4, BLOCK_HASH, false, &output, &err),
+                         SHOAL_OK);
+        assert_int_equal(output.count, 1);
+        assert_int_equal(stat(output.files[0].path, &written), 0);
+        assert_int_equal(written.st_ino, lent_first);
+        assert_int_equal(output.files[0].memory,
+                         ((uint64_t)written.st_size + 4095) / 4096 * 4096);
+        remove_blocks(&output);
+    }
+    grant = lent = 0;
+}
+
+// Who reads on in a file that became another's spare finds chunks of the same size there.
+static void chunks_of_another_writer_are_told(void **state) {
+    (void)state;
+    struct shoal_error err;
+    struct block_output outputs[2];
+    struct schema schema;
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(
+            write_blocks(i ? "SELECT hash(0), hash(i + 9) AS i FROM range(50000) r(i)"
+                           : "SELECT hash(0), hash(i) AS i FROM range(50000) r(i)",
+                         1, BLOCK_HASH, false, &outputs[i], &err),
+            SHOAL_OK);
+    FILE *old = fopen(outputs[0].files[0].path, "r+");
+    FILE *other = fopen(outputs[1].files[0].path, "r");
+    assert_true(old != NULL && other != NULL);
+    struct block_footer footer;
+    assert_int_equal(fseek(old, -(long)sizeof footer, SEEK_END), 0);
+    assert_int_equal(fread(&footer, sizeof footer, 1, old), 1);
+    uint8_t *body = malloc(footer.index_offset);
+    assert_non_null(body);
+    assert_int_equal(fread(body, footer.index_offset, 1, other), 1);
+    assert_int_equal(fseek(old, 0, SEEK_SET), 0);
+    assert_int_equal(fwrite(body, footer.index_offset, 1, old), 1);
+    fclose(old);
+    fclose(other);
+    free(body);
+    assert_int_equal(duck_describe(conn, "SELECT hash(0) AS i", &schema, &err), SHOAL_OK);
+    bind_all("all", &outputs[0], -1);
+    char *source = block_input_sql("all", 0, &schema);
+    struct text sql = {0};
+    char *value = NULL;
+    text_printf(&sql, "SELECT max(i) FROM %s", source);
+    assert_int_not_equal(duck_scalar(conn, sql.data, &value, &err), SHOAL_OK);
+    if (strstr(err.message, "differs from the index") == NULL)
+        fail_msg("%s", err.message);
+    text_free(&sql);
+    free(source);
+    block_release_inputs("all");
+    schema_free(&schema);
+    for (int i = 0; i < 2; i++) remove_blocks(&outputs[i]);
 }
 
 // A sample is of all rows of its writer, in whichever files they are.
@@ -838,6 +943,8 @@ int main(void) {
         cmocka_unit_test(every_type_comes_back),
         cmocka_unit_test(sizes_from_nothing_to_many_chunks),
         cmocka_unit_test(blocks_fill_memory_first),
+        cmocka_unit_test(spares_are_written_over),
+        cmocka_unit_test(chunks_of_another_writer_are_told),
         cmocka_unit_test(a_sample_knows_its_rows),
         cmocka_unit_test(frequent_keys_are_known),
         cmocka_unit_test(samples_tell_long_keys_apart),
