@@ -201,7 +201,7 @@ static void run(const char *folder, size_t bytes, uint32_t partitions, bool stri
     if (reader == NULL) die(&err);
     duckdb_data_chunk out =
         duckdb_data_chunk_get_size(input.chunks[0]) ? input.chunks[0] : NULL;
-    start = times_now();
+    struct times start = times_now();
     for (;;) {
         const struct column *columns = NULL;
         uint64_t first = 0;

@@ -10,7 +10,7 @@ step=23 # of the log's records, each so many is one to die at
 kills=1
 tries=1 # lives of about the same length, before longer ones
 every=3 # of the windows, a line each
-if under_asan; then step=61 kills=0; fi
+if under_asan; then step=127 kills=0; fi
 if [ -n "${ALL:-}" ]; then step=1 kills=60 tries=3 every=1; fi
 rows=300000
 "$reference" sql "COPY (SELECT i AS k, i % 100 AS g, 'v' || i AS s, TIMESTAMP '2020-01-01' + to_seconds(i) AS ts
