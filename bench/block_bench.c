@@ -119,7 +119,7 @@ static void report(const char *what, size_t bytes, size_t values, struct times t
     double took = times.wall;
     double copy = copy_seconds(bytes);
     printf(
-        "%-46s %5.2f GB/s %6.2f ns a value (kernel %5.2f)   memcpy %5.2f GB/s, %5.1fx "
+        "%-49s %5.2f GB/s %6.2f ns a value (kernel %5.2f)   memcpy %5.2f GB/s, %5.1fx "
         "its time\n",
         what, (double)bytes / took * 1e-9, took / (double)values * 1e9,
         times.kernel / (double)values * 1e9, (double)bytes / copy * 1e-9, took / copy);
