@@ -1,6 +1,6 @@
 // Internal to src/query: files in memory that no task needs any more, kept to be written
-// over by the next. A page that is there takes half the time of a new one, which has to
-// be found, charged for and, on a virtual machine, often fetched from the host.
+// over by the next. A new page costs more than the copy into it: it has to be found,
+// charged for and, on a virtual machine, often fetched from the host.
 //
 // Their names are below the session's spool, so they go when it goes. Driver thread only.
 #ifndef SHOAL_QUERY_SPARES_H
