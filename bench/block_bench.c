@@ -19,7 +19,7 @@
 #include "duck/vector.h"
 
 #define ROWS 2048
-#define CHUNKS 64  // made beforehand, and sent again and again
+#define CHUNKS 8  // made beforehand, and sent again and again
 
 struct rows {
     duckdb_data_chunk chunks[CHUNKS];

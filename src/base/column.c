@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/copy.h"
+
 bool column_reserve(struct column_buffer *buffer, size_t size) {
     size_t need = buffer->size + size;
     if (buffer->data != NULL && need <= buffer->capacity) return true;
@@ -164,7 +166,7 @@ static bool copy_strings(struct column *to, const struct column *from,
     uint8_t *at = to->data.data + to->data.size;
     for (size_t i = 0; i < n; i++) {
         uint32_t length = source[rows[i] + 1] - source[rows[i]];
-        memcpy(at, from->data.data + source[rows[i]], length);
+        copy_short(at, from->data.data + source[rows[i]], length);
         at += length;
     }
     to->data.size = end;

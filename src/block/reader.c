@@ -8,14 +8,12 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "base/checksum.h"
 #include "base/io.h"
 #include "block/ahead.h"
 #include "block/compress.h"
 #include "block/format.h"
 #include "block/places.h"
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 static shoal_status corrupt(const char *path, uint64_t offset, const char *what,
                             struct shoal_error *err) {

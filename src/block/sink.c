@@ -258,63 +258,67 @@ static shoal_status too_much(struct shoal_error *err) {
                       "out of memory, or 4 GiB of one column in one chunk");
 }
 
-static shoal_status append_rows(struct sink *sink, const struct duck_chunk *chunk,
-                                uint32_t partition, const uint32_t *rows, size_t n,
-                                struct shoal_error *err) {
-    struct column *columns = block_writer_columns(sink->writer, partition);
-    if (columns == NULL) return shoal_no_memory(err);
-    for (size_t c = 0; c < sink->columns; c++) {
-        if (!duck_chunk_append(chunk, c + sink->keyed, rows, n, &columns[c]))
-            return too_much(err);
-    }
-    block_writer_added(sink->writer, partition, n);
-    return SHOAL_OK;
+// n rows of a column, of the chunk or, without one, of those that are staged.
+static bool append_column(const struct sink *sink, const struct duck_chunk *chunk,
+                          size_t c, const uint32_t *rows, size_t n, struct column *to) {
+    return chunk != NULL ? duck_chunk_append(chunk, c + sink->keyed, rows, n, to)
+                         : column_append(to, &sink->stage.columns[c], rows, n);
 }
 
-// The chunk's rows to their partitions, n at a time or, where they are long, each alone.
-static shoal_status scatter_chunk(struct sink *sink, const struct duck_chunk *chunk,
-                                  bool long_rows, struct shoal_error *err) {
+// The rows that are sorted to their partitions, a column at a time: one fits a core's
+// cache, of a chunk the first, of staged rows the second.
+static shoal_status scatter_rows(struct sink *sink, const struct duck_chunk *chunk,
+                                 struct shoal_error *err) {
+    const uint32_t *starts = sink->starts;
     for (uint32_t p = 0; p < sink->partitions; p++) {
-        for (uint32_t at = sink->starts[p]; at < sink->starts[p + 1];) {
-            size_t n = long_rows ? 1 : sink->starts[p + 1] - at;
-            shoal_status status = append_rows(sink, chunk, p, sink->rows + at, n, err);
-            if (status == SHOAL_OK && long_rows)
-                status = block_writer_settle(sink->writer, err);
-            if (status != SHOAL_OK) return status;
-            at += (uint32_t)n;
+        bool any = starts[p] < starts[p + 1];
+        sink->targets[p] = any ? block_writer_columns(sink->writer, p) : NULL;
+        if (any && sink->targets[p] == NULL) return shoal_no_memory(err);
+    }
+    for (size_t c = 0; c < sink->columns; c++) {
+        for (uint32_t p = 0; p < sink->partitions; p++) {
+            size_t n = starts[p + 1] - starts[p];
+            if (n > 0 && !append_column(sink, chunk, c, sink->rows + starts[p], n,
+                                        &sink->targets[p][c])) {
+                return too_much(err);
+            }
         }
+    }
+    for (uint32_t p = 0; p < sink->partitions; p++) {
+        size_t n = starts[p + 1] - starts[p];
+        if (n > 0) block_writer_added(sink->writer, p, n);
     }
     return block_writer_settle(sink->writer, err);
 }
 
-// The staged rows to their partitions, a column at a time: one fits a core's cache.
+// Rows of many bytes: each alone.
+static shoal_status scatter_long_rows(struct sink *sink, const struct duck_chunk *chunk,
+                                      struct shoal_error *err) {
+    shoal_status status = SHOAL_OK;
+    for (uint32_t p = 0; p < sink->partitions; p++) {
+        for (uint32_t at = sink->starts[p]; at < sink->starts[p + 1]; at++) {
+            struct column *columns = block_writer_columns(sink->writer, p);
+            if (columns == NULL) return shoal_no_memory(err);
+            for (size_t c = 0; c < sink->columns; c++) {
+                if (!append_column(sink, chunk, c, sink->rows + at, 1, &columns[c]))
+                    return too_much(err);
+            }
+            block_writer_added(sink->writer, p, 1);
+            status = block_writer_settle(sink->writer, err);
+            if (status != SHOAL_OK) return status;
+        }
+    }
+    return status;
+}
+
 static shoal_status scatter_stage(struct sink *sink, struct shoal_error *err) {
     struct stage *stage = &sink->stage;
     if (stage->rows == 0) return SHOAL_OK;
     sort_rows(sink, stage->rows);
-    for (uint32_t p = 0; p < sink->partitions; p++) {
-        sink->targets[p] = sink->starts[p] == sink->starts[p + 1]
-                               ? NULL
-                               : block_writer_columns(sink->writer, p);
-        if (sink->targets[p] == NULL && sink->starts[p] != sink->starts[p + 1])
-            return shoal_no_memory(err);
-    }
-    for (size_t c = 0; c < sink->columns; c++) {
-        for (uint32_t p = 0; p < sink->partitions; p++) {
-            size_t n = sink->starts[p + 1] - sink->starts[p];
-            if (n > 0 && !column_append(&sink->targets[p][c], &stage->columns[c],
-                                        sink->rows + sink->starts[p], n)) {
-                return too_much(err);
-            }
-        }
-        column_clear(&stage->columns[c]);
-    }
+    shoal_status status = scatter_rows(sink, NULL, err);
+    for (size_t c = 0; c < sink->columns; c++) column_clear(&stage->columns[c]);
     stage->rows = 0;
-    for (uint32_t p = 0; p < sink->partitions; p++) {
-        size_t n = sink->starts[p + 1] - sink->starts[p];
-        if (n > 0) block_writer_added(sink->writer, p, n);
-    }
-    return block_writer_settle(sink->writer, err);
+    return status;
 }
 
 static shoal_status stage_chunk(struct sink *sink, const struct duck_chunk *chunk,
@@ -367,7 +371,7 @@ static shoal_status sink_append(void *state, const struct duck_chunk *chunk,
     } else {
         all_rows(sink, n);
     }
-    return scatter_chunk(sink, chunk, long_rows, err);
+    return long_rows ? scatter_long_rows(sink, chunk, err) : scatter_rows(sink, chunk, err);
 }
 
 static shoal_status sink_finish(void *state, struct shoal_error *err) {

@@ -9,10 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/checksum.h"
 #include "base/text.h"
-
-#define XXH_INLINE_ALL
-#include <xxhash.h>
 
 #define PAGE 4096u  // a file in memory takes whole ones
 #define COPY_BYTES (1u << 18)

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/copy.h"
+
 static uint32_t fixed_width(duckdb_type type) {
     switch (type) {
         case DUCKDB_TYPE_BOOLEAN:
@@ -194,7 +196,7 @@ static bool append_strings(const duckdb_string_t *strings, const uint64_t *valid
     for (size_t i = 0; i < n; i++) {
         if (!row_valid(valid, rows[i])) continue;
         const duckdb_string_t *string = &strings[rows[i]];
-        memcpy(at, string_bytes(string), string_length(string));
+        copy_short(at, string_bytes(string), string_length(string));
         at += string_length(string);
     }
     to->data.size = end;
@@ -309,6 +311,43 @@ static void fill_validity(duckdb_vector vector, const struct column *column,
     }
 }
 
+// Bytes in the vector's own heap, as it keeps those of a string; of more than a string_t
+// has room for. They are taken there as element i, which is then to be set.
+static char *keep_bytes(duckdb_vector vector, size_t i, const uint8_t *bytes,
+                        uint32_t size) {
+    const duckdb_string_t *strings = duckdb_vector_get_data(vector);
+    duckdb_unsafe_vector_assign_string_element_len(vector, i, (const char *)bytes, size);
+    return strings[i].value.pointer.ptr;
+}
+
+// Short ones are in their string_t; the others' bytes are copied at once, those of the
+// short ones between them too, as a call for each would cost ten times as much.
+static void fill_strings(duckdb_vector vector, const struct column *column,
+                         uint64_t first, size_t n) {
+    duckdb_string_t *strings = duckdb_vector_get_data(vector);
+    const uint32_t *offsets = column_offsets(column) + first;
+    char *kept = NULL;   // of offsets[from] to offsets[n]
+    size_t from = 0;
+    for (size_t i = 0; i < n; i++) {
+        const uint8_t *bytes = column->data.data + offsets[i];
+        uint32_t length = offsets[i + 1] - offsets[i];
+        if (!column_valid(column, first + i)) continue;
+        if (length <= sizeof strings->value.inlined.inlined) {
+            strings[i] = (duckdb_string_t){.value.inlined = {.length = length}};
+            copy_short((uint8_t *)strings[i].value.inlined.inlined, bytes, length);
+            continue;
+        }
+        if (kept == NULL) {
+            from = i;
+            kept = keep_bytes(vector, i, bytes, offsets[n] - offsets[i]);
+        }
+        strings[i].value.pointer.length = length;
+        memcpy(strings[i].value.pointer.prefix, bytes,
+               sizeof strings->value.pointer.prefix);
+        strings[i].value.pointer.ptr = kept + (offsets[i] - offsets[from]);
+    }
+}
+
 bool vector_fill(duckdb_vector vector, const struct column *column, uint64_t first,
                  size_t n) {
     if (n == 0) {
@@ -329,12 +368,7 @@ bool vector_fill(duckdb_vector vector, const struct column *column, uint64_t fir
             }
             return true;
         case COLUMN_STRING:
-            for (size_t i = 0; i < n; i++) {
-                if (!column_valid(column, first + i)) continue;
-                const char *bytes = (const char *)column->data.data + offsets[first + i];
-                duckdb_unsafe_vector_assign_string_element_len(
-                    vector, i, bytes, offsets[first + i + 1] - offsets[first + i]);
-            }
+            fill_strings(vector, column, first, n);
             return true;
         case COLUMN_LIST: {
             duckdb_list_entry *entries = duckdb_vector_get_data(vector);

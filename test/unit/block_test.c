@@ -294,6 +294,24 @@ static void round_trip_sizes(void) {
         40, false);
 }
 
+// Short strings are in their place, longer ones' bytes elsewhere; both lie side by side,
+// among nulls, alone and in lists, as they come and staged.
+static void strings_of_each_length_come_back(void **state) {
+    (void)state;
+    static const uint32_t partitions[] = {1, 5, 50};
+    for (size_t p = 0; p < sizeof partitions / sizeof *partitions; p++) {
+        round_trip(
+            "CREATE TABLE v AS SELECT i, "
+            "if(i % 7 = 0, NULL, left(repeat(md5(i::VARCHAR), 2), (i % 41)::INT)) AS s, "
+            "repeat('\xF0\x9F\x90\x9F', (i % 5)::INT) AS wide, "
+            "[if((i + k) % 5 = 0, NULL, left(md5(k::VARCHAR), ((i * 13 + k) % 33)::INT)) "
+            "FOR k IN range(i % 4)] AS l, "
+            "if(i % 1000 = 0, repeat(i::VARCHAR, 30000), 'x') AS long "
+            "FROM range(9000) r(i)",
+            partitions[p], false);
+    }
+}
+
 static void sizes_from_nothing_to_many_chunks(void **state) {
     (void)state;
     round_trip_sizes();
@@ -941,6 +959,7 @@ static void an_unknown_key_is_an_error(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_type_comes_back),
+        cmocka_unit_test(strings_of_each_length_come_back),
         cmocka_unit_test(sizes_from_nothing_to_many_chunks),
         cmocka_unit_test(blocks_fill_memory_first),
         cmocka_unit_test(spares_are_written_over),
