@@ -11,7 +11,7 @@
 #define BATCH (1u << BATCH_BITS)  // keys that are counted at once
 #define BATCH_SLOTS (2 * BATCH)
 #define RARE 3  // with fewer in a full batch, a key is not counted
-#define EVERY_MOST 32u
+#define EVERY_MOST 64u
 #define DEVIATIONS 3.0
 
 static uint64_t spread(uint64_t key) {
@@ -182,7 +182,7 @@ double sketch_distinct(const struct sketch *sketch) {
 #define SET_BITS 11            // slots of the set of hashes
 #define LOW (UINT64_MAX >> 6)  // a limit below this is one that few rows are below
 #define QUIET 16384            // rows without a new key, before most are passed over
-#define QUIET_STEP 16
+#define QUIET_STEP 32
 #define BLOCK 256
 
 struct sketcher {

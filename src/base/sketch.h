@@ -7,7 +7,7 @@
 // merges (Agarwal et al.: "Mergeable summaries", PODS 2012): rows are counted exactly a
 // few thousand at a time, and what was counted is merged into the counters.
 //
-// Up to 4,096 rows all are counted. Of more, one row of each 2, 4, ... up to 32 that
+// Up to 4,096 rows all are counted. Of more, one row of each 2, 4, ... up to 64 that
 // follow each other is, drawn at random, and stands for that many. So a count has two
 // errors:
 // - of the counters, certain: a key that had none for a while is counted too low, by at
@@ -16,15 +16,15 @@
 //   each file of fewer than 1,000.
 // - of the sample, by chance: three standard deviations of a Poisson count (Wilson's
 //   interval), so that of a thousand keys about three are farther off. It shrinks as
-//   files are merged: of a key with 1% of a million rows it is a fifth of its count, of
-//   one with 1% of a hundred million a sixtieth.
+//   files are merged: of a key with 1% of a million rows it is a quarter of its count,
+//   of one with 1% of a hundred million a fortieth.
 // sketch_key.error is the sum of both.
 //
 // Distinct keys: the smallest of their hashes are kept (KMV: Bar-Yossef et al., RANDOM
 // 2002; Beyer et al., SIGMOD 2007), as a theta sketch: those up to a limit, which halves
 // when more than 512 are below it. The standard error of the estimate is 6% where the
 // limit has halved, and nothing before. While the limit is high and no row has brought a
-// new key for long, only one row of 16 is looked at until one does, which may miss a few
+// new key for long, only one row of 32 is looked at until one does, which may miss a few
 // keys.
 #ifndef SHOAL_BASE_SKETCH_H
 #define SHOAL_BASE_SKETCH_H
