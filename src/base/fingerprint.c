@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/wide.h"
+
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
@@ -18,7 +20,8 @@ static inline uint64_t fold(uint64_t row, uint64_t word) {
     return (uint64_t)(uint32_t)x * (x >> 32) + (x << 25) + (row >> 9);
 }
 
-static void fold_all(uint64_t *restrict rows, const uint64_t *restrict words, size_t n) {
+WIDE_VECTORS static void fold_all(uint64_t *restrict rows, const uint64_t *restrict words,
+                                  size_t n) {
     for (size_t i = 0; i < n; i++) rows[i] = fold(rows[i], words[i]);
 }
 
@@ -27,7 +30,7 @@ static inline uint64_t finish(uint64_t row) {
     return fold(fold(row, UINT64_C(0x9fb21c651e98df25)), row >> 32);
 }
 
-static uint64_t sum_all(const uint64_t *rows, size_t n) {
+WIDE_VECTORS static uint64_t sum_all(const uint64_t *rows, size_t n) {
     uint64_t sum = 0;
     for (size_t i = 0; i < n; i++) sum += finish(rows[i]);
     return sum;

@@ -3,6 +3,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/wide.h"
+
 #define FEW_VALUES 16  // nothing is gained on fewer
 #define FIRST_VALUES 64
 
@@ -20,35 +22,30 @@ struct extent {
     uint64_t differing;  // bits in which two values do
 };
 
-// One loop a width, without branches, so that the compiler makes vectors of it.
-#define EXTENT(type)                                                    \
-    do {                                                                \
-        const type *from = values;                                      \
-        type min = from[first], max = from[first], differing = 0;       \
-        for (size_t i = first; i < n; i++) {                            \
-            type value = from[i];                                       \
-            if (valid && !is_valid(valid, i)) continue;                 \
-            min = value < min ? value : min;                            \
-            max = value > max ? value : max;                            \
-            differing = (type)(differing | (value ^ from[first]));      \
-        }                                                               \
-        return (struct extent){min, max, (uint64_t)(int64_t)differing}; \
-    } while (0)
+// One loop a width, without branches, so that the compiler makes vectors of it, and one
+// for values of which some don't matter.
+#define EXTENT(name, type)                                                           \
+    WIDE_VECTORS static struct extent name(const void *values, const uint8_t *valid, \
+                                           size_t first, size_t n) {                 \
+        const type *from = values;                                                   \
+        type min = from[first], max = from[first], differing = 0;                    \
+        for (size_t i = first; valid == NULL && i < n; i++) {                        \
+            min = from[i] < min ? from[i] : min;                                     \
+            max = from[i] > max ? from[i] : max;                                     \
+            differing = (type)(differing | (from[i] ^ from[first]));                 \
+        }                                                                            \
+        for (size_t i = first; valid != NULL && i < n; i++) {                        \
+            type value = is_valid(valid, i) ? from[i] : from[first];                 \
+            min = value < min ? value : min;                                         \
+            max = value > max ? value : max;                                         \
+            differing = (type)(differing | (value ^ from[first]));                   \
+        }                                                                            \
+        return (struct extent){min, max, (uint64_t)(int64_t)differing};              \
+    }
 
-static struct extent extent_16(const void *values, const uint8_t *valid, size_t first,
-                               size_t n) {
-    EXTENT(int16_t);
-}
-
-static struct extent extent_32(const void *values, const uint8_t *valid, size_t first,
-                               size_t n) {
-    EXTENT(int32_t);
-}
-
-static struct extent extent_64(const void *values, const uint8_t *valid, size_t first,
-                               size_t n) {
-    EXTENT(int64_t);
-}
+EXTENT(extent_16, int16_t)
+EXTENT(extent_32, int32_t)
+EXTENT(extent_64, int64_t)
 
 // False when a value is no number of 64 bits.
 static bool extent_128(const struct wide *values, const uint8_t *valid, size_t first,

@@ -151,8 +151,6 @@ static inline uint64_t block_align(uint64_t size) {
     return (size + BLOCK_ALIGN - 1) / BLOCK_ALIGN * BLOCK_ALIGN;
 }
 
-// Rows are remixed so that a partition's hash tables, which index by
-// hash()'s own low bits, spread evenly.
 static inline uint64_t block_remix(uint64_t hash) {
     hash ^= hash >> 32;
     hash *= 0x9e3779b97f4a7c15u;
@@ -161,8 +159,9 @@ static inline uint64_t block_remix(uint64_t hash) {
     return hash ^ hash >> 32;
 }
 
-static inline uint32_t block_partition(uint64_t remixed, uint32_t partitions) {
-    return (uint32_t)(((remixed >> 32) * partitions) >> 32);
-}
+// place.c: the same of n hashes, and the partitions of rows with those.
+void block_remix_all(const uint64_t *hashes, uint64_t *remixed, size_t n);
+void block_place_all(const uint64_t *remixed, uint32_t partitions, uint32_t *parts,
+                     size_t n);
 
 #endif

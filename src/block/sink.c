@@ -41,10 +41,6 @@ struct sink {
     size_t capacity;
 };
 
-uint32_t block_place(uint64_t hash, uint32_t partitions) {
-    return block_partition(block_remix(hash), partitions);
-}
-
 static void sink_close(void *state) {
     struct sink *sink = state;
     if (sink == NULL) return;
@@ -139,20 +135,17 @@ static bool reserve_rows(struct sink *sink, size_t n) {
     return true;
 }
 
-#define BLOCK_ROWS 256  // remixed hashes of so many are in the first cache for the sketch
+#define BLOCK_ROWS 256  // remixed hashes of so many stay in the first cache
 
 static void place_hashed(struct sink *sink, const uint64_t *hashes, uint32_t *parts,
                          size_t n) {
     uint64_t remixed[BLOCK_ROWS];
-    for (size_t i = 0; sink->sketcher == NULL && i < n; i++)
-        parts[i] = block_partition(block_remix(hashes[i]), sink->partitions);
-    for (size_t first = 0; sink->sketcher != NULL && first < n; first += BLOCK_ROWS) {
+    for (size_t first = 0; first < n; first += BLOCK_ROWS) {
         size_t count = n - first < BLOCK_ROWS ? n - first : BLOCK_ROWS;
-        for (size_t i = 0; i < count; i++) {
-            remixed[i] = block_remix(hashes[first + i]);
-            parts[first + i] = block_partition(remixed[i], sink->partitions);
-        }
-        sketcher_add(sink->sketcher, hashes + first, remixed, count);
+        block_remix_all(hashes + first, remixed, count);
+        block_place_all(remixed, sink->partitions, parts + first, count);
+        if (sink->sketcher != NULL)
+            sketcher_add(sink->sketcher, hashes + first, remixed, count);
     }
 }
 
@@ -371,7 +364,8 @@ static shoal_status sink_append(void *state, const struct duck_chunk *chunk,
     } else {
         all_rows(sink, n);
     }
-    return long_rows ? scatter_long_rows(sink, chunk, err) : scatter_rows(sink, chunk, err);
+    return long_rows ? scatter_long_rows(sink, chunk, err)
+                     : scatter_rows(sink, chunk, err);
 }
 
 static shoal_status sink_finish(void *state, struct shoal_error *err) {

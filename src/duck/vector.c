@@ -326,7 +326,7 @@ static void fill_strings(duckdb_vector vector, const struct column *column,
                          uint64_t first, size_t n) {
     duckdb_string_t *strings = duckdb_vector_get_data(vector);
     const uint32_t *offsets = column_offsets(column) + first;
-    char *kept = NULL;   // of offsets[from] to offsets[n]
+    char *kept = NULL;  // of offsets[from] to offsets[n]
     size_t from = 0;
     for (size_t i = 0; i < n; i++) {
         const uint8_t *bytes = column->data.data + offsets[i];

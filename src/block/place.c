@@ -1,0 +1,20 @@
+// Which partition rows go to by the hash of their keys. Hashes are remixed first: the
+// hash tables of a partition index by hash()'s own low bits, and are to fill evenly.
+#include "base/wide.h"
+#include "block/block.h"
+#include "block/format.h"
+
+WIDE_VECTORS void block_remix_all(const uint64_t *restrict hashes,
+                                  uint64_t *restrict remixed, size_t n) {
+    for (size_t i = 0; i < n; i++) remixed[i] = block_remix(hashes[i]);
+}
+
+WIDE_VECTORS void block_place_all(const uint64_t *restrict remixed, uint32_t partitions,
+                                  uint32_t *restrict parts, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        parts[i] = (uint32_t)((remixed[i] >> 32) * partitions >> 32);
+}
+
+uint32_t block_place(uint64_t hash, uint32_t partitions) {
+    return (uint32_t)((block_remix(hash) >> 32) * partitions >> 32);
+}
