@@ -9,8 +9,10 @@
 #include <xxhash.h>
 
 // From this many partitions on, a chunk of 2,048 rows has too few for each: rows are
-// staged first, and scattered many at a time. A column of them fits a core's own cache.
+// staged first, and scattered so many for each at a time, of which a column still fits a
+// core's own cache.
 #define STAGE_PARTITIONS 33
+#define STAGE_ROWS_EACH 256
 #define STAGE_ROWS 131072
 #define STAGE_BYTES (4u << 20)
 
@@ -251,11 +253,14 @@ static shoal_status too_much(struct shoal_error *err) {
                       "out of memory, or 4 GiB of one column in one chunk");
 }
 
-// n rows of a column, of the chunk or, without one, of those that are staged.
+// n rows of a column, of the chunk or, without one, of those that are staged. They are
+// in order, so as many as the chunk has are all of it.
 static bool append_column(const struct sink *sink, const struct duck_chunk *chunk,
                           size_t c, const uint32_t *rows, size_t n, struct column *to) {
-    return chunk != NULL ? duck_chunk_append(chunk, c + sink->keyed, rows, n, to)
-                         : column_append(to, &sink->stage.columns[c], rows, n);
+    size_t at = c + sink->keyed;
+    if (chunk == NULL) return column_append(to, &sink->stage.columns[c], rows, n);
+    return n == duck_chunk_rows(chunk) ? duck_chunk_append_all(chunk, at, rows, n, to)
+                                       : duck_chunk_append(chunk, at, rows, n, to);
 }
 
 // The rows that are sorted to their partitions, a column at a time: one fits a core's
@@ -321,12 +326,13 @@ static shoal_status stage_chunk(struct sink *sink, const struct duck_chunk *chun
     size_t bytes = 0;
     for (size_t i = 0; i < n; i++) sink->rows[i] = (uint32_t)i;
     for (size_t c = 0; c < sink->columns; c++) {
-        if (!duck_chunk_append(chunk, c + sink->keyed, sink->rows, n, &stage->columns[c]))
+        if (!append_column(sink, chunk, c, sink->rows, n, &stage->columns[c]))
             return too_much(err);
         bytes += column_bytes(&stage->columns[c]);
     }
     stage->rows += n;
-    bool full = stage->rows >= STAGE_ROWS || bytes >= STAGE_BYTES;
+    bool full = stage->rows >= STAGE_ROWS || bytes >= STAGE_BYTES ||
+                stage->rows >= (size_t)sink->partitions * STAGE_ROWS_EACH;
     return full ? scatter_stage(sink, err) : SHOAL_OK;
 }
 

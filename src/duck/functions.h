@@ -26,6 +26,9 @@ uint64_t duck_chunk_string_bytes(const struct duck_chunk *chunk, size_t c);
 // Appends the given rows of column c; false when out of memory or past 4 GiB of offsets.
 bool duck_chunk_append(const struct duck_chunk *chunk, size_t c, const uint32_t *rows,
                        size_t n, struct column *to);
+// The same of the first n rows, which rows then has the numbers of: 0 to n - 1.
+bool duck_chunk_append_all(const struct duck_chunk *chunk, size_t c, const uint32_t *rows,
+                           size_t n, struct column *to);
 
 // What stands behind COPY (SELECT ...) TO 'path' (FORMAT name). open, append, finish and
 // close of one sink are never called at once for different paths' state, but different

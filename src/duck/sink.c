@@ -45,6 +45,11 @@ bool duck_chunk_append(const struct duck_chunk *chunk, size_t c, const uint32_t 
     return vector_append(column(chunk, c), rows, n, to);
 }
 
+bool duck_chunk_append_all(const struct duck_chunk *chunk, size_t c, const uint32_t *rows,
+                           size_t n, struct column *to) {
+    return vector_append_all(column(chunk, c), rows, n, to);
+}
+
 struct shapes {
     struct column *columns;
     size_t count;

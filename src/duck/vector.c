@@ -298,6 +298,20 @@ bool vector_append(duckdb_vector vector, const uint32_t *rows, size_t n,
     return ok;
 }
 
+bool vector_append_all(duckdb_vector vector, const uint32_t *rows, size_t n,
+                       struct column *to) {
+    if (to->layout != COLUMN_FIXED || n == 0) return vector_append(vector, rows, n, to);
+    const uint64_t *valid = duckdb_vector_get_validity(vector);
+    size_t size = n * to->width;
+    if (!column_add_validity(to, (const uint8_t *)valid, rows, n) ||
+        !column_reserve(&to->data, size))
+        return false;
+    memcpy(to->data.data + to->data.size, duckdb_vector_get_data(vector), size);
+    to->data.size += size;
+    to->rows += n;
+    return true;
+}
+
 static void fill_validity(duckdb_vector vector, const struct column *column,
                           uint64_t first, size_t n) {
     if (column->validity.size == 0) return;
