@@ -37,9 +37,9 @@ struct sink {
     struct stage stage;
     uint32_t *parts;         // of the rows at hand
     struct duck_blob *keys;  // of a chunk's rows, where they are sort keys
-    uint32_t *rows;  // scratch: their numbers sorted by partition, and where each starts
-    uint32_t *starts;
-    struct column **targets;  // scratch: each partition's columns
+    uint32_t *rows;  // scratch: their numbers sorted by partition, where each starts, and
+    uint32_t *starts, *behind;  // where the next one of the second half goes
+    struct column **targets;    // scratch: each partition's columns
     size_t capacity;
 };
 
@@ -55,6 +55,7 @@ static void sink_close(void *state) {
     free(sink->stage.columns);
     free(sink->rows);
     free(sink->starts);
+    free(sink->behind);
     free(sink->parts);
     free(sink->keys);
     free(sink->targets);
@@ -100,14 +101,15 @@ static void *sink_open(const char *path, const struct column *shapes, size_t col
         sink->partitions = output->partitions;
         sink->columns = columns - sink->keyed - output->counts;
         sink->random = XXH3_64bits(path, strlen(path)) | 1;
-        sink->starts = calloc(sink->partitions + 2, sizeof *sink->starts);
+        sink->starts = calloc(sink->partitions + 1, sizeof *sink->starts);
+        sink->behind = calloc(sink->partitions, sizeof *sink->behind);
         sink->targets = calloc(sink->partitions, sizeof *sink->targets);
     }
     bool bounded = sink != NULL && scatter == BLOCK_RANGE;
     bool hashed = sink != NULL && scatter == BLOCK_HASH && !output->blind;
     if (hashed) sink->sketcher = sketcher_new(sink->random);
-    if (sink == NULL || sink->starts == NULL || sink->targets == NULL ||
-        (hashed && sink->sketcher == NULL) ||
+    if (sink == NULL || sink->starts == NULL || sink->behind == NULL ||
+        sink->targets == NULL || (hashed && sink->sketcher == NULL) ||
         (bounded && !placer_make(&sink->placer, output->bounds, sink->random))) {
         shoal_no_memory(err);
         sink_close(sink);
@@ -165,14 +167,36 @@ static void place_rows(struct sink *sink, const struct duck_chunk *chunk, size_t
 }
 
 // Sorts row numbers by partition (a counting sort): those of partition p are
-// rows[starts[p]] to rows[starts[p + 1]].
+// rows[starts[p]] to rows[starts[p + 1]]. Two halves side by side, each with places of
+// its own: rows of one partition that follow each other, as a hot key's do, would each
+// wait for the one before.
 static void sort_rows(struct sink *sink, size_t n) {
-    memset(sink->starts, 0, (sink->partitions + 2) * sizeof *sink->starts);
-    uint32_t *counts = sink->starts + 2;
-    for (size_t i = 0; i < n; i++) counts[sink->parts[i]]++;
-    for (uint32_t p = 1; p < sink->partitions; p++) counts[p] += counts[p - 1];
-    uint32_t *next = sink->starts + 1;  // one behind counts: where each partition begins
-    for (size_t i = 0; i < n; i++) sink->rows[next[sink->parts[i]]++] = (uint32_t)i;
+    const uint32_t *parts = sink->parts;
+    uint32_t *rows = sink->rows, *starts = sink->starts, *behind = sink->behind;
+    size_t half = n / 2, from = n - half;
+    memset(starts, 0, (sink->partitions + 1) * sizeof *starts);
+    memset(behind, 0, sink->partitions * sizeof *behind);
+    for (size_t i = 0; i < half; i++) {
+        starts[parts[i]]++;
+        behind[parts[from + i]]++;
+    }
+    if (half < from) starts[parts[half]]++;
+    uint32_t at = 0;
+    for (uint32_t p = 0; p < sink->partitions; p++) {
+        uint32_t first = starts[p], second = behind[p];
+        starts[p] = at;
+        behind[p] = at + first;
+        at += first + second;
+    }
+    for (size_t i = 0; i < half; i++) {
+        rows[starts[parts[i]]++] = (uint32_t)i;
+        rows[behind[parts[from + i]]++] = (uint32_t)(from + i);
+    }
+    if (half < from) rows[starts[parts[half]]++] = (uint32_t)half;
+    // Each half's places have moved to where its next would be: a partition ends where
+    // its second half does, and there the next begins.
+    starts[0] = 0;
+    for (uint32_t p = 0; p < sink->partitions; p++) starts[p + 1] = behind[p];
 }
 
 // All rows go to partition 0.
