@@ -19,6 +19,14 @@
 #define GROUPS_SPLIT_ROWS 2000000
 #define GROUPS_OF_ROWS 4  // one for so many rows: a partial aggregate saves little
 
+// As many tasks as slots take in whole rounds: in a last round of fewer some would wait.
+static uint64_t even_size(const struct session_options *options, bool wide, uint64_t rows,
+                          uint64_t size) {
+    uint64_t slots = (uint64_t)options->workers * (wide ? 1 : options->threads);
+    uint64_t rounds = (rows / size + (rows % size > 0) + slots - 1) / slots;
+    return rounds == 0 ? size : rows / (rounds * slots) + 1;
+}
+
 // Rows that a task reads of a scan that has so many.
 static uint64_t split_size(const struct session_options *options,
                            const struct stage *stage, uint64_t rows) {
@@ -35,6 +43,7 @@ static uint64_t split_size(const struct session_options *options,
         most = (uint64_t)GROUPS_SPLIT_ROWS * options->threads;
         if (size > most) size = most;
     }
+    size = even_size(options, stage->wide, rows, size);
     return size < options->split_rows ? options->split_rows : size;
 }
 
