@@ -59,14 +59,13 @@ bool spares_keep(struct spares *spares, const char *folder, const char *path,
 
 uint64_t spares_lend(struct spares *spares, uint64_t wanted, uint64_t most,
                      const char *path) {
-    size_t at = first_of(spares, wanted);
+    size_t at = first_of(spares, wanted < most ? wanted : most);
     // One that is too small saves less, one that is too large is no loss but its end.
     if (at == spares->count || spares->list[at].bytes > most) {
         if (at == 0) return 0;
         at--;
     }
     uint64_t bytes = spares->list[at].bytes;
-    if (bytes > most) return 0;
     bool moved = rename(spares->list[at].path, path) == 0;
     take_out(spares, at);
     return moved ? bytes : 0;

@@ -221,6 +221,23 @@ static void spares_give_way(void **state) {
     memory_tier_close(&tier);
 }
 
+// The file wanted has no room in the grant: a spare that has is better than none.
+static void a_spare_is_no_larger_than_the_grant(void **state) {
+    (void)state;
+    char path[256];
+    struct memory_tier tier = open_tier(16 * MIB);
+    spares_shrink(&spares, 0);
+    write_and_drop(&tier, 0, MIB);
+    write_and_drop(&tier, 1, 3 * MIB);
+    struct memory_need need = {.places = 8, .files = 1, .bytes = 8 * MIB};
+    assert_int_equal(start_writing(&tier, 2, 0, need, path), (12 / 8.0 + 1) * MIB);
+    assert_int_equal(size_of(path, ".spare0"), MIB);
+    assert_int_equal(spares.bytes, 3 * MIB);
+    memory_tier_settle(&tier, 2, 0, NULL, false);
+    assert_int_equal(spares.bytes, 4 * MIB);
+    memory_tier_close(&tier);
+}
+
 static void a_folder_is_asked_for_or_in_memory(void **state) {
     (void)state;
     uint64_t bytes = 1;
@@ -240,6 +257,7 @@ int main(void) {
         cmocka_unit_test(what_does_not_count_is_removed),
         cmocka_unit_test(what_is_dropped_is_lent),
         cmocka_unit_test(spares_give_way),
+        cmocka_unit_test(a_spare_is_no_larger_than_the_grant),
         cmocka_unit_test(a_folder_is_asked_for_or_in_memory),
     };
     return cmocka_run_group_tests_name("memory_tier", tests, set_up, tear_down);
