@@ -19,8 +19,9 @@
 #include "duck/vector.h"
 
 #define ROWS 2048
-#define CHUNKS 8  // made beforehand, and sent again and again: they stay in a core's own
-                  // cache, where a pipeline has just written the chunk that it hands on
+#define CHUNKS \
+    8  // made beforehand, and sent again and again: they stay in a core's own
+       // cache, where a pipeline has just written the chunk that it hands on
 
 struct rows {
     duckdb_data_chunk chunks[CHUNKS];

@@ -1,6 +1,7 @@
 // WIDE_VECTORS before a function: it is compiled for AVX-512 and AVX2 as well, and the
 // loader takes the copy that the processor has. Its loops must be ones that the compiler
-// makes vectors of (-O3, see CMakeLists.txt). Nothing where that isn't to be had, nor
+// makes vectors of (-O3, see CMakeLists.txt), and the function a static one: clang and
+// gcc name what others would call differently. Nothing where that isn't to be had, nor
 // under ThreadSanitizer: the loader chooses before that one is ready, and it would crash.
 #ifndef SHOAL_WIDE_H
 #define SHOAL_WIDE_H
