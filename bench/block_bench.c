@@ -19,9 +19,9 @@
 #include "duck/vector.h"
 
 #define ROWS 2048
-#define CHUNKS \
-    8  // made beforehand, and sent again and again: they stay in a core's own
-       // cache, where a pipeline has just written the chunk that it hands on
+// Chunks are made beforehand, and sent again and again: so few stay in a core's own
+// cache, where a pipeline has just written the chunk that it hands on.
+#define CHUNKS 8
 
 struct rows {
     duckdb_data_chunk chunks[CHUNKS];

@@ -159,9 +159,8 @@ static inline uint64_t block_remix(uint64_t hash) {
     return hash ^ hash >> 32;
 }
 
-// place.c: the same of n hashes, and the partitions of rows with those.
-void block_remix_all(const uint64_t *hashes, uint64_t *remixed, size_t n);
-void block_place_all(const uint64_t *remixed, uint32_t partitions, uint32_t *parts,
-                     size_t n);
+// place.c: the same of n hashes, and the partition of each row.
+void block_place_all(const uint64_t *hashes, uint32_t partitions, uint64_t *remixed,
+                     uint32_t *parts, size_t n);
 
 #endif

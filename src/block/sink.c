@@ -146,8 +146,7 @@ static void place_hashed(struct sink *sink, const uint64_t *hashes, uint32_t *pa
     uint64_t remixed[BLOCK_ROWS];
     for (size_t first = 0; first < n; first += BLOCK_ROWS) {
         size_t count = n - first < BLOCK_ROWS ? n - first : BLOCK_ROWS;
-        block_remix_all(hashes + first, remixed, count);
-        block_place_all(remixed, sink->partitions, parts + first, count);
+        block_place_all(hashes + first, sink->partitions, remixed, parts + first, count);
         if (sink->sketcher != NULL)
             sketcher_add(sink->sketcher, hashes + first, remixed, count);
     }
