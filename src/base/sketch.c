@@ -11,7 +11,7 @@
 #define BATCH (1u << BATCH_BITS)  // keys that are counted at once
 #define BATCH_SLOTS (2 * BATCH)
 #define RARE 3  // with fewer in a full batch, a key is not counted
-#define EVERY_MOST 64u
+#define EVERY_MOST 32u
 #define DEVIATIONS 3.0
 
 static uint64_t spread(uint64_t key) {

@@ -7,7 +7,7 @@
 // merges (Agarwal et al.: "Mergeable summaries", PODS 2012): rows are counted exactly a
 // few thousand at a time, and what was counted is merged into the counters.
 //
-// Up to 4,096 rows all are counted. Of more, one row of each 2, 4, ... up to 64 that
+// Up to 4,096 rows all are counted. Of more, one row of each 2, 4, ... up to 32 that
 // follow each other is, drawn at random, and stands for that many. So a count has two
 // errors:
 // - of the counters, certain: a key that had none for a while is counted too low, by at
@@ -16,8 +16,8 @@
 //   each file of fewer than 1,000.
 // - of the sample, by chance: three standard deviations of a Poisson count (Wilson's
 //   interval), so that of a thousand keys about three are farther off. It shrinks as
-//   files are merged: of a key with 1% of a million rows it is a quarter of its count,
-//   of one with 1% of a hundred million a fortieth.
+//   files are merged: of a key with 1% of a million rows it is a fifth of its count, of
+//   one with 1% of a hundred million a sixtieth.
 // sketch_key.error is the sum of both.
 //
 // Distinct keys: the smallest of their hashes are kept (KMV: Bar-Yossef et al., RANDOM

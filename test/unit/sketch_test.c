@@ -446,7 +446,7 @@ static void a_peer_cannot_send_what_is_no_sketch(void **state) {
     refused("{\"rows\":0,\"missed\":0,\"every\":1," COUNTERS "," HASHES "}");
     refused("{\"rows\":9,\"missed\":99,\"every\":1," COUNTERS "," HASHES "}");
     refused("{\"rows\":9,\"missed\":1,\"every\":0," COUNTERS "," HASHES "}");
-    refused("{\"rows\":9,\"missed\":1,\"every\":65," COUNTERS "," HASHES "}");
+    refused("{\"rows\":9,\"missed\":1,\"every\":33," COUNTERS "," HASHES "}");
     refused("{\"rows\":9000000000000000,\"missed\":1,\"every\":1," COUNTERS "," HASHES
             "}");
 #define REFUSED_COUNTERS(text) \
