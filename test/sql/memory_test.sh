@@ -32,7 +32,10 @@ done
 # fits QUERY: no process has more than its share and 15 percent, nor blocks more than theirs.
 fits() {
     python3 "$root/test/support/peak_memory.py" "$memory" "$SHOAL" sql --init "$work/init.sql" -f "$work/$1.sql" \
-        "${spools[@]}" "${options[@]}" >"$work/peaks" 2>/dev/null || return 1
+        "${spools[@]}" "${options[@]}" >"$work/peaks" 2>"$work/err" || {
+        tail "$work/err"
+        return 1
+    }
     awk -v all="$all" '
         BEGIN { most["blocks"] = all * 0.2; most["driver"] = all * 0.16 * 1.15; most["worker"] = all * 0.32 * 1.15 }
         $2 > most[$1] { print $1 " took " $2 " MiB of " most[$1]; over = 1 }

@@ -6,6 +6,7 @@ Prints "driver 21", a line for each child, and "blocks 12": the most that the fi
 FOLDER took. Exits with the command's code.
 """
 
+import os
 import pathlib
 import re
 import subprocess
@@ -27,11 +28,12 @@ def anonymous(process: pathlib.Path) -> tuple[int, int] | None:
 def files(folder: pathlib.Path) -> int:
     """KiB that the files below a folder take."""
     blocks = 0
-    for path in folder.rglob("*"):
-        try:
-            blocks += path.lstat().st_blocks if path.is_file() else 0
-        except OSError:
-            continue
+    for parent, _, names in os.walk(folder):  # which passes over folders that go meanwhile
+        for name in names:
+            try:
+                blocks += os.lstat(os.path.join(parent, name)).st_blocks
+            except OSError:
+                continue
     return blocks // 2
 
 
@@ -40,14 +42,17 @@ def main() -> int:
     process = subprocess.Popen(sys.argv[2:], stdout=sys.stderr)
     peaks: dict[int, int] = {}
     most = 0
-    while process.poll() is None:
-        most = max(most, files(folder))
-        for entry in pathlib.Path("/proc").glob("[0-9]*"):
-            seen = anonymous(entry)
-            pid = int(entry.name)
-            if seen and process.pid in (pid, seen[0]):
-                peaks[pid] = max(peaks.get(pid, 0), seen[1])
-        time.sleep(0.01)
+    try:
+        while process.poll() is None:
+            most = max(most, files(folder))
+            for entry in pathlib.Path("/proc").glob("[0-9]*"):
+                seen = anonymous(entry)
+                pid = int(entry.name)
+                if seen and process.pid in (pid, seen[0]):
+                    peaks[pid] = max(peaks.get(pid, 0), seen[1])
+            time.sleep(0.01)
+    finally:
+        process.kill()  # nothing once it has ended
     for pid, kib in sorted(peaks.items()):
         print("driver" if pid == process.pid else "worker", kib // 1024)
     print("blocks", most // 1024)
