@@ -20,6 +20,10 @@ struct keys {
     size_t count;
 };
 
+struct key_number {
+    uint64_t high, low;
+};
+
 int key_compare(const struct key *a, const struct key *b);
 // Appends a copy; false when out of memory.
 bool keys_add(struct keys *keys, const uint8_t *data, size_t size);
@@ -28,10 +32,11 @@ bool keys_set(struct keys *keys, size_t index, const uint8_t *data, size_t size)
 void keys_free(struct keys *keys);
 
 // Sorted keys, to find one's place in them: what all begin with is compared once, then
-// the eight bytes behind that as a number. The keys must stay as they are.
+// the sixteen bytes behind that as a number: keys of one group and a time, say, that are
+// bounds inside the group, differ in these. The keys must stay as they are.
 struct key_index {
     const struct keys *keys;
-    uint64_t *numbers;  // [keys->count]
+    struct key_number *numbers;  // [keys->count]
     size_t common;      // bytes that all begin with
 };
 bool key_index_make(struct key_index *index, const struct keys *keys);
