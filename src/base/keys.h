@@ -37,7 +37,7 @@ void keys_free(struct keys *keys);
 struct key_index {
     const struct keys *keys;
     struct key_number *numbers;  // [keys->count]
-    size_t common;      // bytes that all begin with
+    size_t common;               // bytes that all begin with
 };
 bool key_index_make(struct key_index *index, const struct keys *keys);
 // How many keys are at or below this one.
