@@ -56,21 +56,13 @@ static uint64_t word_at(const uint8_t *data, size_t size, size_t at) {
         memcpy(&word, data + at, sizeof word);
         return __builtin_bswap64(word);
     }
-    if (size >= sizeof word) {  // the last eight, less those before `at`
-        memcpy(&word, data + size - sizeof word, sizeof word);
-        return __builtin_bswap64(word) << (sizeof word - (size - at)) * 8;
-    }
     for (size_t i = at; i < size; i++) word |= (uint64_t)data[i] << (56 - 8 * (i - at));
     return word;
 }
 
-static struct key_number number_at(const uint8_t *data, size_t size, size_t at) {
-    return (struct key_number){word_at(data, size, at),
-                               word_at(data, size, at + sizeof(uint64_t))};
-}
-
-static bool is_below(struct key_number a, struct key_number b) {
-    return (a.high < b.high) | ((a.high == b.high) & (a.low < b.low));
+static key_number number_at(const uint8_t *data, size_t size, size_t at) {
+    return (key_number)word_at(data, size, at) << 64 |
+           word_at(data, size, at + sizeof(uint64_t));
 }
 
 bool key_index_make(struct key_index *index, const struct keys *keys) {
@@ -98,16 +90,15 @@ size_t key_index_at_or_below(const struct key_index *index, const uint8_t *data,
     int order = memcmp(data, keys->list[0].data, size < common ? size : common);
     if (order < 0 || (order == 0 && size < common)) return 0;
     if (order > 0) return count;
-    struct key_number number = number_at(data, size, common);
+    key_number number = number_at(data, size, common);
     // The first that is not below. No branch depends on the key: it would be guessed
     // wrong every other time.
     for (; count > 1; count -= count / 2) {
         size_t half = count / 2;
-        low += half & -(size_t)is_below(index->numbers[low + half - 1], number);
+        low += half & -(size_t)(index->numbers[low + half - 1] < number);
     }
-    low += is_below(index->numbers[low], number);
-    while (low < keys->count && index->numbers[low].high == number.high &&
-           index->numbers[low].low == number.low &&
+    low += index->numbers[low] < number;
+    while (low < keys->count && index->numbers[low] == number &&
            compare(keys->list[low].data, keys->list[low].size, data, size) <= 0)
         low++;
     return low;

@@ -20,9 +20,7 @@ struct keys {
     size_t count;
 };
 
-struct key_number {
-    uint64_t high, low;
-};
+typedef unsigned __int128 key_number;
 
 int key_compare(const struct key *a, const struct key *b);
 // Appends a copy; false when out of memory.
@@ -36,8 +34,8 @@ void keys_free(struct keys *keys);
 // bounds inside the group, differ in these. The keys must stay as they are.
 struct key_index {
     const struct keys *keys;
-    struct key_number *numbers;  // [keys->count]
-    size_t common;               // bytes that all begin with
+    key_number *numbers;  // [keys->count]
+    size_t common;        // bytes that all begin with
 };
 bool key_index_make(struct key_index *index, const struct keys *keys);
 // How many keys are at or below this one.
