@@ -48,21 +48,15 @@ void keys_free(struct keys *keys) {
     *keys = (struct keys){0};
 }
 
-// Eight bytes from `at` on as a number of the same order, zeros behind the end.
-static uint64_t word_at(const uint8_t *data, size_t size, size_t at) {
-    uint64_t word = 0;
-    if (at >= size) return 0;
-    if (size - at >= sizeof word) {
-        memcpy(&word, data + at, sizeof word);
-        return __builtin_bswap64(word);
+// Up to eight bytes as a number of the same order, zeros behind the end.
+static uint64_t number_of(const uint8_t *data, size_t size) {
+    uint64_t number = 0;
+    if (size >= sizeof number) {
+        memcpy(&number, data, sizeof number);
+        return __builtin_bswap64(number);
     }
-    for (size_t i = at; i < size; i++) word |= (uint64_t)data[i] << (56 - 8 * (i - at));
-    return word;
-}
-
-static key_number number_at(const uint8_t *data, size_t size, size_t at) {
-    return (key_number)word_at(data, size, at) << 64 |
-           word_at(data, size, at + sizeof(uint64_t));
+    for (size_t i = 0; i < size; i++) number |= (uint64_t)data[i] << (56 - 8 * i);
+    return number;
 }
 
 bool key_index_make(struct key_index *index, const struct keys *keys) {
@@ -76,8 +70,8 @@ bool key_index_make(struct key_index *index, const struct keys *keys) {
         index->common = i + 1;
     }
     for (size_t i = 0; i < keys->count; i++) {
-        const struct key *key = &keys->list[i];
-        index->numbers[i] = number_at(key->data, key->size, index->common);
+        index->numbers[i] = number_of(keys->list[i].data + index->common,
+                                      keys->list[i].size - index->common);
     }
     return true;
 }
@@ -90,7 +84,7 @@ size_t key_index_at_or_below(const struct key_index *index, const uint8_t *data,
     int order = memcmp(data, keys->list[0].data, size < common ? size : common);
     if (order < 0 || (order == 0 && size < common)) return 0;
     if (order > 0) return count;
-    key_number number = number_at(data, size, common);
+    uint64_t number = number_of(data + common, size - common);
     // The first that is not below. No branch depends on the key: it would be guessed
     // wrong every other time.
     for (; count > 1; count -= count / 2) {

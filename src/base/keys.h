@@ -20,8 +20,6 @@ struct keys {
     size_t count;
 };
 
-typedef unsigned __int128 key_number;
-
 int key_compare(const struct key *a, const struct key *b);
 // Appends a copy; false when out of memory.
 bool keys_add(struct keys *keys, const uint8_t *data, size_t size);
@@ -30,12 +28,11 @@ bool keys_set(struct keys *keys, size_t index, const uint8_t *data, size_t size)
 void keys_free(struct keys *keys);
 
 // Sorted keys, to find one's place in them: what all begin with is compared once, then
-// the sixteen bytes behind that as a number: keys of one group and a time, say, that are
-// bounds inside the group, differ in these. The keys must stay as they are.
+// the eight bytes behind that as a number. The keys must stay as they are.
 struct key_index {
     const struct keys *keys;
-    key_number *numbers;  // [keys->count]
-    size_t common;        // bytes that all begin with
+    uint64_t *numbers;  // [keys->count]
+    size_t common;      // bytes that all begin with
 };
 bool key_index_make(struct key_index *index, const struct keys *keys);
 // How many keys are at or below this one.
