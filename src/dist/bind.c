@@ -147,7 +147,7 @@ static shoal_status check_drivers(struct planner *planner, struct stage *stage) 
         if (leaf->kind == LEAF_RANGE) {
             if (cut != NO_CUT && cut != leaf->cut) scans++;
             cut = leaf->cut;
-        } else if (leaf->kind == LEAF_PARTITION || leaf_is_part(leaf->kind)) {
+        } else if (leaf->kind == LEAF_PARTITION || leaf->kind == LEAF_PART) {
             partitions++;
         } else if (leaf->kind == LEAF_UNION) {
             unions = 1;
@@ -229,6 +229,7 @@ static shoal_status write_stage(struct planner *planner, struct stages *stages,
                             .unfiltered_sql = take_text(others, draft->unfiltered),
                             .plain_sql = take_text(others, draft->plain),
                             .combined_sql = take_text(others, draft->combined),
+                            .of_one_sql = take_text(others, draft->of_one),
                             .combines = draft->combines > 0,
                             .filter_most = draft->filter_most,
                             .single = draft->dist >= DIST_SINGLE,
@@ -257,6 +258,7 @@ static shoal_status write_stage(struct planner *planner, struct stages *stages,
     if (draft->combined != NULL && leaves.status == SHOAL_OK) {
         leaves.only_new = true;
         (void)tree_any(draft->combined, add_leaf, &leaves);
+        if (draft->of_one != NULL) (void)tree_any(draft->of_one, add_leaf, &leaves);
         stage->combine_leaf = stage_leaf(planner, stage, draft->combine_leaf);
     }
     if (draft->samples && leaves.status == SHOAL_OK)
@@ -325,8 +327,9 @@ static size_t list_described(const struct stages *stages, struct described *list
     }
     for (size_t s = 0; s < stages->count; s++) {
         const struct stage *stage = &stages->stages[s];
-        const char *wholes[] = {stage->combined_sql, stage->streamed_sql};
-        for (size_t f = 0; f < 2; f++) {
+        const char *wholes[] = {stage->combined_sql, stage->of_one_sql,
+                                stage->streamed_sql};
+        for (size_t f = 0; f < sizeof wholes / sizeof *wholes; f++) {
             if (wholes[f] == NULL) continue;
             if (list != NULL) list[count] = (struct described){stage, wholes[f]};
             count++;
@@ -474,6 +477,7 @@ static void append_forms(const struct stage_draft *draft, json_t *nodes) {
     if (draft->unfiltered != NULL) json_array_append(nodes, draft->unfiltered);
     if (draft->plain != NULL) json_array_append(nodes, draft->plain);
     if (draft->combined != NULL) json_array_append(nodes, draft->combined);
+    if (draft->of_one != NULL) json_array_append(nodes, draft->of_one);
     if (draft->streamed != NULL) json_array_append(nodes, draft->streamed);
     for (size_t c = 0; c < draft->cut_count; c++) {
         if (draft->cuts[c].node != NULL) json_array_append(nodes, draft->cuts[c].node);
@@ -570,6 +574,7 @@ void stages_free(struct stages *stages) {
         free(stage->plain_sql);
         free(stage->whole);
         free(stage->combined_sql);
+        free(stage->of_one_sql);
         free(stage->streamed_sql);
         free(stage->summary);
         schema_free(&stage->schema);

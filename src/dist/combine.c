@@ -115,6 +115,9 @@ static void choose(const struct forms *forms, struct stage_draft *draft) {
         if (!fits(forms->planner, draft, forms->blocks[at], form)) continue;
         draft->combined = tree_with(trees, draft->node, forms->blocks[at],
                                     json_object_get(form, "node"));
+        json_t *one = json_object_get(form, "one");
+        if (one != NULL)
+            draft->of_one = tree_with(trees, draft->node, forms->blocks[at], one);
         draft->combine_leaf = (size_t)json_integer_value(json_object_get(form, "leaf"));
         draft->combine_group = form_group(form);
     }

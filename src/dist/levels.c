@@ -44,8 +44,8 @@ static bool redirect(struct stage *stage, uint32_t level) {
     schema_free(&stage->schema);
     stage->schema = schema;
     stage->exchange = level;
-    char **forms[] = {&stage->sql, &stage->unfiltered_sql, &stage->plain_sql,
-                      &stage->combined_sql, &stage->streamed_sql};
+    char **forms[] = {&stage->sql,          &stage->unfiltered_sql, &stage->plain_sql,
+                      &stage->combined_sql, &stage->of_one_sql,     &stage->streamed_sql};
     for (size_t i = 0; i < sizeof forms / sizeof *forms; i++)
         ok = keep_in(forms[i]) && ok;
     for (size_t c = 0; c < stage->cut_count; c++) {

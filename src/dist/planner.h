@@ -115,6 +115,7 @@ struct stage_draft {
     uint32_t combines;
     json_t *combined;     // node that reads what such a stage wrote; else NULL
     size_t combine_leaf;  // through this leaf
+    json_t *of_one;       // the same for a part of one group; else NULL
     uint32_t combine_group;
     json_t *streamed;     // node whose windows are streamed; else NULL
     bool some;            // of its scan it reads rows from all over, a later stage all
@@ -431,8 +432,9 @@ void aggregate_combines(struct planner *planner, json_t *node,
 // The name of a partial aggregate's last column where its rows are counted.
 #define ROWS_COUNTED "shoal_rows"
 // On a SELECT node: its second form, {node, leaf through which that reads what was made
-// before, group of the stages that do so, parts: several tasks have it, streamed: the
-// block itself with streamed windows, or none}.
+// before, group of the stages that do so, parts: several tasks have it, one: of those the
+// ones whose part has one group, or none, streamed: the block itself with streamed
+// windows, or none}.
 #define COMBINED_FORM "shoal_combined"
 // A constant number of rows, 0 for none; false when it is something else.
 bool constant_number(const json_t *node, uint64_t *value);

@@ -118,6 +118,7 @@ bool stage_is_repeatable(const struct stages *stages, const struct stage *stage)
     read_sql(&reading, stage->unfiltered_sql);
     read_sql(&reading, stage->plain_sql);
     read_sql(&reading, stage->combined_sql);
+    read_sql(&reading, stage->of_one_sql);
     read_sql(&reading, stage->streamed_sql);
     for (size_t c = 0; c < stage->cut_count; c++) {
         read_sql(&reading, stage->cuts[c].sql);

@@ -56,8 +56,6 @@ enum leaf_kind {
     LEAF_COMBINE,    // a task reads what sub-tasks of its partition wrote
     LEAF_SAMPLED,    // it reads nothing: the bounds come from the exchange's samples
     LEAF_PART,       // a task reads one part of one partition: drives
-    LEAF_GROUP,      // the same, if all its rows are of one group; else nothing: drives
-    LEAF_GROUPS,     // the same, if they are of several: drives
     LEAF_BEFORE,     // what tasks of the partition's parts before its own wrote
     LEAF_AFTER,      // and of those behind it
     LEAF_NUMBER,     // one row: the number of its part
@@ -68,14 +66,10 @@ static inline bool leaf_has_splits(enum leaf_kind kind) {
     return kind == LEAF_SCAN || kind == LEAF_UNION || kind == LEAF_SCAN_SOME;
 }
 
-static inline bool leaf_is_part(enum leaf_kind kind) {
-    return kind == LEAF_PART || kind == LEAF_GROUP || kind == LEAF_GROUPS;
-}
-
 // Does a leaf of this kind cut its stage into tasks?
 static inline bool leaf_drives(enum leaf_kind kind) {
     return leaf_has_splits(kind) || kind == LEAF_RANGE || kind == LEAF_PARTITION ||
-           kind == LEAF_SPLIT || kind == LEAF_MERGE || leaf_is_part(kind);
+           kind == LEAF_SPLIT || kind == LEAF_MERGE || kind == LEAF_PART;
 }
 
 struct scan_file {
@@ -203,7 +197,8 @@ struct stage {
     // which a task in this form then makes the partition's rows, or several the rows of
     // its parts.
     char *combined_sql;   // NULL: there is none
-    size_t combine_leaf;  // a LEAF_COMBINE, or one that is a part
+    size_t combine_leaf;  // a LEAF_COMBINE or LEAF_PART
+    char *of_one_sql;     // in place of it, for a part of one group; NULL: there is none
     bool combines;        // it is such a stage before another
     bool repeatable;      // another attempt of a task surely gives the same rows
 };

@@ -222,7 +222,7 @@ static void write_leaf(struct summary *summary, const struct stage_leaf *leaf,
                     : leaf->kind == LEAF_SPLIT   ? "in splits"
                     : leaf->kind == LEAF_ORDERED ? "in order"
                     : leaf->kind == LEAF_COMBINE ? "of the partition's slices"
-                    : leaf_is_part(leaf->kind)   ? "by part of the partition"
+                    : leaf->kind == LEAF_PART    ? "by part of the partition"
                                                  : "whole");
         return;
     }

@@ -55,7 +55,4 @@ json_t *form_order_by(struct form *form, json_t *expression);
 // one. NULL: one of the windows can't be streamed. *running: a running aggregate is among
 // them; may be NULL.
 json_t *window_stream(struct form *form, bool groups, json_t *item, bool *running);
-// Both SELECTs, of which one reads nothing.
-json_t *window_either(struct form *form, json_t *groups, json_t *stream);
-
 #endif

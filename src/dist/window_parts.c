@@ -313,16 +313,15 @@ static void put_values(struct form *form, json_t *node, const json_t *block,
     }
 }
 
-// The keys of the part's rows, k0 and so on, where they are of one group.
+// The keys of the part's rows, k0 and so on.
 static json_t *read_keys(struct form *form, uint32_t parts) {
     json_t *list = tree_own(&form->planner->trees, json_array());
     size_t i;
     json_t *key;
     json_array_foreach(form->keys, i, key)
         form_add_column(form, list, form_in_part(form, key), "k", i);
-    json_t *rows =
-        tree_select(&form->planner->trees, list,
-                    exchange_read(form->planner, parts, LEAF_GROUP, "p"), NULL);
+    json_t *rows = tree_select(&form->planner->trees, list,
+                               exchange_read(form->planner, parts, LEAF_PART, "p"), NULL);
     return tree_subquery(&form->planner->trees, rows, "i", form_names(form, list));
 }
 
@@ -365,30 +364,11 @@ static json_t *finished_names(struct form *form, const json_t *windows) {
     return names;
 }
 
-// The windows are streams where they can be: of one group, whose rows are sorted faster
-// and have one row to add, or of several. How many a part has is known if it is summed
-// up.
-static json_t *finished_rows(struct form *form, uint32_t parts, uint32_t summary) {
-    struct planner *planner = form->planner;
-    bool summed = form->adds_before || form->adds_after;
-    json_t *group = exchange_read(planner, parts, LEAF_GROUP, "p");
-    json_t *one = summed ? window_stream(form, false, group, NULL) : NULL;
-    json_t *read =
-        exchange_read(planner, parts, one != NULL ? LEAF_GROUPS : LEAF_PART, "p");
-    form->leaf = planner->leaf_count - 1;
-    json_t *several = window_stream(form, true, read, NULL);
-    if (several == NULL) several = tree_select(&planner->trees, form->local, read, NULL);
-    several = finish_rows(form, several, false, parts, summary);
-    if (one == NULL) return several;
-    return window_either(form, several, finish_rows(form, one, true, parts, summary));
-}
-
-static json_t *final_node(struct form *form, const json_t *block, json_t *windows,
-                          uint32_t parts, uint32_t summary) {
+// The block over the finished rows.
+static json_t *finished_node(struct form *form, const json_t *block, json_t *windows,
+                             json_t *rows) {
     struct trees *trees = &form->planner->trees;
     json_t *values = tree_own(trees, json_array());
-    pass_columns(form);
-    json_t *rows = finished_rows(form, parts, summary);
     for (size_t i = 0; i < json_array_size(windows); i++) {
         char name[32];
         (void)snprintf(name, sizeof name, "f%zu", i);
@@ -399,6 +379,31 @@ static json_t *final_node(struct form *form, const json_t *block, json_t *window
                     tree_subquery(trees, rows, "x", finished_names(form, windows)), NULL);
     put_values(form, node, block, windows, values);
     return node;
+}
+
+// Windows are streams where they can be.
+static json_t *final_node(struct form *form, const json_t *block, json_t *windows,
+                          uint32_t parts, uint32_t summary) {
+    struct planner *planner = form->planner;
+    json_t *read = exchange_read(planner, parts, LEAF_PART, "p");
+    form->leaf = planner->leaf_count - 1;
+    json_t *rows = window_stream(form, true, read, NULL);
+    if (rows == NULL) rows = tree_select(&planner->trees, form->local, read, NULL);
+    rows = finish_rows(form, rows, false, parts, summary);
+    return finished_node(form, block, windows, rows);
+}
+
+// The same of a part that has one group: its rows are sorted faster, and have one row to
+// add. NULL: they are no streams, or parts are not summed up, which says of how many
+// groups they are.
+static json_t *final_of_one(struct form *form, const json_t *block, json_t *windows,
+                            uint32_t parts, uint32_t summary) {
+    if (!form->adds_before && !form->adds_after) return NULL;
+    json_t *read = exchange_read(form->planner, parts, LEAF_PART, "p");
+    json_t *rows = window_stream(form, false, read, NULL);
+    if (rows == NULL) return NULL;
+    rows = finish_rows(form, rows, true, parts, summary);
+    return finished_node(form, block, windows, rows);
 }
 
 // The block, not in parts, with windows that are streamed; NULL: they can't be, or it has
@@ -522,10 +527,13 @@ void window_combines(struct planner *planner, json_t *node, const struct fragmen
     uint32_t parts = feed_parts(&form, node, orders, from, columns, sampled);
     add_shared(&form);
     uint32_t summary = feed_summary(&form, from, windows, parts);
+    pass_columns(&form);
     json_t *final = final_node(&form, node, windows, parts, summary);
+    json_t *one = final_of_one(&form, node, windows, parts, summary);
     json_t *combined =
         json_pack("{s:O, s:I, s:I, s:b}", "node", final, "leaf", (json_int_t)form.leaf,
                   "group", (json_int_t)planner->combine_groups, "parts", 1);
+    if (one != NULL) json_object_set(combined, "one", one);
     json_t *streamed = streamed_node(&form, node, windows, from, columns);
     if (streamed != NULL) json_object_set(combined, "streamed", streamed);
     json_object_set_new(whole, COMBINED_FORM, combined);

@@ -22,7 +22,6 @@
 #include "dist/window_form.h"
 
 #define STREAM "(ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"
-#define TWO_BRANCHES "SELECT u.a FROM (SELECT 1 AS a UNION ALL SELECT 2 AS a) AS u"
 #define SORTED_TABLE "shoal_sorted"
 
 struct stream {
@@ -540,15 +539,5 @@ json_t *window_stream(struct form *form, bool groups, json_t *item, bool *runnin
     text_free(&stream.running);
     text_free(&stream.whole);
     text_free(&stream.values);
-    return node;
-}
-
-json_t *window_either(struct form *form, json_t *groups, json_t *stream) {
-    json_t *node = tree_select_template(&form->planner->trees, TWO_BRANCHES);
-    node = json_object_get(
-        json_object_get(json_object_get(node, "from_table"), "subquery"), "node");
-    json_t *branches = json_object_get(node, "children");
-    json_array_set(branches, 0, groups);
-    json_array_set(branches, 1, stream);
     return node;
 }

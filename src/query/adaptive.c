@@ -82,7 +82,7 @@ static bool tell_combined(const struct run *run, const struct stage *stage,
     const struct stage_run *before = combiner(run, stage);
     told->combined = calloc(told->stage.partitions + 1, sizeof *told->combined);
     if (told->combined == NULL) return false;
-    if (leaf_is_part(leaf->kind)) {
+    if (leaf->kind == LEAF_PART) {
         run_tell_parts(run, leaf->exchange, told->combined);
         return true;
     }
@@ -114,7 +114,7 @@ static uint32_t count_passes(const struct run *run, const struct stage *stage) {
     bool samples = stage->exchange != UINT32_MAX &&
                    run->stages->exchanges[stage->exchange].kind == EXCHANGE_SAMPLE;
     bool parts = stage->combined_sql != NULL &&
-                 leaf_is_part(stage->leaves[stage->combine_leaf].kind);
+                 stage->leaves[stage->combine_leaf].kind == LEAF_PART;
     return samples || parts ? WINDOW_PASSES : 0;
 }
 
@@ -153,7 +153,7 @@ static char *name_heavy(const struct run *run, const struct adapt_stage *stage) 
 static bool reads_pieces(const struct stage *stage) {
     for (size_t l = 0; l < stage->leaf_count; l++) {
         enum leaf_kind kind = stage->leaves[l].kind;
-        if (kind == LEAF_PARTITION || leaf_is_part(kind)) return true;
+        if (kind == LEAF_PARTITION || kind == LEAF_PART) return true;
     }
     return false;
 }

@@ -150,7 +150,7 @@ void run_tell_parts(const struct run *run, uint32_t exchange, uint32_t *combined
 }
 
 // The part's summary has a row for its first group and one for its last.
-static bool is_group(const struct run *run, const struct stage *stage,
+bool run_part_of_one(const struct run *run, const struct stage *stage,
                      const struct adapt_piece *piece) {
     const struct stage_leaf *leaf = find_leaf(stage, LEAF_BEFORE);
     if (leaf == NULL) leaf = find_leaf(stage, LEAF_AFTER);
@@ -173,13 +173,10 @@ static bool reads_file(enum leaf_kind kind, const struct adapt_piece *piece,
     return sizes_any(&file->rows, piece->slice, piece->slice);
 }
 
-bool run_add_parts(const struct run *run, const struct stage *stage,
-                   const struct stage_leaf *leaf, const struct adapt_piece *piece,
-                   struct task_input *input) {
+bool run_add_parts(const struct run *run, const struct stage_leaf *leaf,
+                   const struct adapt_piece *piece, struct task_input *input) {
     const struct stage_run *feeder = &run->runs[run_feeder(run, leaf->exchange)];
-    bool part = leaf_is_part(leaf->kind);
-    if (leaf->kind == LEAF_GROUP && !is_group(run, stage, piece)) return true;
-    if (leaf->kind == LEAF_GROUPS && is_group(run, stage, piece)) return true;
+    bool part = leaf->kind == LEAF_PART;
     input->segments = calloc(feeder->file_count + 1, sizeof *input->segments);
     if (input->segments == NULL) return false;
     for (size_t f = 0; piece->cut == ADAPT_COMBINED && f < feeder->file_count; f++) {

@@ -105,6 +105,7 @@ static json_t *texts_to_json(const struct stage *stage) {
     json_array_append_new(list, optional(stage->unfiltered_sql));
     json_array_append_new(list, optional(stage->plain_sql));
     json_array_append_new(list, optional(stage->combined_sql));
+    json_array_append_new(list, optional(stage->of_one_sql));
     json_array_append_new(list, optional(stage->streamed_sql));
     for (size_t c = 0; c < stage->cut_count; c++) {
         json_array_append_new(list, optional(stage->cuts[c].sql));
@@ -124,15 +125,16 @@ static bool take_text(char **text, const json_t *list, size_t at) {
 }
 
 static bool take_texts(struct stage *stage, const json_t *list) {
-    bool ok = json_array_size(list) == 5 + 2 * stage->cut_count &&
+    bool ok = json_array_size(list) == 6 + 2 * stage->cut_count &&
               take_text(&stage->sql, list, 0) &&
               take_text(&stage->unfiltered_sql, list, 1) &&
               take_text(&stage->plain_sql, list, 2) &&
               take_text(&stage->combined_sql, list, 3) &&
-              take_text(&stage->streamed_sql, list, 4);
+              take_text(&stage->of_one_sql, list, 4) &&
+              take_text(&stage->streamed_sql, list, 5);
     for (size_t c = 0; ok && c < stage->cut_count; c++) {
-        ok = take_text(&stage->cuts[c].sql, list, 5 + 2 * c) &&
-             take_text(&stage->cuts[c].rest_sql, list, 6 + 2 * c);
+        ok = take_text(&stage->cuts[c].sql, list, 6 + 2 * c) &&
+             take_text(&stage->cuts[c].rest_sql, list, 7 + 2 * c);
     }
     return ok;
 }

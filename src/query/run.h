@@ -235,13 +235,15 @@ bool run_add_combined(const struct run *run, const struct stage *stage,
 bool run_adapt_parts(struct run *run, uint32_t stage, bool *done);
 // How many parts each partition has that the exchange brings in parts.
 void run_tell_parts(const struct run *run, uint32_t exchange, uint32_t *combined);
+// Are all rows of the part of one group? The stage reads summaries of parts.
+bool run_part_of_one(const struct run *run, const struct stage *stage,
+                     const struct adapt_piece *piece);
 const struct run_part *run_find_part(const struct stage_run *scatterer,
                                      uint32_t partition);
 // What the piece's task reads through one of the stage's leaves, a part or a LEAF_BEFORE
 // or LEAF_AFTER; zeroed before. False when out of memory.
-bool run_add_parts(const struct run *run, const struct stage *stage,
-                   const struct stage_leaf *leaf, const struct adapt_piece *piece,
-                   struct task_input *input);
+bool run_add_parts(const struct run *run, const struct stage_leaf *leaf,
+                   const struct adapt_piece *piece, struct task_input *input);
 void run_parts_free(struct stage_run *stage);
 
 // bounds.c

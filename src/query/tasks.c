@@ -140,10 +140,10 @@ static bool gather_input(const struct run *run, const struct stage *stage,
         if (cut) input->how = read_slice(run, stage, leaf, &piece);
         if (!cut && piece.cut != ADAPT_WHOLE) input->how.ordered = true;
     }
-    if (leaf_is_part(leaf->kind) || leaf->kind == LEAF_BEFORE ||
+    if (leaf->kind == LEAF_PART || leaf->kind == LEAF_BEFORE ||
         leaf->kind == LEAF_AFTER) {
         struct adapt_piece piece = run_piece(state, index);
-        return run_add_parts(run, stage, leaf, &piece, input);
+        return run_add_parts(run, leaf, &piece, input);
     }
     if (leaf->kind == LEAF_COMBINE) {
         struct adapt_piece piece = run_piece(state, index);
@@ -193,11 +193,15 @@ static void note_form(const struct stage *stage, struct stage_run *state, uint32
 }
 
 // The form of the stage's SQL that the task has.
-static const char *task_text(const struct stage *stage, const struct stage_run *state,
-                             uint32_t index) {
+static const char *task_text(const struct run *run, size_t s, uint32_t index) {
+    const struct stage *stage = &run->stages->stages[s];
+    const struct stage_run *state = &run->runs[s];
     struct adapt_piece piece = run_piece(state, index);
     const struct stage_cut *cut =
         piece.cut >= ADAPT_COMBINED ? NULL : &stage->cuts[piece.cut];
+    if (piece.cut == ADAPT_COMBINED && stage->of_one_sql != NULL &&
+        run_part_of_one(run, stage, &piece))
+        return stage->of_one_sql;
     if (piece.cut == ADAPT_COMBINED && stage->combined_sql != NULL)
         return stage->combined_sql;
     if (cut != NULL && piece.rest) return cut->rest_sql;
@@ -215,8 +219,7 @@ static char *leaf_sql(const struct run *run, size_t s, size_t l, uint32_t index,
     const struct stage *stage = &run->stages->stages[s];
     const struct stage_run *state = &run->runs[s];
     const struct stage_leaf *leaf = &stage->leaves[l];
-    if (strstr(task_text(stage, state, index), leaf->placeholder) == NULL)
-        return strdup("");
+    if (strstr(task_text(run, s, index), leaf->placeholder) == NULL) return strdup("");
     if (leaf->kind == LEAF_NUMBER) return stage_number_sql(run_piece(state, index).slice);
     if (leaf->kind == LEAF_SCAN && good && leaf->source.rejects)
         return stage_good_sql(leaf, &state->splits[index], l);
@@ -238,14 +241,14 @@ static bool is_input(const struct run *run, size_t s, size_t l, uint32_t index) 
     const struct stage *stage = &run->stages->stages[s];
     const struct stage_leaf *leaf = &stage->leaves[l];
     return leaf->scan_call == NULL && leaf->kind != LEAF_NUMBER &&
-           strstr(task_text(stage, &run->runs[s], index), leaf->placeholder) != NULL;
+           strstr(task_text(run, s, index), leaf->placeholder) != NULL;
 }
 
 static char *stage_text(const struct run *run, size_t s, uint32_t index, const char *key,
                         const char *pipe, bool good) {
     const struct stage *stage = &run->stages->stages[s];
     char **leaves = calloc(stage->leaf_count + 1, sizeof *leaves);
-    const char *text = task_text(stage, &run->runs[s], index);
+    const char *text = task_text(run, s, index);
     char *sql = NULL;
     bool ok = leaves != NULL;
     size_t inputs = 0;

@@ -160,6 +160,7 @@ static void free_plan(struct run *run) {
         free(run->stages->stages[s].unfiltered_sql);
         free(run->stages->stages[s].plain_sql);
         free(run->stages->stages[s].combined_sql);
+        free(run->stages->stages[s].of_one_sql);
     }
     free(cut.sql);
     cut.sql = NULL;
