@@ -49,13 +49,14 @@ tpch_queries() {
     done >"$work/tpch.sql"
 }
 
-# tpcds_init SCALE: makes TPC-DS tables as Parquet and $work/init.sql with a view for each,
-# and $work/tpcds.sql, all 99 queries in order.
+# tpcds_init SCALE [NTH]: makes TPC-DS tables as Parquet and $work/init.sql with a view for
+# each, and $work/tpcds.sql, all 99 queries in order, or each NTH.
 tpcds_init() {
-    local file
+    local file number=0
     "$root/third_party/venv/bin/python" "$root/test/support/tpcds.py" "$1" "$work/tpcds"
     cp "$work/tpcds/init.sql" "$work/init.sql"
     for file in "$work"/tpcds/q*.sql; do
+        if [ $((number++ % ${2:-1})) -gt 0 ]; then continue; fi
         cat "$file"
         echo ';'
     done >"$work/tpcds.sql"
