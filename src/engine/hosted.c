@@ -28,6 +28,7 @@
 #define GUESTS_MOST 64       // connections whose other end has not proved itself
 #define GREETING_SECONDS 20  // that one has for it
 #define CROWDED_SECONDS 2    // the same while others wait to be taken
+#define FULL_SECONDS 1       // between tries to take one, while no file can be opened
 #define GREETING_MOST 65536  // bytes of what it says first
 #define CAUSE_SECONDS 2      // for the cluster to say why a worker went
 #define CLOSE_SECONDS 15     // for the host program to give all back
@@ -60,6 +61,8 @@ struct hosted {
     uint8_t secret[PROOF_SECRET];
     struct host host;
     struct listener listener;  // its fd is -1 until the cluster is open
+    double full_until;         // no one is let in before: no file could be opened
+    bool full_said;
     struct guest guests[GUESTS_MOST];
     size_t guest_count;
     struct place *places;
@@ -357,12 +360,22 @@ static bool has_room(const struct hosted *hosted) {
     return hosted->guest_count < GUESTS_MOST || find_slow(hosted) < GUESTS_MOST;
 }
 
-static void welcome(struct hosted *hosted) {
+// With no file left for it the connection waits on: one may be free a little later.
+static shoal_status wait_for_files(struct hosted *hosted, const char *why,
+                                   struct shoal_error *err) {
+    hosted->full_until = clock_seconds() + FULL_SECONDS;
+    if (hosted->full_said) return SHOAL_OK;
+    hosted->full_said = true;
+    return note(hosted, why, err);
+}
+
+static shoal_status welcome(struct hosted *hosted, struct shoal_error *err) {
     while (has_room(hosted)) {
         int fd = -1;
         struct shoal_error why;
-        // With no file left for it the connection waits on.
-        if (net_accept(&hosted->listener, &fd, &why) != SHOAL_OK || fd < 0) return;
+        if (net_accept(&hosted->listener, &fd, &why) != SHOAL_OK)
+            return wait_for_files(hosted, why.message, err);
+        if (fd < 0) break;
         if (hosted->guest_count == GUESTS_MOST) {
             size_t slow = find_slow(hosted);
             channel_shutdown(hosted->guests[slow].channel);
@@ -387,6 +400,7 @@ static void welcome(struct hosted *hosted) {
         if (peer_open(&guest->peer, &why) != SHOAL_OK)
             drop_guest(hosted, hosted->guest_count - 1);
     }
+    return SHOAL_OK;
 }
 
 static struct place *find_asked(struct hosted *hosted, uint32_t number) {
@@ -643,10 +657,11 @@ static shoal_status watch_start(const struct hosted *hosted, double now,
 static size_t list_polls(struct hosted *hosted) {
     struct pollfd *polls = hosted->polls;
     size_t count = 0;
+    bool open = has_room(hosted) && clock_seconds() >= hosted->full_until;
     polls[count++] = (struct pollfd){.fd = hosted->host.fd, .events = POLLIN};
     polls[count++] = (struct pollfd){.fd = hosted->host.log_fd, .events = POLLIN};
-    polls[count++] = (struct pollfd){.fd = has_room(hosted) ? hosted->listener.fd : -1,
-                                     .events = POLLIN};
+    polls[count++] =
+        (struct pollfd){.fd = open ? hosted->listener.fd : -1, .events = POLLIN};
     for (size_t i = 0; i < hosted->count; i++)
         polls[count++] =
             (struct pollfd){.fd = hosted->places[i].peer.fd, .events = POLLIN};
@@ -690,7 +705,7 @@ static shoal_status wait_for_all(struct hosted *hosted, int timeout_ms,
     if (status == SHOAL_OK)
         status = serve_guests(hosted, polls + POLLS_OTHER + places, guests, err);
     if (status == SHOAL_OK && polls[0].revents != 0) status = serve_host(hosted, err);
-    if (status == SHOAL_OK && polls[2].revents != 0) welcome(hosted);
+    if (status == SHOAL_OK && polls[2].revents != 0) status = welcome(hosted, err);
     for (size_t i = 0; status == SHOAL_OK && i < hosted->count; i++)
         status = watch(hosted, &hosted->places[i], now, err);
     if (hosted->listener.fd >= 0) tell_metrics(hosted, now, false);

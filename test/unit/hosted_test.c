@@ -13,10 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "base/frame.h"
 #include "net/channel.h"
 #include "support/fake_executor.h"
@@ -416,6 +419,42 @@ static void what_is_waited_for_is_said(void **state) {
     finish(engine);
 }
 
+static double cpu_seconds(void) {
+    struct timespec used;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return (double)used.tv_sec + (double)used.tv_nsec * 1e-9;
+}
+
+// Where this process may open no more files, workers wait to be let in, which is said
+// once; and nobody turns in circles meanwhile.
+static void no_file_is_left_for_it(void **state) {
+    (void)state;
+    struct engine *engine = open_engine("fake://runs", 1, 10);
+    struct engine_event event;
+    struct shoal_error err;
+    struct rlimit limit;
+    expect(engine, ENGINE_UP);
+    run_task(engine, 0, 1, "die");
+    expect(engine, ENGINE_DOWN);
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    int next = dup(STDIN_FILENO);
+    close(next);
+    struct rlimit full = {(rlim_t)next, limit.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &full), 0);
+    event = expect(engine, ENGINE_NOTE);
+    assert_non_null(strstr(event.error.message, "raise the limit (ulimit -n)"));
+    double before = cpu_seconds(), until = clock_seconds() + 1.5;
+    while (clock_seconds() < until) {
+        assert_int_equal(engine->ops->poll(engine, 100, &event, &err), SHOAL_OK);
+        assert_int_not_equal(event.kind, ENGINE_UP);
+        if (event.kind == ENGINE_NOTE) fail_msg("again: %s", event.error.message);
+    }
+    assert_true(cpu_seconds() - before < 0.3);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    expect(engine, ENGINE_UP);
+    finish(engine);
+}
+
 static void the_end(const char *url, shoal_status status, const char *words) {
     struct engine *engine = open_engine(url, 1, 3);
     struct engine_event event;
@@ -502,6 +541,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(a_preempted_one_costs_no_replacement),
         cmocka_unit_test(workers_come_and_go_with_the_tasks),
         cmocka_unit_test(what_is_waited_for_is_said),
+        cmocka_unit_test(no_file_is_left_for_it),
         cmocka_unit_test(a_cluster_that_is_not_there),
         cmocka_unit_test(a_host_program_that_ends),
         cmocka_unit_test(a_host_program_that_babbles),
