@@ -34,7 +34,7 @@ falls_back() {
 check "a query that falls back is found" falls_back
 
 # Where a query runs doesn't depend on the numbers, so one configuration checks it: that
-# plans each query twice. A task for each of 64 partitions takes long: some files only.
+# plans each query twice. A task for each of 64 partitions takes long: ALL=1 has them.
 files=("$root"/test/slt/*.test)
 if under_asan; then # each third one: what is instrumented is the same code for all
     for i in "${!files[@]}"; do [ $((i % 3)) = 0 ] || unset "files[$i]"; done
@@ -57,7 +57,5 @@ if [ "${ALL:-}" = 1 ]; then
 elif ! under_asan; then
     check "workers=4 partitions=1 broadcast=1000000000" runs --skip-placement --workers 4 \
         --partitions 1 --broadcast-rows 1000000000 "$root"/test/slt/{aggregates,joins,ctes}.test
-    check "workers=1 partitions=64 broadcast=-1" runs --skip-placement --workers 1 \
-        --partitions 64 --broadcast-rows -1 "$root"/test/slt/joins.test
 fi
 finish
