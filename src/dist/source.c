@@ -328,16 +328,16 @@ static bool split_schema(struct file_set *set, const struct schema *bare, bool *
 
 // Of several CSV files the later ones are read in the first one's dialect, if they fit
 // it; alone, one of them could be taken for something else. One that doesn't fit fails.
-static bool pin_dialect(struct planner *planner, const struct file_set *set,
-                        struct text *pinned) {
+static bool pin_dialect(struct planner *planner, struct file_set *set) {
     static const char *const names[] = {"delim", "quote", "escape"};
     const bool given[] = {is_given(set, "delim") || is_given(set, "sep"),
                           is_given(set, "quote"), is_given(set, "escape")};
     // sniff_csv refuses auto_detect = false, which is right where nothing is left.
     if (given[0] && given[1] && given[2]) return true;
-    struct text sql = {0};
+    struct text sql = {0}, dialect = {0};
     struct duck_result *result = NULL;
     struct shoal_error ignored;
+    text_append(&dialect, set->source.dialect);
     text_append(&sql, "SELECT Delimiter, Quote, Escape FROM sniff_csv(");
     text_append_literal(&sql, set->files[0].path);
     text_printf(&sql, "%s%s)", set->source.options, set->source.dialect);
@@ -348,12 +348,17 @@ static bool pin_dialect(struct planner *planner, const struct file_set *set,
     for (size_t i = 0; ok && i < sizeof names / sizeof *names; i++) {
         const char *value = duck_result_text(result, i, 0);
         if (given[i]) continue;
-        text_printf(pinned, ", %s = ", names[i]);
-        text_append_literal(pinned,
+        text_printf(&dialect, ", %s = ", names[i]);
+        text_append_literal(&dialect,
                             strcmp(value ? value : "", "(empty)") == 0 ? "" : value);
     }
     duck_result_free(result);
-    return ok;
+    char *all = ok ? text_take(&dialect) : NULL;
+    text_free(&dialect);
+    if (all == NULL) return false;
+    free(set->source.dialect);
+    set->source.dialect = all;
+    return true;
 }
 
 #define HEADER_MOST 65536
@@ -488,11 +493,8 @@ bool source_pin(struct planner *planner, struct file_set *set,
         is_given(set, "ignore_errors") && !alike(set))
         return refuse_set(
             set, "its files begin with other lines, whose errors would be ignored", "");
-    if (source->kind == SCAN_CSV && set->file_count > 1 &&
-        !pin_dialect(planner, set, &pinned)) {
-        text_free(&pinned);
+    if (source->kind == SCAN_CSV && set->file_count > 1 && !pin_dialect(planner, set))
         return refuse_set(set, "its dialect can't be told from its first file", "");
-    }
     if (source->rejects && !is_given(set, "format") && !set->lines)
         pin_lines(set, &source->texts);
     text_append(&pinned, layout_of(set));

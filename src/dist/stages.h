@@ -84,9 +84,9 @@ enum scan_kind { SCAN_PARQUET, SCAN_CSV, SCAN_JSON };
 struct scan_source {
     enum scan_kind kind;
     // Parts of a call, ", name = value" each; in that order they make a whole one.
-    char *options;          // for any call
-    char *dialect;          // for calls of whole files: each has its own
-    char *pinned;           // the same: the schema of all files
+    char *options;  // for any call
+    char *dialect;  // for calls of whole files, and for what else one's dialect is
+    char *pinned;   // the same: the schema of all files
     struct schema columns;  // of the files, without those that their paths give
     bool positional;        // they are in this order in every file, whatever its header
     char *filename;         // the column of their paths, if the call names one
