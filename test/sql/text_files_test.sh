@@ -98,10 +98,10 @@ printf '{"b": 7, "a": 3}\n{"c": [1, 2]}\n' >many/2.json
 small=(--split-rows 1)
 check "files with an order of their own" answers "FROM read_csv('many/*.csv')" "${small[@]}"
 # The later files' quotes are text, as the first has none.
-{ echo v; seq 2000; } >bare.csv
-{ echo v; seq -f '"%.0f"' 2000; } >quoted.csv
-check "the first one's quotes" answers "FROM read_csv(['bare.csv', 'quoted.csv'])" --split-rows 500
-check "and the other way" answers "FROM read_csv(['quoted.csv', 'bare.csv'])" --split-rows 500
+{ echo v; seq -f 'x%.0f' 2000; } >bare.csv
+{ echo v; seq -f '"x%.0f"' 2000; } >marked.csv
+check "the first one's quotes" answers "FROM read_csv(['bare.csv', 'marked.csv'])" --split-rows 500
+check "and the other way" answers "FROM read_csv(['marked.csv', 'bare.csv'])" --split-rows 500
 check "text that looks like a number" answers "SELECT b || '!' FROM read_csv(['many/1.csv', 'many/2.csv'])" "${small[@]}"
 check "by name" answers "FROM read_csv('many/*.csv', union_by_name = true)" "${small[@]}"
 check "JSON with keys of their own" answers "FROM read_json('many/*.json')" "${small[@]}"
