@@ -199,11 +199,10 @@ static const char *task_text(const struct run *run, size_t s, uint32_t index) {
     struct adapt_piece piece = run_piece(state, index);
     const struct stage_cut *cut =
         piece.cut >= ADAPT_COMBINED ? NULL : &stage->cuts[piece.cut];
-    if (piece.cut == ADAPT_COMBINED && stage->of_one_sql != NULL &&
-        run_part_of_one(run, stage, &piece))
-        return stage->of_one_sql;
-    if (piece.cut == ADAPT_COMBINED && stage->combined_sql != NULL)
-        return stage->combined_sql;
+    if (piece.cut == ADAPT_COMBINED && stage->combined_sql != NULL) {
+        bool one = stage->of_one_sql != NULL && run_part_of_one(run, stage, &piece);
+        return one ? stage->of_one_sql : stage->combined_sql;
+    }
     if (cut != NULL && piece.rest) return cut->rest_sql;
     if (cut != NULL && cut->sql != NULL) return cut->sql;
     if (passes(stage, state, index)) return stage->plain_sql;
@@ -211,15 +210,16 @@ static const char *task_text(const struct run *run, size_t s, uint32_t index) {
     return state->filter_off ? stage->unfiltered_sql : stage->sql;
 }
 
-// What stands for a leaf in the SQL of one task; number: of the inputs, if it is one.
+// What stands for a leaf in one task's SQL, text; number: of the inputs, if it is one.
 // pipe: where bytes of a text file are read. good: records that can't be read are left
 // out.
 static char *leaf_sql(const struct run *run, size_t s, size_t l, uint32_t index,
-                      const char *key, size_t number, const char *pipe, bool good) {
+                      const char *text, const char *key, size_t number, const char *pipe,
+                      bool good) {
     const struct stage *stage = &run->stages->stages[s];
     const struct stage_run *state = &run->runs[s];
     const struct stage_leaf *leaf = &stage->leaves[l];
-    if (strstr(task_text(run, s, index), leaf->placeholder) == NULL) return strdup("");
+    if (strstr(text, leaf->placeholder) == NULL) return strdup("");
     if (leaf->kind == LEAF_NUMBER) return stage_number_sql(run_piece(state, index).slice);
     if (leaf->kind == LEAF_SCAN && good && leaf->source.rejects)
         return stage_good_sql(leaf, &state->splits[index], l);
@@ -237,11 +237,9 @@ static char *leaf_sql(const struct run *run, size_t s, size_t l, uint32_t index,
 }
 
 // Blocks that the task's form of the SQL reads.
-static bool is_input(const struct run *run, size_t s, size_t l, uint32_t index) {
-    const struct stage *stage = &run->stages->stages[s];
-    const struct stage_leaf *leaf = &stage->leaves[l];
+static bool is_input(const struct stage_leaf *leaf, const char *text) {
     return leaf->scan_call == NULL && leaf->kind != LEAF_NUMBER &&
-           strstr(task_text(run, s, index), leaf->placeholder) != NULL;
+           strstr(text, leaf->placeholder) != NULL;
 }
 
 static char *stage_text(const struct run *run, size_t s, uint32_t index, const char *key,
@@ -253,8 +251,8 @@ static char *stage_text(const struct run *run, size_t s, uint32_t index, const c
     bool ok = leaves != NULL;
     size_t inputs = 0;
     for (size_t l = 0; ok && l < stage->leaf_count; l++) {
-        leaves[l] = leaf_sql(run, s, l, index, key, inputs, pipe, good);
-        inputs += is_input(run, s, l, index);
+        leaves[l] = leaf_sql(run, s, l, index, text, key, inputs, pipe, good);
+        inputs += is_input(&stage->leaves[l], text);
         ok = leaves[l] != NULL;
     }
     if (ok) sql = stage_substitute(stage, text, leaves);
@@ -267,9 +265,10 @@ static char *stage_text(const struct run *run, size_t s, uint32_t index, const c
 char *run_task_sql(const struct run *run, size_t s, uint32_t index, const char *key,
                    const char *pipe, struct task_input *inputs, size_t *input_count) {
     const struct stage *stage = &run->stages->stages[s];
+    const char *text = task_text(run, s, index);
     *input_count = 0;
     for (size_t l = 0; l < stage->leaf_count; l++) {
-        if (is_input(run, s, l, index) &&
+        if (is_input(&stage->leaves[l], text) &&
             !gather_input(run, stage, &stage->leaves[l], index, &run->runs[s],
                           &inputs[(*input_count)++]))
             return NULL;
