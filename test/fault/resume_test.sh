@@ -6,7 +6,7 @@
 # shellcheck source=test/support/lib.sh
 source "$(dirname "$0")/../support/lib.sh"
 
-step=23 # of the log's records, each so many is one to die at
+step=31 # of the log's records, each so many is one to die at
 kills=1
 tries=1 # lives of about the same length, before longer ones
 every=3 # of the windows, a line each
