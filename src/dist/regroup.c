@@ -23,10 +23,12 @@
 #define GROUPS_A_SLOT 64             // there must be, of those that filters leave
 #define EVEN_SLOTS 8                 // a group has less than such a part of a slot's rows
 
-// The number of the node's group that its column is; -1: of none.
+// The number of the node's group that its column is; -1: of none. One that has no groups
+// may have fewer expressions than columns: a * over VALUES.
 static int find_group(struct trees *trees, const json_t *node, size_t column) {
-    const char *key =
-        tree_key(trees, json_array_get(json_object_get(node, "select_list"), column));
+    const json_t *list = json_object_get(node, "select_list");
+    if (column >= json_array_size(list)) return -1;
+    const char *key = tree_key(trees, json_array_get(list, column));
     size_t i;
     json_t *group;
     json_array_foreach(json_object_get(node, "group_expressions"), i, group) {

@@ -326,6 +326,58 @@ static bool split_schema(struct file_set *set, const struct schema *bare, bool *
     return set->source.filename != NULL || own == bare->count;
 }
 
+// How a CSV file's lines end, as DuckDB finds it: by the first end.
+enum line_end { END_UNKNOWN, END_LF, END_CRLF };
+
+static enum line_end sniffed_end(struct planner *planner, const struct file_set *set,
+                                 const char *path) {
+    struct text sql = {0};
+    struct duck_result *result = NULL;
+    struct shoal_error ignored;
+    enum line_end end = END_UNKNOWN;
+    text_append(&sql, "SELECT NewLineDelimiter FROM sniff_csv(");
+    text_append_literal(&sql, path);
+    text_printf(&sql, "%s%s)", set->source.options, set->source.dialect);
+    if (!sql.failed && duck_query_text(planner->trees.conn, sql.data, &result,
+                                       &ignored) == SHOAL_OK &&
+        duck_result_rows(result) > 0) {
+        const char *text = duck_result_text(result, 0, 0);
+        end = text != NULL && strcmp(text, "\\r\\n") == 0 ? END_CRLF : END_LF;
+    }
+    duck_result_free(result);
+    text_free(&sql);
+    return end;
+}
+
+static enum line_end line_end_of(struct planner *planner, const struct file_set *set,
+                                 const char *path) {
+    if (scan_file_packed(path)) return sniffed_end(planner, set, path);
+    FILE *file = fopen(path, "re");
+    if (file == NULL) return sniffed_end(planner, set, path);
+    int before = 0, sign = getc(file);
+    while (sign != EOF && sign != '\n' && before != '\r') {
+        before = sign;
+        sign = getc(file);
+    }
+    enum line_end end = before == '\r' && sign == '\n' ? END_CRLF
+                        : before == '\r' || sign == '\n' ? END_LF
+                                                       : END_UNKNOWN;
+    fclose(file);
+    return end;
+}
+
+// A later file whose lines end otherwise has a dialect of its own.
+static bool ends_alike(struct planner *planner, const struct file_set *set) {
+    enum line_end first = END_UNKNOWN;
+    for (size_t f = 0; f < set->file_count; f++) {
+        enum line_end end = line_end_of(planner, set, set->files[f].path);
+        if (end == END_UNKNOWN) continue;
+        if (first != END_UNKNOWN && end != first) return false;
+        first = end;
+    }
+    return true;
+}
+
 // Of several CSV files the later ones are read in the first one's dialect, if they fit
 // it; alone, one of them could be taken for something else. One that doesn't fit fails.
 static bool pin_dialect(struct planner *planner, struct file_set *set) {
@@ -493,6 +545,8 @@ bool source_pin(struct planner *planner, struct file_set *set,
         is_given(set, "ignore_errors") && !alike(set))
         return refuse_set(
             set, "its files begin with other lines, whose errors would be ignored", "");
+    if (source->kind == SCAN_CSV && set->file_count > 1 && !ends_alike(planner, set))
+        return refuse_set(set, "its files' lines end in different ways, \\n and \\r\\n", "");
     if (source->kind == SCAN_CSV && set->file_count > 1 && !pin_dialect(planner, set))
         return refuse_set(set, "its dialect can't be told from its first file", "");
     if (source->rejects && !is_given(set, "format") && !set->lines)

@@ -158,6 +158,36 @@ static shoal_status find_end(int fd, const char *path, const struct lines_format
     return status;
 }
 
+// Where the lines end that come before the records. Empty ones are not counted, so that it
+// is not too early, whoever counts them; where a quote could make one of several, nothing
+// is certain up to the end of the file.
+static shoal_status find_first(int fd, const char *path, const struct lines_format *format,
+                               uint64_t bytes, char *data, size_t most, uint64_t *end,
+                               struct shoal_error *err) {
+    uint64_t left = format->before, at = 0;
+    bool empty = true;
+    while (left > 0 && at < bytes) {
+        size_t size = most, i = 0;
+        shoal_status status = read_window(fd, path, at, data, &size, err);
+        if (status != SHOAL_OK) return status;
+        if (size == 0) break;
+        for (; i < size && left > 0; i++) {
+            if (data[i] == '\n') {
+                left -= !empty;
+                empty = true;
+            } else if (data[i] == format->quote && format->quote != 0) {
+                *end = bytes;
+                return SHOAL_OK;
+            } else if (data[i] != '\r') {
+                empty = false;
+            }
+        }
+        at += i;
+    }
+    *end = left > 0 ? bytes : at;
+    return SHOAL_OK;
+}
+
 shoal_status lines_cut(const char *path, const struct lines_format *format,
                        uint64_t bytes, size_t parts, uint64_t *ends, size_t *count,
                        struct shoal_error *err) {
@@ -169,6 +199,8 @@ shoal_status lines_cut(const char *path, const struct lines_format *format,
         return shoal_fail(err, SHOAL_IO, "cannot open %s: %s", path, strerror(errno));
     char *data = malloc(most);
     shoal_status status = data == NULL ? shoal_no_memory(err) : SHOAL_OK;
+    if (status == SHOAL_OK && format->before > 0)
+        status = find_first(fd, path, format, bytes, data, most, &last, err);
     for (size_t p = 1; status == SHOAL_OK && p < parts; p++) {
         uint64_t end = 0, at = bytes / parts * p;
         if (at <= last) continue;

@@ -13,6 +13,7 @@ struct lines_format {
     char delimiter;
     char quote;
     uint32_t fields;     // of a record
+    uint64_t before;     // lines that come first, which are none, and with them their header
     size_t record_most;  // bytes: a longer record is an error of the file
 };
 
@@ -23,7 +24,8 @@ size_t lines_certain_end(const struct lines_format *format, const char *data,
                          size_t size);
 
 // Cuts a file of so many bytes into at most `parts` of about equal size: ends, [parts],
-// receives where each ends, *count how many there are (fewer where no place is certain).
+// receives where each ends, *count how many there are (fewer where no place is certain);
+// the first has all lines that come before the records.
 // The last ends at `bytes`.
 shoal_status lines_cut(const char *path, const struct lines_format *format,
                        uint64_t bytes, size_t parts, uint64_t *ends, size_t *count,

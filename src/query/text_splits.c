@@ -124,9 +124,11 @@ static shoal_status look_at_csv(struct run *run, const struct stage_leaf *leaf,
     shoal_status status = SHOAL_OK;
     if (duck_result_rows(sniffed) > 0 && is_plain(sniffed) &&
         file_columns(&leaf->source, sniffed, &columns)) {
+        uint64_t skipped = strtoull(cell(sniffed, SKIP), NULL, 10);
         file->format = (struct lines_format){.delimiter = *cell(sniffed, DELIMITER),
                                              .quote = *cell(sniffed, QUOTE),
                                              .fields = (uint32_t)columns.count,
+                                             .before = skipped > 0 ? skipped + 1 : 0,
                                              .record_most = RECORD_MOST};
         file->first = csv_options(&leaf->source, sniffed, &columns, true);
         file->rest = csv_options(&leaf->source, sniffed, &columns, false);

@@ -102,6 +102,18 @@ check "files with an order of their own" answers "FROM read_csv('many/*.csv')" "
 { echo v; seq -f '"x%.0f"' 2000; } >marked.csv
 check "the first one's quotes" answers "FROM read_csv(['bare.csv', 'marked.csv'])" --split-rows 500
 check "and the other way" answers "FROM read_csv(['marked.csv', 'bare.csv'])" --split-rows 500
+# A file whose lines end otherwise has its own.
+sed 's/$/\r/' marked.csv >crlf.csv
+check "another line end" answers "FROM read_csv(['bare.csv', 'crlf.csv'])" --split-rows 500
+check "which the plan says" planned "its files' lines end in different ways" "FROM read_csv(['bare.csv', 'crlf.csv'])"
+gzip -k bare.csv crlf.csv
+check "in packed files" answers "FROM read_csv(['bare.csv.gz', 'crlf.csv.gz'])" --split-rows 500
+# Lines before the header are of the first part, however short parts are.
+{ seq -f 'note %.0f' 40; echo; echo 'a;b'; seq -f '%.0f;x' 3000; } >late.csv
+check "lines before the header" answers "FROM read_csv('late.csv', skip = 41)" "${small[@]}"
+check "a cut behind them" tasks 2 "FROM read_csv('late.csv', skip = 41)"
+printf 'col0\r\na|b\r\n\303\244\r\na;b\r\n' >four.csv
+check "lines that the sniffer skips" answers "FROM read_csv('four.csv', all_varchar = true)" "${small[@]}"
 check "text that looks like a number" answers "SELECT b || '!' FROM read_csv(['many/1.csv', 'many/2.csv'])" "${small[@]}"
 check "by name" answers "FROM read_csv('many/*.csv', union_by_name = true)" "${small[@]}"
 check "JSON with keys of their own" answers "FROM read_json('many/*.json')" "${small[@]}"

@@ -153,6 +153,36 @@ static void test_cut_file(void **state) {
     assert_int_equal(lines_cut(path, &csv, made.size, 8, ends, &count, &err), SHOAL_IO);
 }
 
+// What comes before the records is in the first part, whole.
+static void test_cut_behind_the_header(void **state) {
+    (void)state;
+    static char text[4096];
+    uint64_t ends[64];
+    size_t size = 0, head, count = 0;
+    struct shoal_error err;
+    char *path = temp_path("late");
+    struct lines_format format = csv;
+    for (int i = 0; i < 50; i++)
+        size += (size_t)snprintf(text + size, sizeof text - size, i % 7 ? "note %d\r\n" : "\r\n", i);
+    head = size += (size_t)snprintf(text + size, sizeof text - size, "a,b,c\r\n");
+    for (int i = 0; i < 90; i++)
+        size += (size_t)snprintf(text + size, sizeof text - size, "%d,\"x\",\r\n", i);
+    write_file(path, text, size);
+    format.fields = 3;
+    format.before = 43; // and the lines without anything
+    assert_int_equal(lines_cut(path, &format, size, 64, ends, &count, &err), SHOAL_OK);
+    assert_true(count > 10 && ends[0] >= head);
+    format.before = 10000;
+    assert_int_equal(lines_cut(path, &format, size, 64, ends, &count, &err), SHOAL_OK);
+    assert_true(count == 1 && ends[0] == size);
+    text[3] = '"';
+    write_file(path, text, size);
+    format.before = 43;
+    assert_int_equal(lines_cut(path, &format, size, 64, ends, &count, &err), SHOAL_OK);
+    assert_true(count == 1 && ends[0] == size);
+    unlink(path);
+}
+
 // Reads the pipe to its end; *size bytes of it at most.
 static void read_pipe(const char *path, char *data, size_t *size) {
     int fd = open(path, O_RDONLY);
@@ -227,6 +257,7 @@ int main(void) {
         cmocka_unit_test(test_two_readings_left),
         cmocka_unit_test(test_random_windows),
         cmocka_unit_test(test_cut_file),
+        cmocka_unit_test(test_cut_behind_the_header),
         cmocka_unit_test(test_feed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
