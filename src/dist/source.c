@@ -338,8 +338,8 @@ static enum line_end sniffed_end(struct planner *planner, const struct file_set 
     text_append(&sql, "SELECT NewLineDelimiter FROM sniff_csv(");
     text_append_literal(&sql, path);
     text_printf(&sql, "%s%s)", set->source.options, set->source.dialect);
-    if (!sql.failed && duck_query_text(planner->trees.conn, sql.data, &result,
-                                       &ignored) == SHOAL_OK &&
+    if (!sql.failed &&
+        duck_query_text(planner->trees.conn, sql.data, &result, &ignored) == SHOAL_OK &&
         duck_result_rows(result) > 0) {
         const char *text = duck_result_text(result, 0, 0);
         end = text != NULL && strcmp(text, "\\r\\n") == 0 ? END_CRLF : END_LF;
@@ -359,9 +359,9 @@ static enum line_end line_end_of(struct planner *planner, const struct file_set 
         before = sign;
         sign = getc(file);
     }
-    enum line_end end = before == '\r' && sign == '\n' ? END_CRLF
+    enum line_end end = before == '\r' && sign == '\n'   ? END_CRLF
                         : before == '\r' || sign == '\n' ? END_LF
-                                                       : END_UNKNOWN;
+                                                         : END_UNKNOWN;
     fclose(file);
     return end;
 }
@@ -546,7 +546,8 @@ bool source_pin(struct planner *planner, struct file_set *set,
         return refuse_set(
             set, "its files begin with other lines, whose errors would be ignored", "");
     if (source->kind == SCAN_CSV && set->file_count > 1 && !ends_alike(planner, set))
-        return refuse_set(set, "its files' lines end in different ways, \\n and \\r\\n", "");
+        return refuse_set(set, "its files' lines end in different ways, \\n and \\r\\n",
+                          "");
     if (source->kind == SCAN_CSV && set->file_count > 1 && !pin_dialect(planner, set))
         return refuse_set(set, "its dialect can't be told from its first file", "");
     if (source->rejects && !is_given(set, "format") && !set->lines)

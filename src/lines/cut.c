@@ -158,11 +158,12 @@ static shoal_status find_end(int fd, const char *path, const struct lines_format
     return status;
 }
 
-// Where the lines end that come before the records. Empty ones are not counted, so that it
-// is not too early, whoever counts them; where a quote could make one of several, nothing
-// is certain up to the end of the file.
-static shoal_status find_first(int fd, const char *path, const struct lines_format *format,
-                               uint64_t bytes, char *data, size_t most, uint64_t *end,
+// Where the lines end that come before the records. Empty ones are not counted, so that
+// it is not too early, whoever counts them; where a quote could make one of several,
+// nothing is certain up to the end of the file.
+static shoal_status find_first(int fd, const char *path,
+                               const struct lines_format *format, uint64_t bytes,
+                               char *data, size_t most, uint64_t *end,
                                struct shoal_error *err) {
     uint64_t left = format->before, at = 0;
     bool empty = true;

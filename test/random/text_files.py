@@ -7,16 +7,13 @@ short, files that differ from each other.
 
 from __future__ import annotations
 
-import argparse
 import json
 import random
-import subprocess
-import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-SECONDS = 60
+import cases
+
 WORDS = ["", "a", "007", "12", "-3.5", "2026-01-31", "x y", " lead", "trail ", "NULL", "ä€", "true",
          "2026-01-31 10:00:00", "1e5", "0x1F", "'", "a;b", "a|b", "a\tb", "#no", "{}", "[1]"]  # fmt: skip
 NASTY = ["a,b", 'say "x"', "two\nlines", "\n", '"', '","', "\n,\n", '"\n"', ",", "a\r\nb", '";"\n']
@@ -26,7 +23,6 @@ NASTY = ["a,b", 'say "x"', "two\nlines", "\n", '"', '","', "\n,\n", '"\n"', ",",
 class Case:
     files: dict[str, str]
     call: str
-    clean: bool  # no error is meant: then none may come
 
 
 def quoted(value: str, quote: str, always: bool, special: str) -> str:
@@ -113,7 +109,7 @@ def make_case(choose: random.Random) -> Case:
     if choose.random() < 0.3:
         files = {f"f{i}.json": json_text(choose, rows) for i in range(count)}
         options = choose.choice(["", "", ", union_by_name = true", ", filename = true", ", format = 'newline_delimited'"])
-        return Case(files, f"read_json([{{}}]{options})", False)
+        return Case(files, f"read_json([{{}}]{options})")
     columns = choose.randrange(1, 6)
     dirty = choose.random() < 0.25
     shape = choose.getrandbits(60)
@@ -127,72 +123,19 @@ def make_case(choose: random.Random) -> Case:
          ", union_by_name = true", ", quote = '\"'", ", ignore_errors = true",
          ", strict_mode = false"]  # fmt: skip
     )
-    return Case(files, f"read_csv([{{}}]{options})", False)
+    return Case(files, f"read_csv([{{}}]{options})")
 
 
-def run(command: list[str], folder: Path) -> tuple[list[str] | None, str]:
-    """Sorted lines of the rows as JSON, or None and the error."""
-    try:
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=SECONDS)
-    except subprocess.TimeoutExpired:
-        return None, f"not done in {SECONDS} s"
-    if done.returncode == 0:
-        return sorted(json.dumps(row) for row in json.loads(done.stdout or "[]")), ""
-    if done.returncode != 1:
-        return None, f"exit code {done.returncode}: {done.stderr}"
-    return None, done.stderr
-
-
-def kind_of(error: str) -> str:
-    """The error's first two lines: what it is and on which line of the file."""
-    return "\n".join(error.splitlines()[:2])
-
-
-def compare(shoal: str, folder: Path, case: Case, choose: random.Random) -> str | None:
+def check(shoal: str, folder: Path, choose: random.Random) -> str | None:
+    case = make_case(choose)
     for name, text in case.files.items():
         (folder / name).write_bytes(text.encode())
     call = case.call.format(", ".join(f"'{name}'" for name in case.files))
     query = choose.choice([f"FROM {call}", f"FROM {call}", f"SELECT count(*) AS n FROM {call}"])
-    base = [shoal, "sql", "--format", "json", query]
     over = ["--workers", str(choose.choice([1, 2, 3])), "--threads", str(choose.choice([1, 2])),
             "--split-rows", str(choose.choice([1, 20, 100, 1000])), "--temp-dir", str(folder)]  # fmt: skip
-    expected, error = run([*base, "--threads", "1"], folder)
-    actual, other = run([*base, *over], folder)
-    if expected == actual and (expected is not None or kind_of(error) == kind_of(other)):
-        return None
-    # With several threads DuckDB names one of several faults.
-    if expected is None and actual is None and "exit code" not in other and "not done" not in other:
-        return None if error.split(":")[0] == other.split(":")[0] else f"{query}\n{error}\n{other}"
-    missing = len(set(expected or []) ^ set(actual or []))
-    return f"{query}\n{' '.join(over)}\n{missing} rows differ\nembedded: {error}\nworkers: {other}"
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--shoal", required=True)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--count", type=int, default=50)
-    parser.add_argument("--keep", type=Path, help="a folder for the files of what fails")
-    given = parser.parse_args()
-    shoal = str(Path(given.shoal).resolve())
-    failed = 0
-    for number in range(given.count):
-        choose = random.Random(given.seed * 1_000_003 + number)
-        with tempfile.TemporaryDirectory() as folder:
-            case = make_case(choose)
-            fault = compare(shoal, Path(folder), case, choose)
-            if fault is None:
-                continue
-            failed += 1
-            print(f"seed {given.seed}, number {number}: {fault}\n", flush=True)
-            if given.keep:
-                to = given.keep / f"{given.seed}-{number}"
-                to.mkdir(parents=True, exist_ok=True)
-                for name, text in case.files.items():
-                    (to / name).write_bytes(text.encode())
-    print(f"{given.count} cases, {failed} failed")
-    sys.exit(failed > 0)
+    return cases.difference(shoal, folder, query, over)
 
 
 if __name__ == "__main__":
-    main()
+    cases.main((__doc__ or "").split("\n\n")[0], check)

@@ -163,13 +163,14 @@ static void test_cut_behind_the_header(void **state) {
     char *path = temp_path("late");
     struct lines_format format = csv;
     for (int i = 0; i < 50; i++)
-        size += (size_t)snprintf(text + size, sizeof text - size, i % 7 ? "note %d\r\n" : "\r\n", i);
+        size += (size_t)snprintf(text + size, sizeof text - size,
+                                 i % 7 ? "note %d\r\n" : "\r\n", i);
     head = size += (size_t)snprintf(text + size, sizeof text - size, "a,b,c\r\n");
     for (int i = 0; i < 90; i++)
         size += (size_t)snprintf(text + size, sizeof text - size, "%d,\"x\",\r\n", i);
     write_file(path, text, size);
     format.fields = 3;
-    format.before = 43; // and the lines without anything
+    format.before = 43;  // and the lines without anything
     assert_int_equal(lines_cut(path, &format, size, 64, ends, &count, &err), SHOAL_OK);
     assert_true(count > 10 && ends[0] >= head);
     format.before = 10000;
