@@ -128,19 +128,24 @@ char *tree_deparse(struct trees *trees, json_t *select_node, struct shoal_error 
 void tree_prepare(struct trees *trees, const char *const *selects, size_t count) {
     struct text all = {0};
     json_t *known = trees->templates;
+    // NULL stands for one that is being parsed: one text may be there twice.
     for (size_t i = 0; i < count; i++) {
-        if (json_object_get(known, selects[i]) == NULL)
-            text_printf(&all, "%s;", selects[i]);
+        if (json_object_get(known, selects[i]) != NULL) continue;
+        text_printf(&all, "%s;", selects[i]);
+        json_object_set_new(known, selects[i], json_null());
     }
     if (all.size == 0) return;
     json_t *statements = all.failed ? NULL : parse_all(trees, all.data);
     text_free(&all);
     trees->failed = trees->failed || statements == NULL;
     size_t next = 0;
-    for (size_t i = 0; statements != NULL && i < count; i++) {
-        if (json_object_get(known, selects[i]) != NULL) continue;
-        json_object_set(known, selects[i],
-                        json_object_get(json_array_get(statements, next++), "node"));
+    for (size_t i = 0; i < count; i++) {
+        if (!json_is_null(json_object_get(known, selects[i]))) continue;
+        json_t *node = json_object_get(json_array_get(statements, next++), "node");
+        if (node == NULL)
+            json_object_del(known, selects[i]);
+        else
+            json_object_set(known, selects[i], node);
     }
 }
 

@@ -38,6 +38,8 @@ def difference(shoal: str, folder: Path, query: str, over: Sequence[str]) -> str
     base = [shoal, "sql", "--format", "json", query]
     expected, error = run([*base, "--threads", "1"], folder)
     actual, other = run([*base, *over], folder)
+    if "INTERNAL Error" in error:  # of DuckDB alone
+        return None
     if expected == actual and (expected is not None or kind_of(error) == kind_of(other)):
         return None
     # With several threads DuckDB names one of several faults.

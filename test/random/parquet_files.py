@@ -120,6 +120,29 @@ def condition(choose: random.Random, columns: dict[str, str]) -> str:
     ])  # fmt: skip
 
 
+def windows(choose: random.Random, key: str, other: str, where: str) -> str:
+    """Over groups that may come in parts. What tells rows of one n apart is not asked together
+    with what doesn't: they may take each other's."""
+    order = choose.choice(["", " DESC", " NULLS FIRST", " DESC NULLS FIRST"])
+    over = f"(PARTITION BY {key} ORDER BY {other}{order})"
+    by_row = f"(PARTITION BY {key} ORDER BY n{order}"
+    of_keys = [
+        f"rank() OVER {over}", f"dense_rank() OVER {over}", f"percent_rank() OVER {over}", f"cume_dist() OVER {over}",
+        f"sum(n) OVER {over}", f"count({other}) OVER {over}", f"max(n) OVER {over}", f"min({other}) OVER {over}",
+        f"sum(n) FILTER (n % 3 = 0) OVER {over}", f"first_value({other}) OVER {over}", f"last_value({other}) OVER {over}",
+        f"sum(n) OVER (PARTITION BY {key})", f"avg(n) OVER {over}",
+    ]  # fmt: skip
+    of_rows = [
+        f"lag(n, 2) OVER {by_row})", f"lead(n, 1, -1) OVER {by_row})", f"row_number() OVER {by_row})",
+        f"sum(n) OVER {by_row} ROWS UNBOUNDED PRECEDING)", f"count(*) OVER {by_row})", f"ntile(7) OVER {by_row})",
+        f"count(*) OVER {by_row} RANGE BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING)",
+        f"sum(n) OVER {by_row} ROWS BETWEEN 2 PRECEDING AND 1 FOLLOWING)",
+    ]  # fmt: skip
+    calls = choose.sample(choose.choice([of_keys, of_rows]), choose.randrange(1, 5))
+    named = ", ".join(f"{call} AS w{at}" for at, call in enumerate(calls))
+    return f"SELECT {key} AS k, n, {named} FROM t{where}"
+
+
 def make_query(choose: random.Random, case: Case) -> str:
     columns = case.columns
     names = list(columns)
@@ -141,6 +164,8 @@ def make_query(choose: random.Random, case: Case) -> str:
         f"SELECT count(*) AS c, sum(n) AS s FROM t a WHERE NOT EXISTS (SELECT 1 FROM (FROM t{where}) b WHERE a.{key} = b.{key})",
         f"SELECT {key} AS k, n, row_number() OVER (PARTITION BY {key} ORDER BY n, {other}) > 2 AS r, "
         f"sum(n) OVER (PARTITION BY {key} ORDER BY n) AS s FROM t{where}",
+        windows(choose, key, other, where),
+        windows(choose, key, other, where),
         f"SELECT {key} AS k, n FROM t{where} ORDER BY {key}, n, {other} LIMIT {choose.choice([1, 10, 3000])}",
         f"SELECT sum(p * n) AS s FROM (SELECT n, row_number() OVER () AS p FROM (SELECT {key}, n FROM t{where} ORDER BY {key}, n))",
     ])  # fmt: skip
@@ -159,7 +184,7 @@ def check(shoal: str, folder: Path, choose: random.Random) -> str | None:
             "--partitions", str(choose.choice([1, 5, 16])),
             "--broadcast-rows", str(choose.choice([-1, 2000, 10**9])),
             "--cluster-rows", str(choose.choice([-1, 0, 0, 0])),
-            "--skew", choose.choice(["auto", "off", "always"]), "--temp-dir", str(folder)]  # fmt: skip
+            "--skew", choose.choice(["auto", "off", "always", f"random:{choose.randrange(99)}"]), "--temp-dir", str(folder)]  # fmt: skip
     if choose.random() < 0.5:
         over += ["--sort-rows", choose.choice(["0", "1000"])]
     for _ in range(4):
