@@ -329,15 +329,18 @@ static bool split_schema(struct file_set *set, const struct schema *bare, bool *
 // How a CSV file's lines end, as DuckDB finds it: by the first end.
 enum line_end { END_UNKNOWN, END_LF, END_CRLF };
 
-static enum line_end sniffed_end(struct planner *planner, const struct file_set *set,
-                                 const char *path) {
+// The sniffer looks for it before all else: with a dialect given it has little else to
+// do.
+static enum line_end sniffed_end(struct planner *planner, const char *path) {
     struct text sql = {0};
     struct duck_result *result = NULL;
     struct shoal_error ignored;
     enum line_end end = END_UNKNOWN;
     text_append(&sql, "SELECT NewLineDelimiter FROM sniff_csv(");
     text_append_literal(&sql, path);
-    text_printf(&sql, "%s%s)", set->source.options, set->source.dialect);
+    text_append(&sql,
+                ", sample_size = 1, delim = ',', quote = '', escape = '', "
+                "ignore_errors = true, null_padding = true, strict_mode = false)");
     if (!sql.failed &&
         duck_query_text(planner->trees.conn, sql.data, &result, &ignored) == SHOAL_OK &&
         duck_result_rows(result) > 0) {
@@ -349,11 +352,9 @@ static enum line_end sniffed_end(struct planner *planner, const struct file_set 
     return end;
 }
 
-static enum line_end line_end_of(struct planner *planner, const struct file_set *set,
-                                 const char *path) {
-    if (scan_file_packed(path)) return sniffed_end(planner, set, path);
-    FILE *file = fopen(path, "re");
-    if (file == NULL) return sniffed_end(planner, set, path);
+static enum line_end line_end_of(struct planner *planner, const char *path) {
+    FILE *file = scan_file_packed(path) ? NULL : fopen(path, "re");
+    if (file == NULL) return sniffed_end(planner, path);
     int before = 0, sign = getc(file);
     while (sign != EOF && sign != '\n' && before != '\r') {
         before = sign;
@@ -370,7 +371,7 @@ static enum line_end line_end_of(struct planner *planner, const struct file_set 
 static bool ends_alike(struct planner *planner, const struct file_set *set) {
     enum line_end first = END_UNKNOWN;
     for (size_t f = 0; f < set->file_count; f++) {
-        enum line_end end = line_end_of(planner, set, set->files[f].path);
+        enum line_end end = line_end_of(planner, set->files[f].path);
         if (end == END_UNKNOWN) continue;
         if (first != END_UNKNOWN && end != first) return false;
         first = end;
