@@ -339,8 +339,9 @@ static enum line_end sniffed_end(struct planner *planner, const char *path) {
     text_append(&sql, "SELECT NewLineDelimiter FROM sniff_csv(");
     text_append_literal(&sql, path);
     text_append(&sql,
-                ", sample_size = 1, delim = ',', quote = '', escape = '', "
-                "ignore_errors = true, null_padding = true, strict_mode = false)");
+                ", sample_size = 1, buffer_size = 262144, max_line_size = 131072, "
+                "delim = ',', quote = '', escape = '', ignore_errors = true, "
+                "null_padding = true, strict_mode = false)");
     if (!sql.failed &&
         duck_query_text(planner->trees.conn, sql.data, &result, &ignored) == SHOAL_OK &&
         duck_result_rows(result) > 0) {
