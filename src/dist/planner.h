@@ -220,8 +220,15 @@ bool source_kind(const char *function, enum scan_kind *kind);
 char *source_bare_call(const struct file_set *set);
 // The schema is known, and that of the files alone: pins it for calls that read some.
 bool source_pin(struct planner *planner, struct file_set *set, const struct schema *bare);
+// Does the call have the option?
+bool source_given(const struct file_set *set, const char *name);
 // Rows that a text file of so many bytes is taken to have, by the beginning of `path`.
 double source_rows_a_byte(const char *path);
+
+// dialect.c
+// Pins what several CSV files have in common, if they do; else why a task can't read some
+// of them alone.
+const char *dialect_pin(struct planner *planner, struct file_set *set);
 
 // prune.c
 // Leaves out files of a scan, which from is, whose folders the WHERE doesn't keep.

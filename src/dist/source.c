@@ -136,7 +136,7 @@ static const struct option *find_option(enum scan_kind kind, const char *name) {
     return NULL;
 }
 
-static bool is_given(const struct file_set *set, const char *name) {
+bool source_given(const struct file_set *set, const char *name) {
     const struct option *option = find_option(set->source.kind, name);
     return option != NULL && (set->given >> (option - options) & 1) != 0;
 }
@@ -326,121 +326,6 @@ static bool split_schema(struct file_set *set, const struct schema *bare, bool *
     return set->source.filename != NULL || own == bare->count;
 }
 
-// How a CSV file's lines end, as DuckDB finds it: by the first end.
-enum line_end { END_UNKNOWN, END_LF, END_CRLF };
-
-// The sniffer looks for it before all else: with a dialect given it has little else to
-// do.
-static enum line_end sniffed_end(struct planner *planner, const char *path) {
-    struct text sql = {0};
-    struct duck_result *result = NULL;
-    struct shoal_error ignored;
-    enum line_end end = END_UNKNOWN;
-    text_append(&sql, "SELECT NewLineDelimiter FROM sniff_csv(");
-    text_append_literal(&sql, path);
-    text_append(&sql,
-                ", sample_size = 1, buffer_size = 262144, max_line_size = 131072, "
-                "delim = ',', quote = '', escape = '', ignore_errors = true, "
-                "null_padding = true, strict_mode = false)");
-    if (!sql.failed &&
-        duck_query_text(planner->trees.conn, sql.data, &result, &ignored) == SHOAL_OK &&
-        duck_result_rows(result) > 0) {
-        const char *text = duck_result_text(result, 0, 0);
-        end = text != NULL && strcmp(text, "\\r\\n") == 0 ? END_CRLF : END_LF;
-    }
-    duck_result_free(result);
-    text_free(&sql);
-    return end;
-}
-
-static enum line_end line_end_of(struct planner *planner, const char *path) {
-    FILE *file = scan_file_packed(path) ? NULL : fopen(path, "re");
-    if (file == NULL) return sniffed_end(planner, path);
-    int before = 0, sign = getc(file);
-    while (sign != EOF && sign != '\n' && before != '\r') {
-        before = sign;
-        sign = getc(file);
-    }
-    enum line_end end = before == '\r' && sign == '\n'   ? END_CRLF
-                        : before == '\r' || sign == '\n' ? END_LF
-                                                         : END_UNKNOWN;
-    fclose(file);
-    return end;
-}
-
-// A later file whose lines end otherwise has a dialect of its own.
-static bool ends_alike(struct planner *planner, const struct file_set *set) {
-    enum line_end first = END_UNKNOWN;
-    for (size_t f = 0; f < set->file_count; f++) {
-        enum line_end end = line_end_of(planner, set->files[f].path);
-        if (end == END_UNKNOWN) continue;
-        if (first != END_UNKNOWN && end != first) return false;
-        first = end;
-    }
-    return true;
-}
-
-// Of several CSV files the later ones are read in the first one's dialect, if they fit
-// it; alone, one of them could be taken for something else. One that doesn't fit fails.
-static bool pin_dialect(struct planner *planner, struct file_set *set) {
-    static const char *const names[] = {"delim", "quote", "escape"};
-    const bool given[] = {is_given(set, "delim") || is_given(set, "sep"),
-                          is_given(set, "quote"), is_given(set, "escape")};
-    // sniff_csv refuses auto_detect = false, which is right where nothing is left.
-    if (given[0] && given[1] && given[2]) return true;
-    struct text sql = {0}, dialect = {0};
-    struct duck_result *result = NULL;
-    struct shoal_error ignored;
-    text_append(&dialect, set->source.dialect);
-    text_append(&sql, "SELECT Delimiter, Quote, Escape FROM sniff_csv(");
-    text_append_literal(&sql, set->files[0].path);
-    text_printf(&sql, "%s%s)", set->source.options, set->source.dialect);
-    bool ok = !sql.failed && duck_query_text(planner->trees.conn, sql.data, &result,
-                                             &ignored) == SHOAL_OK;
-    text_free(&sql);
-    ok = ok && duck_result_rows(result) > 0;
-    for (size_t i = 0; ok && i < sizeof names / sizeof *names; i++) {
-        const char *value = duck_result_text(result, i, 0);
-        if (given[i]) continue;
-        text_printf(&dialect, ", %s = ", names[i]);
-        text_append_literal(&dialect,
-                            strcmp(value ? value : "", "(empty)") == 0 ? "" : value);
-    }
-    duck_result_free(result);
-    char *all = ok ? text_take(&dialect) : NULL;
-    text_free(&dialect);
-    if (all == NULL) return false;
-    free(set->source.dialect);
-    set->source.dialect = all;
-    return true;
-}
-
-#define HEADER_MOST 65536
-
-// The first line of a file that isn't compressed; NULL: it can't be seen.
-static char *first_line(const char *path) {
-    char *line = scan_file_packed(path) ? NULL : malloc(HEADER_MOST);
-    FILE *file = line == NULL ? NULL : fopen(path, "re");
-    bool read = file != NULL && fgets(line, HEADER_MOST, file) != NULL;
-    if (file != NULL) fclose(file);
-    if (read) return line;
-    free(line);
-    return NULL;
-}
-
-// Where errors are ignored nothing shows that a file is not like the others.
-static bool alike(const struct file_set *set) {
-    char *first = first_line(set->files[0].path);
-    bool same = first != NULL;
-    for (size_t i = 1; same && i < set->file_count; i++) {
-        char *line = first_line(set->files[i].path);
-        same = line != NULL && strcmp(line, first) == 0;
-        free(line);
-    }
-    free(first);
-    return same;
-}
-
 #define DETECTED_ROWS "20480"  // that DuckDB looks at
 
 // Dates and times in a format that DuckDB detected: a call with pinned types has no part
@@ -483,14 +368,15 @@ static bool dates_fit(struct planner *planner, const struct file_set *set) {
 }
 
 #define LINES_LOOKED_AT 20
+#define LINE_MOST 65536
 
 // Are most of its first lines objects?
 static bool is_lines(const char *path) {
-    char *line = scan_file_packed(path) ? NULL : malloc(HEADER_MOST);
+    char *line = scan_file_packed(path) ? NULL : malloc(LINE_MOST);
     FILE *file = line == NULL ? NULL : fopen(path, "re");
     int objects = 0, others = 0;
     while (file != NULL && objects + others < LINES_LOOKED_AT &&
-           fgets(line, HEADER_MOST, file) != NULL) {
+           fgets(line, LINE_MOST, file) != NULL) {
         json_t *object = json_read(line, strlen(line), 0, NULL);
         if (json_is_object(object)) {
             objects++;
@@ -533,34 +419,20 @@ bool source_pin(struct planner *planner, struct file_set *set,
     if (source->kind == SCAN_JSON && source->columns.count == 1 &&
         strcmp(source->columns.columns[0].name, "json") == 0)
         return refuse_set(set, "its values are no objects", "");
-    if (source->kind == SCAN_JSON && !is_given(set, "columns") &&
+    if (source->kind == SCAN_JSON && !source_given(set, "columns") &&
         !dates_fit(planner, set))
         return refuse_set(set, "its dates have a format that DuckDB detects", "");
-    // Whether a later file begins with a header DuckDB finds out by what the first has.
-    if (source->kind == SCAN_CSV && set->file_count > 1 && !source->positional &&
-        source->columns.count > 0 &&
-        strcmp(source->columns.columns[0].name, "column0") == 0 &&
-        !is_given(set, "header"))
-        return refuse_set(set, "its files seem to have no header: say header = false",
-                          "");
-    if (source->kind == SCAN_CSV && set->file_count > 1 &&
-        is_given(set, "ignore_errors") && !alike(set))
-        return refuse_set(
-            set, "its files begin with other lines, whose errors would be ignored", "");
-    if (source->kind == SCAN_CSV && set->file_count > 1 && !ends_alike(planner, set))
-        return refuse_set(set, "its files' lines end in different ways, \\n and \\r\\n",
-                          "");
-    if (source->kind == SCAN_CSV && set->file_count > 1 && !pin_dialect(planner, set))
-        return refuse_set(set, "its dialect can't be told from its first file", "");
-    if (source->rejects && !is_given(set, "format") && !set->lines)
+    const char *why = source->kind == SCAN_CSV ? dialect_pin(planner, set) : NULL;
+    if (why != NULL) return refuse_set(set, why, "");
+    if (source->rejects && !source_given(set, "format") && !set->lines)
         pin_lines(set, &source->texts);
     text_append(&pinned, layout_of(set));
-    if (!is_given(set, "columns")) {
+    if (!source_given(set, "columns")) {
         text_append(&pinned, source->kind == SCAN_CSV ? ", types = " : ", columns = ");
         source_append_columns(&pinned, &source->columns);
     }
     if (set->path_options.data != NULL) text_append(&pinned, set->path_options.data);
-    if (!is_given(set, "hive_partitioning"))
+    if (!source_given(set, "hive_partitioning"))
         text_append(&pinned,
                     hive ? ", hive_partitioning = true" : ", hive_partitioning = false");
     source->hive = hive;
