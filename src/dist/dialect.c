@@ -37,28 +37,36 @@ static bool alike(const struct file_set *set) {
 // How a CSV file's lines end, as DuckDB finds it: by the first end.
 enum line_end { END_UNKNOWN, END_LF, END_CRLF };
 
-// The sniffer looks for it before all else: with a dialect given it has little else to
-// do.
-static enum line_end sniffed_end(struct planner *planner, const char *path) {
+// The columns of what DuckDB's sniffer says of the file, one row; NULL: nothing.
+static struct duck_result *sniff(struct planner *planner, const char *columns,
+                                 const char *path, const char *options,
+                                 const char *dialect) {
     struct text sql = {0};
     struct duck_result *result = NULL;
     struct shoal_error ignored;
-    enum line_end end = END_UNKNOWN;
-    text_append(&sql, "SELECT NewLineDelimiter FROM sniff_csv(");
+    text_printf(&sql, "SELECT %s FROM sniff_csv(", columns);
     text_append_literal(&sql, path);
-    text_append(&sql,
-                ", sample_size = 1, buffer_size = 262144, max_line_size = 131072, "
-                "delim = ',', quote = '', escape = '', ignore_errors = true, "
-                "null_padding = true, strict_mode = false)");
-    if (!sql.failed &&
-        duck_query_text(planner->trees.conn, sql.data, &result, &ignored) == SHOAL_OK &&
-        duck_result_rows(result) > 0) {
-        const char *text = duck_result_text(result, 0, 0);
-        end = text != NULL && strcmp(text, "\\r\\n") == 0 ? END_CRLF : END_LF;
-    }
-    duck_result_free(result);
+    text_printf(&sql, "%s%s)", options, dialect);
+    if (!sql.failed) duck_query_text(planner->trees.conn, sql.data, &result, &ignored);
     text_free(&sql);
-    return end;
+    if (result != NULL && duck_result_rows(result) > 0) return result;
+    duck_result_free(result);
+    return NULL;
+}
+
+// The sniffer looks for it before all else: with a dialect given it has little else to
+// do.
+static enum line_end sniffed_end(struct planner *planner, const char *path) {
+    static const char least[] =
+        ", sample_size = 1, buffer_size = 262144, max_line_size = 131072, "
+        "ignore_errors = true, null_padding = true, strict_mode = false";
+    struct duck_result *result = sniff(planner, "NewLineDelimiter", path, least,
+                                       ", delim = ',', quote = '', escape = ''");
+    if (result == NULL) return END_UNKNOWN;
+    const char *text = duck_result_text(result, 0, 0);
+    bool crlf = text != NULL && strcmp(text, "\\r\\n") == 0;
+    duck_result_free(result);
+    return crlf ? END_CRLF : END_LF;
 }
 
 static enum line_end line_end_of(struct planner *planner, const char *path) {
@@ -100,18 +108,13 @@ static bool is_given(const struct file_set *set, size_t i) {
 // Of several CSV files the later ones are read in the first one's dialect, if they fit
 // it; alone, one of them could be taken for something else. One that doesn't fit fails.
 static bool pin(struct planner *planner, struct file_set *set) {
-    struct text sql = {0}, dialect = {0};
-    struct duck_result *result = NULL;
-    struct shoal_error ignored;
+    struct text dialect = {0};
+    struct duck_result *result =
+        sniff(planner, "Delimiter, Quote, Escape", set->files[0].path,
+              set->source.options, set->source.dialect);
+    if (result == NULL) return false;
     text_append(&dialect, set->source.dialect);
-    text_append(&sql, "SELECT Delimiter, Quote, Escape FROM sniff_csv(");
-    text_append_literal(&sql, set->files[0].path);
-    text_printf(&sql, "%s%s)", set->source.options, set->source.dialect);
-    bool ok = !sql.failed && duck_query_text(planner->trees.conn, sql.data, &result,
-                                             &ignored) == SHOAL_OK;
-    text_free(&sql);
-    ok = ok && duck_result_rows(result) > 0;
-    for (size_t i = 0; ok && i < PINNED; i++) {
+    for (size_t i = 0; i < PINNED; i++) {
         const char *value = duck_result_text(result, i, 0);
         if (is_given(set, i)) continue;
         text_printf(&dialect, ", %s = ", pinned[i].name);
@@ -119,8 +122,7 @@ static bool pin(struct planner *planner, struct file_set *set) {
                             strcmp(value ? value : "", "(empty)") == 0 ? "" : value);
     }
     duck_result_free(result);
-    char *all = ok ? text_take(&dialect) : NULL;
-    text_free(&dialect);
+    char *all = text_take(&dialect);
     if (all == NULL) return false;
     free(set->source.dialect);
     set->source.dialect = all;

@@ -13,7 +13,7 @@ struct lines_format {
     char delimiter;
     char quote;
     uint32_t fields;  // of a record
-    uint64_t before;  // lines that come first, which are none, and with them their header
+    uint64_t before;  // lines that are skipped, and the header behind them; 0: none are
     size_t record_most;  // bytes: a longer record is an error of the file
 };
 

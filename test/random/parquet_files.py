@@ -176,9 +176,8 @@ def check(shoal: str, folder: Path, choose: random.Random) -> str | None:
     case = make_case(choose)
     for part in range(3):
         (folder / f"h={part}").mkdir()
-    setup = "".join(line + "\n" for line in case.setup.splitlines() if line.startswith("COPY"))
-    subprocess.run([shoal, "sql", "--threads", "1", setup], cwd=folder, check=True, stdout=subprocess.DEVNULL)
-    (folder / "setup.sql").write_text(setup)
+    subprocess.run([shoal, "sql", "--threads", "1", case.setup], cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    (folder / "setup.sql").write_text(case.setup)
     over = ["--workers", str(choose.choice([1, 2, 2, 3])), "--threads", str(choose.choice([1, 2])),
             "--split-rows", str(choose.choice([1, 500, 5000, 100000])),
             "--partitions", str(choose.choice([1, 5, 16])),
