@@ -306,24 +306,74 @@ void source_append_columns(struct text *out, const struct schema *schema) {
     text_append(out, "}");
 }
 
+// The folder at *at in a path and behind, if its name is key=value; *at: behind it. As
+// DuckDB reads them: the file's own name and one with a second sign are none.
+static bool next_key(const char **at, const char **key, size_t *size) {
+    for (const char *end = strchr(*at, '/'); end != NULL; end = strchr(*at, '/')) {
+        const char *sign = memchr(*at, '=', (size_t)(end - *at));
+        bool single = sign != NULL && memchr(sign + 1, '=', (size_t)(end - sign)) == NULL;
+        *key = *at;
+        *size = single ? (size_t)(sign - *at) : 0;
+        *at = end + 1;
+        if (*size > 0) return true;
+    }
+    return false;
+}
+
+// Does a folder of the path give a column of this name?
+static bool folder_gives(const char *path, const char *name, size_t size) {
+    const char *key;
+    size_t length;
+    while (next_key(&path, &key, &length)) {
+        if (length == size && strncasecmp(key, name, size) == 0) return true;
+    }
+    return false;
+}
+
+// Do folders give columns of this set? If the call doesn't say, where those of all files
+// have the same keys.
+static bool folders_count(const struct file_set *set) {
+    if (source_given(set, "hive_partitioning")) return set->source.hive;
+    for (size_t i = 1; i < set->file_count; i++) {
+        const char *first = set->files[0].path, *other = set->files[i].path;
+        const char *at = first, *key;
+        size_t size;
+        while (next_key(&at, &key, &size)) {
+            if (!folder_gives(other, key, size)) return false;
+        }
+        at = other;
+        while (next_key(&at, &key, &size)) {
+            if (!folder_gives(first, key, size)) return false;
+        }
+    }
+    return true;
+}
+
 // The columns that paths give are behind the files' own; the one of the path itself is
-// the first of them. False: they are not.
+// the first of them. One that files have too is at its place there, and none of theirs:
+// what the folder says counts. False: they are not so.
 static bool split_schema(struct file_set *set, const struct schema *bare, bool *hive) {
     struct scan_source *source = &set->source;
     size_t own = bare->count, all = set->schema.count;
+    bool folders = folders_count(set);
+    *hive = false;
     for (size_t i = 0; i < own; i++) {
         const char *name = i < all ? set->schema.columns[i].name : "";
         if (strcmp(name, bare->columns[i].name) != 0) return false;
-        if (!schema_add(&source->columns, name, set->schema.columns[i].type))
+        if (folders && folder_gives(set->files[0].path, name, strlen(name))) {
+            *hive = true;
+        } else if (!schema_add(&source->columns, name, set->schema.columns[i].type)) {
             return false;
+        }
     }
     if (source->filename != NULL) {
         if (all == own) return false;
         free(source->filename);
         source->filename = strdup(set->schema.columns[own++].name);
     }
-    *hive = all > own;
-    return set->source.filename != NULL || own == bare->count;
+    *hive = *hive || all > own;
+    return source->columns.count > 0 &&
+           (set->source.filename != NULL || own == bare->count);
 }
 
 #define DETECTED_ROWS "20480"  // that DuckDB looks at
