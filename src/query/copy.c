@@ -374,6 +374,11 @@ static shoal_status check_options(const struct parsing *parsing) {
                           "RETURN_STATS is of Parquet files, not of %s: use RETURN_FILES",
                           copy->format);
     }
+    if (copy->sort_by != NULL && strcmp(copy->format, "json") == 0) {
+        return shoal_fail(err, SHOAL_USER,
+                          "SORT_BY is of Parquet and CSV files, not of JSON: DuckDB's "
+                          "writer has none");
+    }
     if (copy->job_id != NULL && !copy->delta) {
         return shoal_fail(err, SHOAL_USER,
                           "JOB_ID is for FORMAT delta, whose log keeps it");

@@ -9,6 +9,7 @@
 
 #include "base/status.h"
 #include "base/text.h"
+#include "duck/duck.h"
 
 // What happens to rows that the target has already.
 enum write_mode {
@@ -58,6 +59,9 @@ void copy_free(struct copy *copy);
 // The names of a PARTITION_BY's value: an array of texts. SHOAL_USER: it has others.
 shoal_status copy_partition_names(const char *partition_by, json_t **names,
                                   struct shoal_error *err);
+// What is wrong with the options for these columns, before there are any rows.
+shoal_status copy_check(struct duck_conn *conn, const struct copy *copy,
+                        const struct schema *schema, struct shoal_error *err);
 // "'path' (options)", as it stands behind TO.
 void copy_append_target(struct text *out, const struct copy *copy);
 

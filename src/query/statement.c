@@ -189,27 +189,6 @@ static bool plan_otherwise(const struct session *session, const struct stages *s
     return true;
 }
 
-// A name that is wrong is better known before all rows are there.
-static shoal_status check_partitions(const struct stages *stages, const struct copy *copy,
-                                     struct shoal_error *err) {
-    const struct schema *schema = &stages_last(stages)->schema;
-    json_t *names = NULL;
-    size_t i;
-    json_t *name;
-    struct shoal_error ignored;
-    shoal_status status = SHOAL_OK;
-    if (copy->partition_by == NULL || copy->delta) return SHOAL_OK;
-    (void)copy_partition_names(copy->partition_by, &names, &ignored);  // else DuckDB says
-    json_array_foreach(names, i, name) {
-        if (status == SHOAL_OK && schema_find(schema, json_string_value(name)) == NULL)
-            status = shoal_fail(err, SHOAL_USER,
-                                "PARTITION_BY %s: the query has no column of that name",
-                                json_string_value(name));
-    }
-    json_decref(names);
-    return status;
-}
-
 // The SELECT, its rows to where the statement says, or as the result.
 static shoal_status run_planned(struct session *session,
                                 const struct statement *statement,
@@ -228,7 +207,9 @@ static shoal_status run_planned(struct session *session,
         status = plan(session, select, &purpose, &stages, err);
         for (size_t i = 0; status == SHOAL_OK && first && i < stages->warning_count; i++)
             fprintf(stderr, "shoal: %s\n", stages->warnings[i]);
-        if (status == SHOAL_OK) status = check_partitions(stages, &statement->copy, err);
+        if (status == SHOAL_OK && statement->copy.path != NULL)
+            status = copy_check(session->conn, &statement->copy,
+                                &stages_last(stages)->schema, err);
         if (status == SHOAL_OK)
             status = run_stages(session, stages, statement, NULL, result, err);
         again = plan_otherwise(session, stages, status, &purpose, err);

@@ -190,6 +190,16 @@ static shoal_status write_by_threads(struct sink *sink, struct task *task,
     return task->copy_options == NULL ? shoal_no_memory(err) : SHOAL_OK;
 }
 
+// What DuckDB says of the query is of the user's text, without the COPY around it.
+static shoal_status check_embedded(struct session *session, const struct copy *copy,
+                                   struct shoal_error *err) {
+    struct schema schema = {0};
+    shoal_status status = duck_describe(session->conn, copy->query, &schema, err);
+    if (status == SHOAL_OK) status = copy_check(session->conn, copy, &schema, err);
+    schema_free(&schema);
+    return status;
+}
+
 shoal_status write_embedded(struct session *session, const struct copy *copy,
                             struct duck_result **result, struct shoal_error *err) {
     struct sink sink;
@@ -204,6 +214,7 @@ shoal_status write_embedded(struct session *session, const struct copy *copy,
         sink_close(&sink);
         return status;
     }
+    if (status == SHOAL_OK) status = check_embedded(session, copy, err);
     if (status == SHOAL_OK) {
         if (task != NULL) task->sql = strdup(copy->query);
         if (task == NULL || task->sql == NULL || !set_output(&sink, task))

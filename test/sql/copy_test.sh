@@ -124,4 +124,18 @@ check "the next run cleans up" replaced
 check "nothing is left beside it" nothing_beside
 check "no such partition" fails 1 "PARTITION_BY nocol: the query has no column of that name" sql "${options[@]}" \
     "COPY (FROM t) TO '$work/none' (FORMAT parquet, PARTITION_BY (g, nocol))"
+# before TEXT SQL: the same error embedded as over workers, and before any task runs.
+before() {
+    fails 1 "$1" sql "$2" && cp "$work/err" "$work/embedded" && fails 1 "$1" sql "${options[@]}" "$2" &&
+        diff "$work/embedded" "$work/err" && nothing_beside
+}
+files="FORMAT parquet, PER_THREAD_OUTPUT"
+view="'$work/early.parquet'"
+"$reference" sql "COPY (SELECT i AS g, i AS h FROM range(1000) r(i)) TO $view"
+check "an unknown option" before 'Unrecognized option "nope"' "COPY (SELECT g FROM $view) TO '$work/none' ($files, NOPE)"
+check "an unknown option of one file" before 'Unrecognized option "nope"' "COPY (SELECT g FROM $view) TO '$work/none.csv' (NOPE)"
+check "an option's value" before "could not be cast" "COPY (SELECT g FROM $view) TO '$work/none' ($files, ROW_GROUP_SIZE 'x')"
+check "partitions alone" before "No column to write" "COPY (SELECT g FROM $view) TO '$work/none' (FORMAT parquet, PARTITION_BY (g))"
+check "JSON has no order" before "SORT_BY is of Parquet and CSV" "COPY (SELECT g FROM $view) TO '$work/none' (FORMAT json, PER_THREAD_OUTPUT, SORT_BY (g))"
+check "a name in the query" before "LINE 1: SELECT nope FROM" "COPY (SELECT nope FROM $view) TO '$work/none' ($files)"
 finish
