@@ -45,6 +45,13 @@ const struct schema_column *schema_find(const struct schema *schema, const char 
     return NULL;
 }
 
+bool schema_has_states(const struct schema *schema) {
+    for (size_t i = 0; i < schema->count; i++) {
+        if (strstr(schema->columns[i].type, "AGGREGATE_STATE") != NULL) return true;
+    }
+    return false;
+}
+
 bool schema_equal(const struct schema *a, const struct schema *b) {
     if (a->count != b->count) return false;
     for (size_t i = 0; i < a->count; i++) {

@@ -374,11 +374,25 @@ static struct fragment *place_root(struct planner *planner, struct fragment *roo
                           keys != NULL ? EXCHANGE_HASH : EXCHANGE_GATHER, keys, NULL);
 }
 
+// bitstring_agg(x): the bounds of x come from a table's statistics, which an exchange has
+// not.
+static bool asks_statistics(void *ctx, const json_t *node) {
+    (void)ctx;
+    return tree_is(node, "function_name", "bitstring_agg") &&
+           json_array_size(json_object_get(node, "children")) +
+                   json_array_size(json_object_get(node, "arguments")) ==
+               1;
+}
+
 static bool plan_root(struct planner *planner, json_t *node, const struct schema *names) {
     struct trees *trees = &planner->trees;
     const char *function = tree_function(trees, node, FUNCTION_SESSION);
     if (function != NULL) {
         refuse(planner, "%s() depends on this session alone", function);
+        return false;
+    }
+    if (tree_any(node, asks_statistics, NULL)) {
+        refuse(planner, "bitstring_agg() without bounds needs a table's statistics");
         return false;
     }
     if (tree_unique_aliases(trees, node, planner->err) != SHOAL_OK) return false;
@@ -471,6 +485,31 @@ struct sorted {
     bool ranges, parts;
 };
 
+// Of the optimizers those that plans have no use for, beside what the session disabled.
+static shoal_status disable_optimizers(struct duck_conn *conn, char **before,
+                                       struct shoal_error *err) {
+    struct text sql = {0};
+    shoal_status status =
+        duck_scalar(conn, "SELECT current_setting('disabled_optimizers')", before, err);
+    text_append(&sql, "SET disabled_optimizers='" PLANNING_DISABLED);
+    if (*before != NULL && **before != '\0') text_printf(&sql, ",%s", *before);
+    text_append(&sql, "'");
+    if (status == SHOAL_OK)
+        status = sql.failed ? shoal_no_memory(err) : duck_run(conn, sql.data, err);
+    text_free(&sql);
+    return status;
+}
+
+static void enable_optimizers(struct duck_conn *conn, char *before) {
+    struct text sql = {0};
+    struct shoal_error ignored;
+    text_append(&sql, "SET disabled_optimizers=");
+    text_append_literal(&sql, before == NULL ? "" : before);
+    (void)duck_run(conn, sql.failed ? "RESET disabled_optimizers" : sql.data, &ignored);
+    text_free(&sql);
+    free(before);
+}
+
 static shoal_status plan_once(struct duck_conn *conn, const char *select,
                               const struct plan_options *options, struct stages **stages,
                               struct sorted *sorted, struct shoal_error *err) {
@@ -481,13 +520,12 @@ static shoal_status plan_once(struct duck_conn *conn, const char *select,
     *stages = NULL;
     err->status = SHOAL_OK;
     trees_init(&planner.trees, conn, err);
-    struct shoal_error ignored;
-    shoal_status status =
-        duck_run(conn, "SET disabled_optimizers='" PLANNING_DISABLED "'", err);
+    char *disabled = NULL;
+    shoal_status status = disable_optimizers(conn, &disabled, err);
     if (status == SHOAL_OK) status = duck_describe(conn, select, &names, err);
     bool binds = status == SHOAL_OK;
     if (binds) status = duck_canonical(conn, select, &canonical, err);
-    duck_run(conn, "RESET disabled_optimizers", &ignored);
+    enable_optimizers(conn, disabled);
     if (!binds) goto out;
     if (status != SHOAL_OK) {
         // The statement binds: this is a limit of the export.
@@ -565,6 +603,9 @@ shoal_status stages_plan(struct duck_conn *conn, const char *select,
                          struct shoal_error *err) {
     struct sorted sorted;
     struct plan_options less = *options;
+    if (strcasestr(select, "disabled_optimizers") != NULL)
+        return shoal_fail(err, SHOAL_UNSUPPORTED,
+                          "it may ask for disabled_optimizers, which planning sets");
     shoal_status status = plan_once(conn, select, &less, stages, &sorted, err);
     if (status == SHOAL_UNSUPPORTED && sorted.parts) {
         less.no_parts = true;

@@ -47,6 +47,7 @@ struct session {
     struct rejects *rejects;  // of the statement that runs, if it keeps them
     char *extensions;         // LOADs of what is loaded here, as workers had it; or NULL
     struct text worker_sql;   // what brings a new worker to this session's state
+    bool confining;           // enable_external_access was set: perhaps to false
     _Atomic uint32_t next_query;  // also read by session_interrupt
     // What the statement writes is there, or comes there now: too late to stop it.
     atomic_bool committed;

@@ -140,6 +140,48 @@ static shoal_status read_value(const struct setting *setting, const char *at,
     return status;
 }
 
+// Once the configuration is locked, planning has to set what it needs all the same.
+static shoal_status allow_planning(struct session *session, struct shoal_error *err) {
+    static const char ask[] =
+        "SELECT 'SET allowed_configs=[' || string_agg('''' || name || '''', ', ') || ']' "
+        "FROM (SELECT unnest(current_setting('allowed_configs')) UNION "
+        "SELECT 'disabled_optimizers') AS t(name)";
+    char *sql = NULL;
+    shoal_status status = duck_scalar(session->conn, ask, &sql, err);
+    if (status == SHOAL_OK) status = duck_run(session->conn, sql, err);
+    free(sql);
+    return status;
+}
+
+// DuckDB's settings that matter here too.
+static shoal_status heed(struct session *session, const char *sql,
+                         struct shoal_error *err) {
+    static const char *const scopes[] = {"global", "session", NULL};
+    const char *at = duck_token_start(sql);
+    if (session->options.workers == 0 ||
+        (!duck_token_is(at, "set") && !duck_token_is(at, "pragma")))
+        return SHOAL_OK;
+    at = duck_token_next(at);
+    if (duck_token_one_of(at, scopes)) at = duck_token_next(at);
+    if (duck_token_is(at, "enable_external_access")) session->confining = true;
+    if (duck_token_is(at, "lock_configuration")) return allow_planning(session, err);
+    return SHOAL_OK;
+}
+
+shoal_status settings_confined(struct session *session, struct shoal_error *err) {
+    static const char ask[] = "SELECT current_setting('enable_external_access')::VARCHAR";
+    char *access = NULL;
+    if (!session->confining) return SHOAL_OK;
+    shoal_status status = duck_scalar(session->conn, ask, &access, err);
+    if (status == SHOAL_OK && strcmp(access, "false") == 0)
+        status =
+            shoal_fail(err, SHOAL_UNSUPPORTED,
+                       "enable_external_access is off in this session: --allow-paths "
+                       "confines workers");
+    free(access);
+    return status;
+}
+
 shoal_status settings_change(struct session *session, const char *sql, char **own,
                              struct shoal_error *err) {
     const char *first = duck_token_start(sql), *rest = NULL;
@@ -147,7 +189,8 @@ shoal_status settings_change(struct session *session, const char *sql, char **ow
     const struct setting *setting = NULL;
     struct text text = {0};
     *own = NULL;
-    if (!reset && !duck_token_is(first, "set")) return SHOAL_OK;
+    shoal_status heeded = heed(session, sql, err);
+    if (heeded != SHOAL_OK || (!reset && !duck_token_is(first, "set"))) return heeded;
     char *name = read_name(duck_token_next(first), &rest);
     if (name == NULL) return SHOAL_OK;
     for (size_t s = 0; s < SETTINGS; s++) {

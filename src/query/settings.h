@@ -9,8 +9,12 @@
 shoal_status settings_register(struct session *session, struct shoal_error *err);
 // SET shoal.x = v, RESET shoal.x: it is done, and *own is what DuckDB is to run instead,
 // freed by the caller. *own NULL: the statement is something else. SHOAL_USER: there is
-// no such setting, or it has no such value.
+// no such setting, or it has no such value. For each statement, before it runs: some
+// settings of DuckDB's are heeded here.
 shoal_status settings_change(struct session *session, const char *sql, char **own,
                              struct shoal_error *err);
+// SHOAL_UNSUPPORTED: a statement has turned enable_external_access off, so that nothing
+// runs on workers, which have a confinement of their own.
+shoal_status settings_confined(struct session *session, struct shoal_error *err);
 
 #endif

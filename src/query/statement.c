@@ -238,8 +238,9 @@ static shoal_status read_statement(struct session *session, const char *sql,
                                    struct delta_write *table, struct statement *statement,
                                    struct shoal_error *err) {
     const char *query = sql;
-    shoal_status status = SHOAL_OK;
     *statement = (struct statement){0};
+    shoal_status status = settings_confined(session, err);
+    if (status != SHOAL_OK) return status;
     if (is_copy(sql)) {
         status = copy_parse(sql, &statement->copy, err);
         if (status == SHOAL_OK)

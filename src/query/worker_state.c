@@ -28,7 +28,7 @@ struct setting {
 };
 
 // Is the statement a setting that workers take over? What a worker has of its own
-// (threads, memory), and names that only mean something here, they don't.
+// (threads, memory, its lock), and names that only mean something here, they don't.
 static bool is_setting(const char *sql, struct setting *setting) {
     static const char *const scopes[] = {"global", "session", "local", NULL};
     static const char *const ours[] = {"variable",
@@ -45,6 +45,15 @@ static bool is_setting(const char *sql, struct setting *setting) {
                                        "enable_profiling",
                                        "parquet_metadata_cache",
                                        "max_temp_directory_size",
+                                       "preserve_insertion_order",
+                                       "enable_progress_bar",
+                                       "enable_progress_bar_print",
+                                       "progress_bar_time",
+                                       "lock_configuration",
+                                       "allowed_configs",
+                                       "allowed_directories",
+                                       "allowed_paths",
+                                       "enable_external_access",
                                        NULL};
     const char *word = duck_first_word(sql);
     bool pragma = duck_token_is(word, "pragma");

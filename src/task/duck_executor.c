@@ -46,31 +46,47 @@ static void executor_close(struct executor *executor) {
 // A stage's text is already optimised: doing it again would count derived filters twice
 // and flip joins. Both optimizers go, or estimates are lost to the one that stays. Late
 // materialization fails (DuckDB 2.0.0) on the columns that splits are cut by, which are
-// in no file. Many tasks read ranges of one file: its footer is parsed once. Progress is
-// for heartbeats.
-static const char settings[] =
-    "SET parquet_metadata_cache=true; "
-    "SET disabled_optimizers='join_order,build_side_probe_side,"
-    "late_materialization'; "
-    "SET preserve_insertion_order=false; SET enable_progress_bar=true; "
-    "SET enable_progress_bar_print=false";
+// in no file.
+#define DISABLED "join_order,build_side_probe_side,late_materialization"
 
-// Extensions come by LOAD alone, which the session repeats here, unless its statements
-// turn this on again.
+// Many tasks read ranges of one file: its footer is parsed once. Extensions come by LOAD
+// alone, which the session repeats here, unless its statements turn this on again.
 static const char first_settings[] =
+    "SET parquet_metadata_cache=true; SET preserve_insertion_order=false; "
     "SET autoload_known_extensions=false; SET autoinstall_known_extensions=false";
+
+// Progress is for heartbeats.
+static const char slot_settings[] =
+    "SET enable_progress_bar=true; SET enable_progress_bar_print=false";
+
+// Beside what the session's statements disable.
+static shoal_status disable_optimizers(struct duck_conn *conn, struct shoal_error *err) {
+    struct text sql = {0};
+    char *others = NULL;
+    shoal_status status =
+        duck_scalar(conn, "SELECT current_setting('disabled_optimizers')", &others, err);
+    text_append(&sql, "SET disabled_optimizers='" DISABLED);
+    if (others != NULL && *others != '\0') text_printf(&sql, ",%s", others);
+    text_append(&sql, "'");
+    if (status == SHOAL_OK)
+        status = sql.failed ? shoal_no_memory(err) : duck_run(conn, sql.data, err);
+    free(others);
+    text_free(&sql);
+    return status;
+}
 
 static shoal_status open_slot(struct executor *executor, uint32_t slot,
                               const char *init_sql, struct shoal_error *err) {
     shoal_status status = duck_connect(executor->duck, &executor->conns[slot], err);
     struct duck_conn *conn = executor->conns[slot];
-    if (status == SHOAL_OK) status = duck_run(conn, settings, err);
     if (status == SHOAL_OK && slot == 0) status = block_register(conn, err);
     if (status == SHOAL_OK && slot == 0) status = duck_run(conn, first_settings, err);
     // Views, macros and settings are of the whole instance; later slots find them there.
     if (status == SHOAL_OK && slot == 0 && init_sql != NULL && *init_sql) {
         status = duck_run(conn, init_sql, err);
     }
+    if (status == SHOAL_OK && slot == 0) status = disable_optimizers(conn, err);
+    if (status == SHOAL_OK) status = duck_run(conn, slot_settings, err);
     return status;
 }
 

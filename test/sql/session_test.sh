@@ -8,7 +8,8 @@ source "$(dirname "$0")/../support/lib.sh"
 COPY (SELECT i AS k, make_timestamptz(2024, 1, 1 + (i % 300)::INTEGER, 1, 0, 0.0, 'UTC') AS t
     FROM range(400000) r(i)) TO '$work/t.parquet'"
 
-# both INIT QUERIES...: embedded and distributed print the same.
+# both INIT QUERIES...: embedded and distributed, with the options more, print the same.
+more=()
 both() {
     local init=$1
     shift
@@ -16,7 +17,7 @@ both() {
     printf '%s;\n' "$@" >"$work/queries.sql"
     "$SHOAL" sql --init "$work/init.sql" -f "$work/queries.sql" --format csv >"$work/expected" &&
         "$SHOAL" sql --init "$work/init.sql" -f "$work/queries.sql" --format csv --workers 2 \
-            --threads 4 --partitions 16 "${spools[@]}" >"$work/actual" &&
+            --threads 4 --partitions 16 "${more[@]}" "${spools[@]}" >"$work/actual" &&
         diff "$work/expected" "$work/actual" && nothing_left
 }
 hours="SELECT hour(t) AS h, min(t::VARCHAR), count(*) FROM '$work/t.parquet' GROUP BY h ORDER BY h"
@@ -28,6 +29,28 @@ check "a macro and a view" both \
     "SELECT k % 5 AS g, sum(twice(k)) FROM v GROUP BY g ORDER BY g"
 printf 'SELECT 1;\n-- Of what is missing.\nSELECT count(*)\n  FROM nowhere;\nSELECT 3' >"$work/script.sql"
 check "an error names the statement of a script" fails 1 'in statement 2 of 3: SELECT count(*) ...' sql -f "$work/script.sql"
+disabled="SELECT current_setting('disabled_optimizers') AS d, current_setting('lock_configuration') AS l"
+check "what the session disables stays disabled" both "SELECT 1" \
+    "SET disabled_optimizers = 'filter_pushdown,late_materialization'" "$hours" "$disabled" \
+    "RESET disabled_optimizers" "$hours" "$disabled"
+# DuckDB 2.0 fails on this one if a worker optimizes as the session does.
+"$reference" sql "COPY (SELECT {'id': k + 1000, 'ms': {'a': k + 200, 'b': k + 30, 'c': {'d': k}}} AS v FROM range(3) t(k)) TO '$work/nested.parquet'"
+more=(--threads 1 --split-rows 1)
+check "what workers disable does, too" both "SELECT 1" "SET disabled_optimizers = ''" \
+    "SELECT (v.ms::STRUCT(b VARCHAR, a VARCHAR)).b FROM '$work/nested.parquet' ORDER BY v.id LIMIT 1"
+more=()
+check "settings of one process" both "SELECT 1" "SET enable_progress_bar = false" \
+    "SET preserve_insertion_order = true" "$hours"
+check "a locked configuration" both "SELECT 1" "SET lock_configuration = true" "$hours" "$disabled"
+check "locked by PRAGMA, but for one setting" both "SELECT 1" "SET allowed_configs = ['TimeZone']" \
+    "PRAGMA lock_configuration = true" "SET TimeZone = 'Asia/Tokyo'" "$hours"
+confined="SET allowed_directories = ['$work']; SET enable_external_access = false"
+check "a confined session" both "SELECT 1" "$confined" "$hours"
+confined_plan() {
+    grep -q "Runs embedded, in one process: enable_external_access is off in this session: --allow-paths" \
+        <<<"$("$SHOAL" explain --workers 2 "$confined; $hours")"
+}
+check "it uses no workers" confined_plan
 check "a table of the session" both \
     "CREATE TABLE few AS SELECT k FROM '$work/t.parquet' WHERE k < 10; CREATE VIEW w AS FROM few;" \
     "SELECT sum(k) FROM w" "SELECT count(*), sum(k) FROM '$work/t.parquet'" \
