@@ -162,7 +162,10 @@ shoal_status duck_fail(duckdb_result *result, struct shoal_error *err) {
         return shoal_fail(err, (shoal_status)status, "%.*s", length, own + 2);
     }
     shoal_status status = SHOAL_USER;
-    if (type == DUCKDB_ERROR_INTERRUPT) status = SHOAL_CANCELLED;
+    if (type == DUCKDB_ERROR_INTERRUPT) {
+        bool late = strstr(message, "maximum execution time") != NULL;
+        status = late ? SHOAL_TIMEOUT : SHOAL_CANCELLED;
+    }
     if (type == DUCKDB_ERROR_IO && is_full(message)) {
         return shoal_fail(err, SHOAL_DISK_FULL,
                           "%s\nFree space there, or choose another folder for what is "

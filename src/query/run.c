@@ -284,6 +284,8 @@ static shoal_status run_tasks(struct run *run, struct shoal_error *err) {
         if (session->options.cancelled != NULL && *session->options.cancelled) {
             sched_cancel(run->sched, now);
         }
+        bool late = session->deadline > 0 && now > session->deadline;
+        if (late) sched_cancel(run->sched, now);
         struct sched_action action = sched_next(run->sched, now);
         shoal_status status = SHOAL_OK;
         if (action.kind == SCHED_RUN || action.kind == SCHED_CANCEL) {
@@ -308,6 +310,10 @@ static shoal_status run_tasks(struct run *run, struct shoal_error *err) {
             }
             case SCHED_FAILED:
                 *err = *sched_error(run->sched);
+                if (late && err->status == SHOAL_CANCELLED)
+                    shoal_fail(err, SHOAL_TIMEOUT,
+                               "Query exceeded maximum execution time: it ran for longer "
+                               "than max_execution_time");
                 run->stages->too_large = err->status == SHOAL_NOMEM;
                 if (err->status == SHOAL_CORRUPT && run->loss[0] != '\0') {
                     size_t length = strlen(err->message);

@@ -47,7 +47,9 @@ struct session {
     struct rejects *rejects;  // of the statement that runs, if it keeps them
     char *extensions;         // LOADs of what is loaded here, as workers had it; or NULL
     struct text worker_sql;   // what brings a new worker to this session's state
-    bool confining;           // enable_external_access was set: perhaps to false
+    bool unusual;             // what settings_apply asks for was set
+    bool timed;               // max_execution_time was set
+    double deadline;          // of the statement; 0: none
     _Atomic uint32_t next_query;  // also read by session_interrupt
     // What the statement writes is there, or comes there now: too late to stop it.
     atomic_bool committed;

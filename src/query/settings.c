@@ -4,6 +4,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/clock.h"
+
 #define PREFIX "shoal"
 
 static void set_skew(struct session_options *options, size_t value) {
@@ -153,32 +155,50 @@ static shoal_status allow_planning(struct session *session, struct shoal_error *
     return status;
 }
 
+// max_execution_time is of the whole statement, wherever it runs.
+static shoal_status set_deadline(struct session *session, struct shoal_error *err) {
+    static const char ask[] = "SELECT current_setting('max_execution_time')::VARCHAR";
+    char *limit = NULL;
+    session->deadline = 0;
+    if (!session->timed) return SHOAL_OK;
+    shoal_status status = duck_scalar(session->conn, ask, &limit, err);
+    if (status == SHOAL_OK && strtod(limit, NULL) > 0)
+        session->deadline = clock_seconds() + strtod(limit, NULL) / 1000;
+    free(limit);
+    return status;
+}
+
 // DuckDB's settings that matter here too.
 static shoal_status heed(struct session *session, const char *sql,
                          struct shoal_error *err) {
-    static const char *const scopes[] = {"global", "session", NULL};
+    static const char *const scopes[] = {"global", "session", "local", NULL};
     const char *at = duck_token_start(sql);
     if (session->options.workers == 0 ||
         (!duck_token_is(at, "set") && !duck_token_is(at, "pragma")))
         return SHOAL_OK;
     at = duck_token_next(at);
     if (duck_token_one_of(at, scopes)) at = duck_token_next(at);
-    if (duck_token_is(at, "enable_external_access")) session->confining = true;
+    if (duck_token_is(at, "enable_external_access") ||
+        duck_token_is(at, "preserve_identifier_case"))
+        session->unusual = true;
+    if (duck_token_is(at, "max_execution_time")) session->timed = true;
     if (duck_token_is(at, "lock_configuration")) return allow_planning(session, err);
     return SHOAL_OK;
 }
 
-shoal_status settings_confined(struct session *session, struct shoal_error *err) {
-    static const char ask[] = "SELECT current_setting('enable_external_access')::VARCHAR";
-    char *access = NULL;
-    if (!session->confining) return SHOAL_OK;
-    shoal_status status = duck_scalar(session->conn, ask, &access, err);
-    if (status == SHOAL_OK && strcmp(access, "false") == 0)
-        status =
-            shoal_fail(err, SHOAL_UNSUPPORTED,
-                       "enable_external_access is off in this session: --allow-paths "
-                       "confines workers");
-    free(access);
+shoal_status settings_apply(struct session *session, struct shoal_error *err) {
+    static const char ask[] =
+        "SELECT CASE WHEN NOT current_setting('enable_external_access') "
+        "THEN 'enable_external_access is off in this session: --allow-paths confines "
+        "workers' WHEN current_setting('preserve_identifier_case') ILIKE 'uppercase' "
+        "THEN 'preserve_identifier_case changes the names that stages have' END";
+    char *why = NULL;
+    shoal_status status = set_deadline(session, err);
+    if (status != SHOAL_OK || !session->unusual) return status;
+    status = duck_scalar(session->conn, ask, &why, err);
+    if (status == SHOAL_OK && why != NULL)
+        status = shoal_fail(err, SHOAL_UNSUPPORTED, "%s", why);
+    free(why);
     return status;
 }
 

@@ -13,8 +13,8 @@ shoal_status settings_register(struct session *session, struct shoal_error *err)
 // settings of DuckDB's are heeded here.
 shoal_status settings_change(struct session *session, const char *sql, char **own,
                              struct shoal_error *err);
-// SHOAL_UNSUPPORTED: a statement has turned enable_external_access off, so that nothing
-// runs on workers, which have a confinement of their own.
-shoal_status settings_confined(struct session *session, struct shoal_error *err);
+// Before a statement is distributed: its deadline, by max_execution_time.
+// SHOAL_UNSUPPORTED: a setting is in the way of workers.
+shoal_status settings_apply(struct session *session, struct shoal_error *err);
 
 #endif

@@ -239,7 +239,7 @@ static shoal_status read_statement(struct session *session, const char *sql,
                                    struct shoal_error *err) {
     const char *query = sql;
     *statement = (struct statement){0};
-    shoal_status status = settings_confined(session, err);
+    shoal_status status = settings_apply(session, err);
     if (status != SHOAL_OK) return status;
     if (is_copy(sql)) {
         status = copy_parse(sql, &statement->copy, err);

@@ -49,6 +49,7 @@ static bool is_setting(const char *sql, struct setting *setting) {
                                        "enable_progress_bar",
                                        "enable_progress_bar_print",
                                        "progress_bar_time",
+                                       "max_execution_time",
                                        "lock_configuration",
                                        "allowed_configs",
                                        "allowed_directories",
@@ -107,6 +108,9 @@ shoal_status worker_state_extensions(struct session *session, struct shoal_error
         "install_mode IS DISTINCT FROM 'STATICALLY_LINKED'";
     char *now = NULL;
     shoal_status status = duck_scalar(session->trial, loads, &now, err);
+    // SET disabled_filesystems, of which nothing else tells.
+    if (status == SHOAL_USER && strstr(err->message, "has been disabled") != NULL)
+        err->status = status = SHOAL_UNSUPPORTED;
     const char *before = session->extensions == NULL ? "" : session->extensions;
     if (status != SHOAL_OK || strcmp(before, now == NULL ? "" : now) == 0) {
         free(now);

@@ -51,6 +51,17 @@ confined_plan() {
         <<<"$("$SHOAL" explain --workers 2 "$confined; $hours")"
 }
 check "it uses no workers" confined_plan
+check "no local files" fails 1 "File system LocalFileSystem has been disabled" \
+    sql --workers 2 "SET disabled_filesystems = 'LocalFileSystem'; SELECT 1 AS a; $hours"
+check "names in capitals" both "SELECT 1" "SET preserve_identifier_case = 'uppercase'" \
+    "SELECT count(*) AS some, sum(k) FROM '$work/t.parquet'"
+# A statement's time is bounded as a whole, not each of its tasks.
+long="SELECT count(*) FROM '$work/t.parquet' a, '$work/t.parquet' b WHERE a.k * b.k % 7 = 3"
+check "max_execution_time" fails 124 "Query exceeded maximum execution time" \
+    sql --workers 2 --split-rows 1000 "SET max_execution_time = 700; $long"
+check "max_execution_time, embedded" fails 124 "Query exceeded maximum execution time" \
+    sql "SET max_execution_time = 700; $long"
+check "there is time" both "SELECT 1" "SET max_execution_time = 100000" "$hours" "RESET max_execution_time" "$hours"
 check "a table of the session" both \
     "CREATE TABLE few AS SELECT k FROM '$work/t.parquet' WHERE k < 10; CREATE VIEW w AS FROM few;" \
     "SELECT sum(k) FROM w" "SELECT count(*), sum(k) FROM '$work/t.parquet'" \
