@@ -2,6 +2,7 @@
 // once, before planning, whatever the number of scans.
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/text.h"
 #include "dist/planner.h"
@@ -56,6 +57,44 @@ static char *call_text(struct planner *planner, const json_t *item,
     return text_take(&call);
 }
 
+// A folder stands for the files in it that end as those of its reader do, at any depth.
+// What lists files here knows only paths and patterns.
+static bool spell_folders(struct file_set *set) {
+    struct text spelled = {0};
+    struct stat at;
+    bool any = false;
+    if (set->source.kind == SCAN_PARQUET) return true;
+    for (const char *token = duck_token_start(set->argument); *token;
+         token = duck_token_next(token)) {
+        char *path = *token == '\'' ? duck_token_unquoted(token, '\'') : NULL;
+        if (path != NULL && stat(path, &at) == 0 && S_ISDIR(at.st_mode)) {
+            struct text pattern = {0};
+            any = true;
+            size_t length = strlen(path);
+            text_printf(&pattern, "%s%s**/*.%s", path,
+                        length > 0 && path[length - 1] == '/' ? "" : "/",
+                        set->source.kind == SCAN_CSV ? "csv" : "json");
+            text_append_literal(&spelled, pattern.failed ? "" : pattern.data);
+            spelled.failed = spelled.failed || pattern.failed;
+            text_free(&pattern);
+        } else {
+            text_append_bytes(&spelled, token, (size_t)(duck_token_end(token) - token));
+        }
+        spelled.failed = spelled.failed || (*token == '\'' && path == NULL);
+        text_append(&spelled, " ");
+        free(path);
+    }
+    char *argument = text_take(&spelled);
+    if (argument == NULL) return false;
+    if (!any) {
+        free(argument);
+        return true;
+    }
+    free(set->argument);
+    set->argument = argument;
+    return true;
+}
+
 static bool add_scan(struct planner *planner, const json_t *item) {
     struct file_set set = {.argument = first_argument(planner, item)};
     if (set.argument != NULL) set.scan_call = call_text(planner, item, set.argument);
@@ -72,7 +111,8 @@ static bool add_scan(struct planner *planner, const json_t *item) {
         return ok;
     }
     sets[planner->file_set_count] = set;
-    return source_options(planner, item, &sets[planner->file_set_count++]);
+    struct file_set *added = &sets[planner->file_set_count++];
+    return source_options(planner, item, added) && spell_folders(added);
 }
 
 // True, which ends the search, when a scan could not be added.
@@ -264,6 +304,7 @@ void file_sets_free(struct planner *planner) {
         free(set->refused);
         text_free(&set->path_options);
         text_free(&set->layout);
+        text_free(&set->columns);
         scan_source_free(&set->source);
         schema_free(&set->schema);
     }

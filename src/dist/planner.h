@@ -74,7 +74,8 @@ struct file_set {
     bool lines;                // of JSON: the function says so
     bool paths;                // columns of the schema may come from the files' paths
     struct text path_options;  // of the call: which
-    struct text layout;        // of the call: a text file's schema or format, if it says
+    struct text layout;        // of the call: a text file's format, if it says
+    struct text columns;       // of the call: a text file's columns, if it gives them
     struct scan_file *files;
     size_t file_count;
     struct schema schema;

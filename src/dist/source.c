@@ -202,7 +202,7 @@ static bool take_option(struct planner *planner, json_t *given, struct file_set 
             break;
         case USE_SCHEMA:
             source->positional = source->kind == SCAN_CSV;
-            to = &set->layout;
+            to = &set->columns;
             break;
         case USE_FORMAT:
             if (strstr(text, "newline_delimited") == NULL && strstr(text, "auto") == NULL)
@@ -286,11 +286,15 @@ static const char *layout_of(const struct file_set *set) {
     return set->layout.data != NULL ? set->layout.data : "";
 }
 
+static const char *columns_of(const struct file_set *set) {
+    return set->columns.data != NULL ? set->columns.data : "";
+}
+
 char *source_bare_call(const struct file_set *set) {
     struct text call = {0};
-    text_printf(&call, "%s(%s%s%s%s%s, hive_partitioning = false)",
+    text_printf(&call, "%s(%s%s%s%s%s%s, hive_partitioning = false)",
                 set->source.kind == SCAN_CSV ? "read_csv" : "read_json", set->argument,
-                set->source.options, set->source.dialect, layout_of(set),
+                set->source.options, set->source.dialect, layout_of(set), columns_of(set),
                 set->source.rejects ? ", " FAULTS_IGNORED : "");
     return text_take(&call);
 }
@@ -384,12 +388,21 @@ static bool is_dated(const char *type) {
     return strstr(type, "DATE") != NULL || strstr(type, "TIME") != NULL;
 }
 
-static bool dates_fit(struct planner *planner, const struct file_set *set) {
+// id_1: DuckDB may have named it so for being another ID.
+static bool is_numbered(const char *name) {
+    size_t length = strlen(name), digits = 0;
+    while (digits < length && strchr("0123456789", name[length - digits - 1]) != NULL)
+        digits++;
+    return digits > 0 && digits < length && name[length - digits - 1] == '_';
+}
+
+// Has the call with pinned columns the values that the one has which detects them?
+static bool detected_fit(struct planner *planner, const struct file_set *set) {
     const struct schema *columns = &set->source.columns;
     struct text sql = {0};
     char *call = source_bare_call(set), *differ = NULL;
     struct shoal_error ignored;
-    bool dated = false;
+    bool looks = false;
     text_printf(&sql,
                 "SELECT 1 FROM (FROM %s LIMIT " DETECTED_ROWS
                 ") a POSITIONAL JOIN (FROM "
@@ -399,15 +412,16 @@ static bool dates_fit(struct planner *planner, const struct file_set *set) {
     source_append_columns(&sql, columns);
     text_append(&sql, ") LIMIT " DETECTED_ROWS ") b WHERE false");
     for (size_t i = 0; i < columns->count; i++) {
-        if (!is_dated(columns->columns[i].type)) continue;
-        dated = true;
+        const struct schema_column *column = &columns->columns[i];
+        if (!is_dated(column->type) && !is_numbered(column->name)) continue;
+        looks = true;
         text_append(&sql, " OR a.");
-        text_append_identifier(&sql, columns->columns[i].name);
+        text_append_identifier(&sql, column->name);
         text_append(&sql, " IS DISTINCT FROM b.");
-        text_append_identifier(&sql, columns->columns[i].name);
+        text_append_identifier(&sql, column->name);
     }
     text_append(&sql, " LIMIT 1");
-    bool fit = !dated || (call != NULL && !sql.failed &&
+    bool fit = !looks || (call != NULL && !sql.failed &&
                           duck_scalar(planner->trees.conn, sql.data, &differ, &ignored) ==
                               SHOAL_OK &&
                           differ == NULL);
@@ -415,6 +429,13 @@ static bool dates_fit(struct planner *planner, const struct file_set *set) {
     free(call);
     text_free(&sql);
     return fit;
+}
+
+static bool has_geometry(const struct schema *columns) {
+    for (size_t i = 0; i < columns->count; i++) {
+        if (strstr(columns->columns[i].type, "GEOMETRY") != NULL) return true;
+    }
+    return false;
 }
 
 #define LINES_LOOKED_AT 20
@@ -455,6 +476,18 @@ static void pin_lines(struct file_set *set, char **texts) {
     set->layout.failed = set->layout.failed || *texts == NULL;
 }
 
+// Does the call say how values become those of their types? Then no cast tells whether a
+// first line is one of values.
+static bool casts_otherwise(const struct file_set *set) {
+    static const char *const formats[] = {"dateformat",        "date_format",
+                                          "timestampformat",   "timestamp_format",
+                                          "decimal_separator", "thousands"};
+    for (size_t i = 0; i < sizeof formats / sizeof *formats; i++) {
+        if (source_given(set, formats[i])) return true;
+    }
+    return false;
+}
+
 bool source_pin(struct planner *planner, struct file_set *set,
                 const struct schema *bare) {
     struct scan_source *source = &set->source;
@@ -469,15 +502,28 @@ bool source_pin(struct planner *planner, struct file_set *set,
     if (source->kind == SCAN_JSON && source->columns.count == 1 &&
         strcmp(source->columns.columns[0].name, "json") == 0)
         return refuse_set(set, "its values are no objects", "");
-    if (source->kind == SCAN_JSON && !source_given(set, "columns") &&
-        !dates_fit(planner, set))
-        return refuse_set(set, "its dates have a format that DuckDB detects", "");
+    bool detects = source->kind == SCAN_JSON && !source_given(set, "columns");
+    if (detects && has_geometry(&source->columns))
+        return refuse_set(set, "it is GeoJSON", "");
+    if (detects && !detected_fit(planner, set))
+        return refuse_set(set,
+                          "its dates have a format that DuckDB detects, or its keys "
+                          "differ in case alone",
+                          "");
+    source->seeks_header = source->positional && !source_given(set, "header");
+    if (source->seeks_header && casts_otherwise(set)) source->cuts = false;
     const char *why = source->kind == SCAN_CSV ? dialect_pin(planner, set) : NULL;
     if (why != NULL) return refuse_set(set, why, "");
     if (source->rejects && !source_given(set, "format") && !set->lines)
         pin_lines(set, &source->texts);
     text_append(&pinned, layout_of(set));
-    if (!source_given(set, "columns")) {
+    // Types that the session has made are spelled out.
+    if (source_given(set, "columns") && source->columns.count < bare->count) {
+        text_append(&pinned, columns_of(set));
+    } else if (source_given(set, "columns")) {
+        text_append(&pinned, ", columns = ");
+        source_append_columns(&pinned, &source->columns);
+    } else {
         text_append(&pinned, source->kind == SCAN_CSV ? ", types = " : ", columns = ");
         source_append_columns(&pinned, &source->columns);
     }
@@ -533,6 +579,7 @@ bool scan_source_copy(struct scan_source *to, const struct scan_source *from) {
                                .dialect = strdup(from->dialect),
                                .pinned = strdup(from->pinned),
                                .positional = from->positional,
+                               .seeks_header = from->seeks_header,
                                .hive = from->hive,
                                .by_name = from->by_name,
                                .cuts = from->cuts,

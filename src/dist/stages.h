@@ -89,6 +89,7 @@ struct scan_source {
     char *pinned;   // the same: the schema of all files
     struct schema columns;  // of the files, without those that their paths give
     bool positional;        // they are in this order in every file, whatever its header
+    bool seeks_header;      // then: their names and types say whether a file has one
     char *filename;         // the column of their paths, if the call names one
     bool hive;              // folders give columns: known to, for all that they name
     bool by_name;           // a file may lack columns: they are NULL

@@ -1,5 +1,6 @@
 #include "query/copy.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -311,37 +312,6 @@ static shoal_status parse_options(const char *at, struct parsing *parsing,
     return status;
 }
 
-static bool ends_with(const char *text, const char *end) {
-    size_t length = strlen(text), tail = strlen(end);
-    return length >= tail && strcasecmp(text + length - tail, end) == 0;
-}
-
-// By the path's ending, as DuckDB does, where no option says it.
-static shoal_status find_format(struct parsing *parsing) {
-    static const char *const formats[] = {"parquet", "csv", "json", NULL};
-    struct copy *copy = parsing->copy;
-    for (size_t i = 0; copy->format == NULL && formats[i] != NULL; i++) {
-        struct text ending = {0};
-        text_printf(&ending, ".%s", formats[i]);
-        if (!ending.failed && ends_with(copy->path, ending.data))
-            copy->format = strdup(formats[i]);
-        text_free(&ending);
-    }
-    if (copy->format == NULL) copy->format = strdup("csv");
-    if (copy->format == NULL) return shoal_no_memory(parsing->err);
-    copy->delta = strcmp(copy->format, "delta") == 0;
-    if (copy->delta) {
-        free(copy->format);
-        copy->format = strdup("parquet");
-        copy->folder = true;
-        parsing->own = "FORMAT delta";
-        return copy->format == NULL ? shoal_no_memory(parsing->err) : SHOAL_OK;
-    }
-    if (text_one_of(copy->format, formats)) return SHOAL_OK;
-    return shoal_fail(parsing->err, SHOAL_UNSUPPORTED,
-                      "COPY in format %s is not distributed", copy->format);
-}
-
 static char *default_extension(const struct parsing *parsing) {
     const char *pack = parsing->compression ? parsing->compression : "";
     bool whole =
@@ -353,6 +323,63 @@ static char *default_extension(const struct parsing *parsing) {
                 : strcmp(pack, "zstd") == 0 ? ".zst"
                                             : "");
     return text_take(&extension);
+}
+
+// What a path ends with, behind the ending of a compressed file, in small letters; "":
+// nothing.
+static char *path_ending(const char *path) {
+    static const char *const packs[] = {".gz", ".zst"};
+    char *lower = strdup(path);
+    if (lower == NULL) return NULL;
+    for (char *at = lower; *at != '\0'; at++) *at = (char)tolower((unsigned char)*at);
+    size_t length = strlen(lower);
+    for (size_t i = 0; i < sizeof packs / sizeof *packs; i++) {
+        size_t pack = strlen(packs[i]);
+        if (length > pack && strcmp(lower + length - pack, packs[i]) == 0) {
+            lower[length - pack] = '\0';
+            break;
+        }
+    }
+    const char *dot = strrchr(lower, '.');
+    memmove(lower, dot == NULL ? "" : dot + 1, dot == NULL ? 1 : strlen(dot));
+    return lower;
+}
+
+// Formats that DuckDB, or an extension of it, takes an ending for; any other ending is
+// one of CSV.
+static const char *const endings[] = {
+    "parquet", "csv",   "json",   "ndjson", "jsonl", "geojson", "geojsonl",
+    "xlsx",    "arrow", "arrows", "ipc",    "avro",  "vortex",  "lance",
+    "gpkg",    "shp",   "fgb",    "kml",    "gml",   "blob",    NULL};
+
+// By the path's ending, as DuckDB does, where no option says it.
+static shoal_status find_format(struct parsing *parsing) {
+    static const char *const formats[] = {"parquet", "csv", "json", NULL};
+    static const char *const lines[] = {"ndjson", "jsonl", NULL};
+    struct copy *copy = parsing->copy;
+    if (copy->format == NULL) {
+        char *ending = path_ending(copy->path);
+        if (ending == NULL) return shoal_no_memory(parsing->err);
+        copy->format = strdup(text_one_of(ending, endings) ? ending : "csv");
+        free(ending);
+    }
+    if (copy->format == NULL) return shoal_no_memory(parsing->err);
+    copy->delta = strcmp(copy->format, "delta") == 0;
+    bool of_lines = text_one_of(copy->format, lines);
+    if (of_lines && copy->extension == NULL) copy->extension = default_extension(parsing);
+    if (copy->delta || of_lines) {
+        free(copy->format);
+        copy->format = strdup(copy->delta ? "parquet" : "json");
+        if (copy->format == NULL) return shoal_no_memory(parsing->err);
+    }
+    if (copy->delta) {
+        copy->folder = true;
+        parsing->own = "FORMAT delta";
+        return SHOAL_OK;
+    }
+    if (text_one_of(copy->format, formats)) return SHOAL_OK;
+    return shoal_fail(parsing->err, SHOAL_UNSUPPORTED,
+                      "COPY in format %s is not distributed", copy->format);
 }
 
 // What is wrong with these options together.

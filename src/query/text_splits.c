@@ -92,9 +92,10 @@ static void append_option(struct text *out, const char *name, const char *value)
     text_append_literal(out, value);
 }
 
+// header: "true" or "false", of the file's first part.
 static char *csv_options(const struct scan_source *source,
                          const struct duck_result *sniffed, const struct schema *columns,
-                         bool first) {
+                         const char *header, bool first) {
     struct text out = {0};
     bool crlf = strcmp(cell(sniffed, NEWLINE), "\\r\\n") == 0;
     text_printf(&out, "%s, auto_detect = false", source->options);
@@ -104,13 +105,74 @@ static char *csv_options(const struct scan_source *source,
     append_option(&out, "new_line", crlf ? "\\r\\n" : "\\n");
     append_option(&out, "comment", "");
     text_printf(&out, ", skip = %s, header = %s", first ? cell(sniffed, SKIP) : "0",
-                first ? cell(sniffed, HEADER) : "false");
+                first ? header : "false");
     if (*cell(sniffed, DATES)) append_option(&out, "dateformat", cell(sniffed, DATES));
     if (*cell(sniffed, TIMES))
         append_option(&out, "timestampformat", cell(sniffed, TIMES));
     text_append(&out, ", columns = ");
     source_append_columns(&out, columns);
     return text_take(&out);
+}
+
+static void append_column(struct text *out, const struct schema *columns, size_t number) {
+    text_append_identifier(out, columns->columns[number].name);
+}
+
+// Is the first record a header, where the call gives the columns? DuckDB's rule: it has
+// their names, or not all of its values are of their types, or all columns are text.
+static void append_is_header(struct text *out, const struct schema *columns) {
+    bool texts = true;
+    text_append(out, "CASE");
+    for (size_t i = 0; i < columns->count; i++) {
+        text_append(out, " WHEN ");
+        append_column(out, columns, i);
+        text_append(out, " IS NULL THEN 'false' WHEN ");
+        append_column(out, columns, i);
+        text_append(out, " <> ");
+        text_append_literal(out, columns->columns[i].name);
+        text_append(out, " THEN h");
+        texts = texts && strcmp(columns->columns[i].type, "VARCHAR") == 0;
+    }
+    text_append(out, " ELSE 'true' END FROM (SELECT *, ");
+    if (texts) {
+        text_append(out, "'true' AS h");
+        return;
+    }
+    text_append(out, "(NOT (true");
+    for (size_t i = 0; i < columns->count; i++) {
+        text_append(out, " AND (");
+        append_column(out, columns, i);
+        text_append(out, " IS NULL OR TRY_CAST(");
+        append_column(out, columns, i);
+        text_printf(out, " AS %s) IS NOT NULL)", columns->columns[i].type);
+    }
+    text_append(out, "))::VARCHAR AS h");
+}
+
+// *header NULL: it is not known.
+static shoal_status find_header(struct run *run, const struct scan_source *source,
+                                const char *path, const struct duck_result *sniffed,
+                                const struct schema *columns, char **header,
+                                struct shoal_error *err) {
+    struct text sql = {0};
+    struct schema texts = {0};
+    struct shoal_error why;
+    bool ok = true;
+    *header = NULL;
+    for (size_t i = 0; ok && i < columns->count; i++)
+        ok = schema_add(&texts, columns->columns[i].name, "VARCHAR");
+    char *options = ok ? csv_options(source, sniffed, &texts, "false", true) : NULL;
+    text_append(&sql, "SELECT ");
+    append_is_header(&sql, columns);
+    text_append(&sql, " FROM read_csv(");
+    text_append_literal(&sql, path);
+    text_printf(&sql, "%s) LIMIT 1)", options == NULL ? "" : options);
+    ok = options != NULL && !sql.failed;
+    free(options);
+    schema_free(&texts);
+    if (ok) (void)duck_scalar(run->session->conn, sql.data, header, &why);
+    text_free(&sql);
+    return ok ? SHOAL_OK : shoal_no_memory(err);
 }
 
 static shoal_status look_at_csv(struct run *run, const struct stage_leaf *leaf,
@@ -122,19 +184,27 @@ static shoal_status look_at_csv(struct run *run, const struct stage_leaf *leaf,
     // A file that can't be sniffed is read whole, which says what is wrong with it.
     if (sniff(run, leaf, path, &sniffed, &why) != SHOAL_OK) return SHOAL_OK;
     shoal_status status = SHOAL_OK;
-    if (duck_result_rows(sniffed) > 0 && is_plain(sniffed) &&
-        file_columns(&leaf->source, sniffed, &columns)) {
+    char *found = NULL;
+    bool cuts = duck_result_rows(sniffed) > 0 && is_plain(sniffed) &&
+                file_columns(&leaf->source, sniffed, &columns);
+    if (cuts && leaf->source.seeks_header) {
+        status = find_header(run, &leaf->source, path, sniffed, &columns, &found, err);
+        cuts = found != NULL;
+    }
+    if (cuts) {
+        const char *header = found != NULL ? found : cell(sniffed, HEADER);
         uint64_t skipped = strtoull(cell(sniffed, SKIP), NULL, 10);
         file->format = (struct lines_format){.delimiter = *cell(sniffed, DELIMITER),
                                              .quote = *cell(sniffed, QUOTE),
                                              .fields = (uint32_t)columns.count,
                                              .before = skipped > 0 ? skipped + 1 : 0,
                                              .record_most = RECORD_MOST};
-        file->first = csv_options(&leaf->source, sniffed, &columns, true);
-        file->rest = csv_options(&leaf->source, sniffed, &columns, false);
+        file->first = csv_options(&leaf->source, sniffed, &columns, header, true);
+        file->rest = csv_options(&leaf->source, sniffed, &columns, header, false);
         file->cuts = file->first != NULL && file->rest != NULL;
         if (!file->cuts) status = shoal_no_memory(err);
     }
+    free(found);
     schema_free(&columns);
     duck_result_free(sniffed);
     return status;

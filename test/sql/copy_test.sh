@@ -124,6 +124,19 @@ check "the next run cleans up" replaced
 check "nothing is left beside it" nothing_beside
 check "no such partition" fails 1 "PARTITION_BY nocol: the query has no column of that name" sql "${options[@]}" \
     "COPY (FROM t) TO '$work/none' (FORMAT parquet, PARTITION_BY (g, nocol))"
+# By the name of one file, its format and compression: byte for byte as embedded.
+named() {
+    local name copy
+    mkdir "$work/embedded.d" "$work/workers.d"
+    for name in a.csv a.csv.gz a.tsv a.json a.json.gz a.json.zst a.ndjson a.jsonl a.JSONL.GZ a.txt a. a.7 a; do
+        copy="COPY (SELECT i, 'x' AS s FROM range(3) t(i) ORDER BY i) TO"
+        "$SHOAL" sql "$copy '$work/embedded.d/$name'" && "$SHOAL" sql "${options[@]}" "$copy '$work/workers.d/$name'" || return 1
+    done >/dev/null
+    diff -r "$work/embedded.d" "$work/workers.d"
+}
+check "the format by the name" named
+check "files of lines" test "$("$SHOAL" sql "COPY (SELECT 1 AS a) TO '$work/lines' (FORMAT jsonl, PER_THREAD_OUTPUT)" >/dev/null &&
+    cat "$work/lines/part-00000.jsonl")" = '{"a":1}'
 # before TEXT SQL: the same error embedded as over workers, and before any task runs.
 before() {
     fails 1 "$1" sql "$2" && cp "$work/err" "$work/embedded" && fails 1 "$1" sql "${options[@]}" "$2" &&

@@ -157,6 +157,31 @@ printf 'a,b\n' >header.csv
 check "an empty file" answers "FROM 'empty.csv'"
 check "a header alone" answers "SELECT a, b, count(*) FROM 'header.csv' GROUP BY ALL"
 
+# Where the call gives the columns, they say whether the first record is a header.
+"$reference" sql "
+COPY (SELECT CASE i % 3 WHEN 0 THEN 'Y' WHEN 1 THEN 'N' END AS y, i FROM range($rows) t(i)) TO 'bare.csv' (HEADER false);
+COPY (SELECT CASE i % 3 WHEN 0 THEN 'Y' WHEN 1 THEN 'N' END AS y, i::VARCHAR AS i FROM range($rows) t(i)) TO 'named.csv' (HEADER)" >/dev/null
+for columns in "{'y': 'VARCHAR', 'i': 'INTEGER'}" "{'y': 'VARCHAR', 'i': 'VARCHAR'}" "{'y': 'ENUM(''Y'', ''N'')', 'i': 'INTEGER'}" "{'a': 'VARCHAR', 'b': 'VARCHAR'}"; do
+    for file in bare named; do
+        check "columns $columns of $file.csv" answers "FROM read_csv('$file.csv', columns = $columns)"
+    done
+done
+check "no header, in tasks" tasks 3 "SELECT count(*) FROM read_csv('bare.csv', columns = {'y': 'VARCHAR', 'i': 'INTEGER'})"
+yes_no="CREATE TYPE yes_no AS ENUM ('Y', 'N')"
+check "a type of the session's" answers "$yes_no; SELECT y, count(*) FROM read_csv('bare.csv', columns = {'y': 'yes_no', 'i': 'INTEGER'}) GROUP BY y"
+check "one of JSON" answers "$yes_no; COPY (SELECT 'Y' AS y) TO 'yes.json'; SELECT y, typeof(y) FROM read_json('yes.json', columns = {'y': 'yes_no'})"
+# A folder stands for its files.
+check "a folder" answers "SELECT part, count(*) FROM read_csv('hive') GROUP BY part"
+check "a folder among files" answers "SELECT count(*), sum(i) FROM read_csv(['twice/', 'numbers.csv'], union_by_name = true)"
+check "a folder of JSON" answers "SELECT part, count(*) FROM read_json('json_once') GROUP BY part"
+check "a folder, in tasks" tasks 3 "SELECT count(*) FROM read_csv('hive')"
+# Columns of JSON that are not its keys.
+for i in $(seq 300); do echo "{\"id\": $i, \"Id\": 2, \"ID_1\": 4, \"iD\": \"x\"}"; done >alike.json
+check "keys that differ in case alone" answers "FROM 'alike.json'"
+for i in $(seq 300); do
+    echo "{\"type\": \"Feature\", \"geometry\": {\"type\": \"Point\", \"coordinates\": [$i, 2]}, \"properties\": {\"name\": \"n$i\"}}"
+done >places.geojsonl
+check "GeoJSON" answers "SELECT name, geometry::VARCHAR FROM read_json('places.geojsonl')"
 # What is printed is the column's value, not what the file has for it.
 typed() { [ "$(sql "$@" "FROM read_csv('typed.csv', columns = {'i': 'INTEGER', 'f': 'DOUBLE'})" | tail -n 1)" = 7,1.5 ]; }
 printf 'i,f\n007,1.50\n' >typed.csv
