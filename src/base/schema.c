@@ -45,9 +45,18 @@ const struct schema_column *schema_find(const struct schema *schema, const char 
     return NULL;
 }
 
-bool schema_has_states(const struct schema *schema) {
+static bool is_nameless(const char *type) {
+    if (strstr(type, "AGGREGATE_STATE") != NULL) return true;
+    for (const char *at = strstr(type, "TUPLE"); at != NULL;
+         at = strstr(at + 1, "TUPLE")) {
+        if (at[strlen("TUPLE")] != '(') return true;
+    }
+    return false;
+}
+
+bool schema_has_nameless(const struct schema *schema) {
     for (size_t i = 0; i < schema->count; i++) {
-        if (strstr(schema->columns[i].type, "AGGREGATE_STATE") != NULL) return true;
+        if (is_nameless(schema->columns[i].type)) return true;
     }
     return false;
 }

@@ -20,8 +20,9 @@ struct schema {
 bool schema_add(struct schema *schema, const char *name, const char *type);
 // The column of that name, in any case; NULL: there is none.
 const struct schema_column *schema_find(const struct schema *schema, const char *name);
-// Is there a state of an aggregate (EXPORT_STATE)? No cast can name its type.
-bool schema_has_states(const struct schema *schema);
+// Is there a type that no cast can name? A state of an aggregate (EXPORT_STATE), or a
+// tuple of nothing.
+bool schema_has_nameless(const struct schema *schema);
 bool schema_copy(struct schema *to, const struct schema *from);
 bool schema_equal(const struct schema *a, const struct schema *b);
 void schema_free(struct schema *schema);

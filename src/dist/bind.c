@@ -446,9 +446,10 @@ static shoal_status bind_exchange(struct planner *planner, struct stages *stages
         free(stage->schema.columns[stage->schema.count].type);
     }
     if (stage->exchange == UINT32_MAX) return SHOAL_OK;
-    if (schema_has_states(&stage->schema))
-        return shoal_fail(planner->err, SHOAL_UNSUPPORTED,
-                          "a column of type AGGREGATE_STATE, which no cast can name");
+    if (schema_has_nameless(&stage->schema))
+        return shoal_fail(
+            planner->err, SHOAL_UNSUPPORTED,
+            "a column of a type that no cast can name (AGGREGATE_STATE, TUPLE)");
     struct exchange *exchange = &stages->exchanges[stage->exchange];
     // '30 days' equals '1 month', but is another key.
     for (size_t i = 0; exchange->kind == EXCHANGE_SAMPLE && i < stage->schema.count;

@@ -223,6 +223,18 @@ char *source_bare_call(const struct file_set *set);
 bool source_pin(struct planner *planner, struct file_set *set, const struct schema *bare);
 // Does the call have the option?
 bool source_given(const struct file_set *set, const char *name);
+
+// ---- folders.c
+
+// The key of the folder of the path that gives a column of this name; NULL: none does.
+const char *folder_gives(const char *path, const char *name, size_t size);
+// Do folders give columns of this set? If the call doesn't say, where those of all files
+// have the same keys.
+bool folders_count(const struct file_set *set);
+// Options of a call: values of partitions have the types that they were found to have in
+// all files; where DuckDB can't be told them they stay text until a cast.
+void folders_append_types(const struct file_set *set, struct text *out);
+
 // Rows that a text file of so many bytes is taken to have, by the beginning of `path`.
 double source_rows_a_byte(const char *path);
 

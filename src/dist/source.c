@@ -211,6 +211,11 @@ static bool take_option(struct planner *planner, json_t *given, struct file_set 
             break;
         case USE_PATH:
             to = &set->path_options;
+            // They are found once for all files, and pinned.
+            if (strcmp(option->name, "hive_types") == 0) {
+                free(text);
+                return true;
+            }
             if (strcmp(option->name, "hive_partitioning") == 0)
                 source->hive = says_true(text);
             if (strcmp(option->name, "filename") == 0 &&
@@ -273,9 +278,6 @@ bool source_options(struct planner *planner, const json_t *item, struct file_set
         if (i > 0 && ok && set->refused == NULL)
             ok = take_option(planner, given, set, &texts);
     }
-    // Values of hive partitions (year=2026) stay text until the cast to what was found.
-    if (set->source.kind == SCAN_PARQUET)
-        text_append(&set->path_options, ", hive_types_autocast = false");
     text_append(&texts.records, ", " FAULTS_IGNORED ", hive_partitioning = false");
     ok = take_text(&texts.records, &set->source.texts) && ok;
     bool kept = take_text(&texts.keep, &set->source.options);
@@ -310,49 +312,6 @@ void source_append_columns(struct text *out, const struct schema *schema) {
     text_append(out, "}");
 }
 
-// The folder at *at in a path and behind, if its name is key=value; *at: behind it. As
-// DuckDB reads them: the file's own name and one with a second sign are none.
-static bool next_key(const char **at, const char **key, size_t *size) {
-    for (const char *end = strchr(*at, '/'); end != NULL; end = strchr(*at, '/')) {
-        const char *sign = memchr(*at, '=', (size_t)(end - *at));
-        bool single = sign != NULL && memchr(sign + 1, '=', (size_t)(end - sign)) == NULL;
-        *key = *at;
-        *size = single ? (size_t)(sign - *at) : 0;
-        *at = end + 1;
-        if (*size > 0) return true;
-    }
-    return false;
-}
-
-// Does a folder of the path give a column of this name?
-static bool folder_gives(const char *path, const char *name, size_t size) {
-    const char *key;
-    size_t length;
-    while (next_key(&path, &key, &length)) {
-        if (length == size && strncasecmp(key, name, size) == 0) return true;
-    }
-    return false;
-}
-
-// Do folders give columns of this set? If the call doesn't say, where those of all files
-// have the same keys.
-static bool folders_count(const struct file_set *set) {
-    if (source_given(set, "hive_partitioning")) return set->source.hive;
-    for (size_t i = 1; i < set->file_count; i++) {
-        const char *first = set->files[0].path, *other = set->files[i].path;
-        const char *at = first, *key;
-        size_t size;
-        while (next_key(&at, &key, &size)) {
-            if (!folder_gives(other, key, size)) return false;
-        }
-        at = other;
-        while (next_key(&at, &key, &size)) {
-            if (!folder_gives(first, key, size)) return false;
-        }
-    }
-    return true;
-}
-
 // The columns that paths give are behind the files' own; the one of the path itself is
 // the first of them. One that files have too is at its place there, and none of theirs:
 // what the folder says counts. False: they are not so.
@@ -364,7 +323,7 @@ static bool split_schema(struct file_set *set, const struct schema *bare, bool *
     for (size_t i = 0; i < own; i++) {
         const char *name = i < all ? set->schema.columns[i].name : "";
         if (strcmp(name, bare->columns[i].name) != 0) return false;
-        if (folders && folder_gives(set->files[0].path, name, strlen(name))) {
+        if (folders && folder_gives(set->files[0].path, name, strlen(name)) != NULL) {
             *hive = true;
         } else if (!schema_add(&source->columns, name, set->schema.columns[i].type)) {
             return false;
@@ -495,6 +454,7 @@ bool source_pin(struct planner *planner, struct file_set *set,
     bool hive = false;
     if (source->kind == SCAN_PARQUET) {
         if (!schema_copy(&source->columns, &set->schema)) return false;
+        folders_append_types(set, &set->path_options);
         return take_text(&set->path_options, &source->pinned);
     }
     if (!split_schema(set, bare, &hive))
@@ -532,7 +492,7 @@ bool source_pin(struct planner *planner, struct file_set *set,
         text_append(&pinned,
                     hive ? ", hive_partitioning = true" : ", hive_partitioning = false");
     source->hive = hive;
-    if (hive) text_append(&pinned, ", hive_types_autocast = false");
+    if (hive) folders_append_types(set, &pinned);
     return take_text(&pinned, &source->pinned);
 }
 

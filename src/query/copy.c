@@ -82,12 +82,19 @@ struct parsing {
     struct shoal_error *err;
 };
 
+static bool is_word_of(const char *value, const char *const *words) {
+    for (; *words != NULL; words++) {
+        if (strcasecmp(value, *words) == 0) return true;
+    }
+    return false;
+}
+
 static shoal_status read_bool(const struct parsing *parsing, const struct option *option,
                               bool *on) {
     static const char *const yes[] = {"", "true", "1", "on", "'true'", NULL};
     static const char *const no[] = {"false", "0", "off", "'false'", NULL};
-    *on = text_one_of(option->value, yes);
-    if (*on || text_one_of(option->value, no)) return SHOAL_OK;
+    *on = is_word_of(option->value, yes);
+    if (*on || is_word_of(option->value, no)) return SHOAL_OK;
     return shoal_fail(parsing->err, SHOAL_USER, "%s is true or false, not %s",
                       option->name, option->value);
 }

@@ -46,6 +46,6 @@ static shoal_status check_options(struct duck_conn *conn, const struct copy *cop
 shoal_status copy_check(struct duck_conn *conn, const struct copy *copy,
                         const struct schema *schema, struct shoal_error *err) {
     shoal_status status = check_partitions(copy, schema, err);
-    if (status != SHOAL_OK || schema_has_states(schema)) return status;
+    if (status != SHOAL_OK || schema_has_nameless(schema)) return status;
     return check_options(conn, copy, schema, err);
 }

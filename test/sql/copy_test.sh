@@ -135,6 +135,7 @@ named() {
     diff -r "$work/embedded.d" "$work/workers.d"
 }
 check "the format by the name" named
+check "TRUE in capitals" writes "SELECT 1 AS a" "FORMAT parquet, PER_THREAD_OUTPUT TRUE" "'$out/*.parquet'"
 check "files of lines" test "$("$SHOAL" sql "COPY (SELECT 1 AS a) TO '$work/lines' (FORMAT jsonl, PER_THREAD_OUTPUT)" >/dev/null &&
     cat "$work/lines/part-00000.jsonl")" = '{"a":1}'
 # before TEXT SQL: the same error embedded as over workers, and before any task runs.

@@ -170,6 +170,12 @@ check "no header, in tasks" tasks 3 "SELECT count(*) FROM read_csv('bare.csv', c
 yes_no="CREATE TYPE yes_no AS ENUM ('Y', 'N')"
 check "a type of the session's" answers "$yes_no; SELECT y, count(*) FROM read_csv('bare.csv', columns = {'y': 'yes_no', 'i': 'INTEGER'}) GROUP BY y"
 check "one of JSON" answers "$yes_no; COPY (SELECT 'Y' AS y) TO 'yes.json'; SELECT y, typeof(y) FROM read_json('yes.json', columns = {'y': 'yes_no'})"
+# NULL is NULL in a number's folder, a word in a text's.
+"$reference" sql "COPY (SELECT i, CASE WHEN i % 3 > 0 THEN (i % 3)::VARCHAR ELSE 'NULL' END AS n FROM range($rows) t(i))
+    TO 'nulls' (FORMAT csv, PARTITION_BY (n))" >/dev/null
+check "a folder of NULLs" answers "SELECT n, typeof(n), count(*) FROM read_csv('nulls/n=*/*.csv', hive_types = {'n': INT}) GROUP BY ALL"
+check "a folder of NULLs, its type found" answers "SELECT n, typeof(n), count(*) FROM read_csv('nulls/n=*/*.csv') GROUP BY ALL"
+check "of text" answers "SELECT n, count(*) FROM read_csv('nulls/*/*.csv', hive_types = {'n': VARCHAR}, hive_partitioning = true) GROUP BY ALL"
 # A folder stands for its files.
 check "a folder" answers "SELECT part, count(*) FROM read_csv('hive') GROUP BY part"
 check "a folder among files" answers "SELECT count(*), sum(i) FROM read_csv(['twice/', 'numbers.csv'], union_by_name = true)"
