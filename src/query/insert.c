@@ -120,6 +120,24 @@ shoal_status insert_parse(const char *sql, struct insert *insert,
     return insert->head && insert->query ? SHOAL_OK : shoal_no_memory(err);
 }
 
+// Nothing stands between the rows of a CSV file and the table: DuckDB reads its values as
+// the table's types then, 1.50 as '1.50' where the column is a text.
+static bool reads_csv_into(const char *plan) {
+    static const char title[] = "╭─ ";
+    static const char *const plain[] = {"Insert ", "Batch Insert ", "Projection ",
+                                        "Read Csv "};
+    bool csv = false;
+    for (const char *at = strstr(plan, title); at != NULL; at = strstr(at, title)) {
+        bool known = false;
+        at += strlen(title);
+        for (size_t i = 0; i < sizeof plain / sizeof *plain; i++)
+            known = known || strncmp(at, plain[i], strlen(plain[i])) == 0;
+        if (!known) return false;
+        csv = csv || strncmp(at, "Read Csv ", strlen("Read Csv ")) == 0;
+    }
+    return csv;
+}
+
 shoal_status insert_check(struct duck_conn *conn, const struct insert *insert,
                           struct shoal_error *err) {
     struct text sql = {0};
@@ -131,13 +149,18 @@ shoal_status insert_check(struct duck_conn *conn, const struct insert *insert,
     if (status != SHOAL_OK)
         return status == SHOAL_USER ? err->status = SHOAL_UNSUPPORTED : status;
     // A table that is there: DuckDB only creates, and says so or does nothing.
-    bool runs = !insert->create;
+    bool runs = !insert->create, csv = false;
     for (size_t row = 0; row < duck_result_rows(plan); row++) {
         const char *text =
             duck_result_columns(plan) > 1 ? duck_result_text(plan, 1, row) : NULL;
         runs = runs || (text != NULL && strstr(text, "Create Table As") != NULL);
+        csv = csv || (text != NULL && reads_csv_into(text));
     }
     duck_result_free(plan);
+    if (csv)
+        return shoal_fail(err, SHOAL_UNSUPPORTED,
+                          "DuckDB reads a CSV file's values as the table's types where "
+                          "nothing else is done to them");
     return runs ? SHOAL_OK
                 : shoal_fail(err, SHOAL_UNSUPPORTED, "the table is there already");
 }

@@ -108,4 +108,15 @@ read_meanwhile() {
 }
 check "readers side by side, and no writer beside them" read_meanwhile
 check "UPDATE, DELETE, DROP" "$SHOAL" "${into[@]}" "UPDATE k SET g = 8 WHERE i = 3; DELETE FROM k WHERE i > 3; SELECT error('no') FROM k HAVING sum(g) <> 11; DROP TABLE k"
+# DuckDB reads a CSV file as the types of the table that it goes into.
+{ echo a,b; for i in $(seq 3000); do echo "$i,$i.50"; done; } >"$work/typed.csv"
+into_texts() {
+    local sql="CREATE TABLE t (a INTEGER, b VARCHAR); INSERT INTO t SELECT * FROM read_csv('$work/typed.csv');
+        INSERT INTO t (b, a) SELECT b, a FROM read_csv('$work/typed.csv');
+        INSERT INTO t SELECT max(a), b FROM read_csv('$work/typed.csv') GROUP BY b; SELECT * FROM t ORDER BY ALL"
+    "$SHOAL" sql --format csv "$sql" >"$work/embedded"
+    "$SHOAL" sql --format csv --workers 2 --split-rows 100 "$sql" >"$work/workers"
+    cmp "$work/embedded" "$work/workers"
+}
+check "values of CSV files as the table's types" into_texts
 finish
