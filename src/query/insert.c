@@ -63,6 +63,11 @@ static bool begins_query(const char *at) {
 // Where the query of INSERT begins: behind the table, its alias and its columns. What
 // VALUES says may be DEFAULT, and is little.
 static const char *query_of_insert(const char *at) {
+    while (*at && !duck_token_is(at, "into")) at = duck_token_next(at);
+    at = duck_token_next(at);
+    // A table may be called table.
+    for (at = duck_token_next(at); *at == '.'; at = duck_token_next(at))
+        at = duck_token_next(at);
     while (*at && !begins_query(at)) {
         if (duck_token_is(at, "values")) return NULL;
         if (*at == '(' && duck_is_select(at)) return at;

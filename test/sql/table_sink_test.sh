@@ -119,4 +119,7 @@ into_texts() {
     cmp "$work/embedded" "$work/workers"
 }
 check "values of CSV files as the table's types" into_texts
+check "words as names" test "$("$SHOAL" sql --format csv --workers 1 "CREATE SCHEMA schema; CREATE TABLE schema.table (a INTEGER);
+    INSERT INTO schema.table VALUES (1); INSERT INTO schema.table SELECT 2; INSERT INTO memory.schema.table AS t FROM (SELECT 3);
+    INSERT INTO schema.table (a) TABLE schema.table; SELECT sum(a) AS s FROM schema.table" | tail -n 1)" = 12
 finish
