@@ -19,4 +19,9 @@ for seed in ${SEEDS:-1}; do
     check "Parquet files, seed $seed" python3 "$root/test/random/parquet_files.py" --shoal "$SHOAL" \
         --seed "$seed" --count "${COUNT:-$((count / 8))}"
 done
+# Random sessions of statements that write files and tables, and read them again.
+for seed in ${SEEDS:-1}; do
+    check "sessions, seed $seed" python3 "$root/test/random/sessions.py" --shoal "$SHOAL" \
+        --seed "$seed" --count "${COUNT:-$((count / 4))}"
+done
 finish
