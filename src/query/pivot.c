@@ -71,7 +71,7 @@ static shoal_status append_values(struct session *session, const struct pivot *p
     bool more = true, any = false;
     int length = (int)(on->end - on->start);
     text_printf(&sql,
-                "SELECT DISTINCT CAST((%.*s) AS VARCHAR) AS v FROM (SELECT * FROM %.*s\n)"
+                "SELECT DISTINCT CAST((%.*s) AS VARCHAR) AS v FROM %.*s\n"
                 " WHERE (%.*s) IS NOT NULL ORDER BY v",
                 length, on->start, (int)(pivot->source.end - pivot->source.start),
                 pivot->source.start, length, on->start);
