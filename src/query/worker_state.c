@@ -96,7 +96,7 @@ void worker_state_keep(struct session *session, const char *sql) {
         text_printf(&global, "%s GLOBAL %s", setting.reset ? "RESET" : "SET",
                     setting.name);
         if (!global.failed &&
-            duck_run(session->conn, global.data, &ignored) == SHOAL_OK) {
+            duck_run(session->trial, global.data, &ignored) == SHOAL_OK) {
             sql = global.data;
         }
     }

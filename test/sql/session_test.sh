@@ -41,6 +41,9 @@ check "what workers disable does, too" both "SELECT 1" "SET disabled_optimizers 
 more=()
 check "settings of one process" both "SELECT 1" "SET enable_progress_bar = false" \
     "SET preserve_insertion_order = true" "$hours"
+check "a setting of one connection, in a transaction" both "SELECT 1" "CREATE TABLE few AS SELECT 1 AS a" "BEGIN" \
+    "INSERT INTO few VALUES (2)" "SET tracked_metrics = ['query.cpu_time']" "INSERT INTO few VALUES (3)" "COMMIT" \
+    "SELECT count(*) FROM few"
 check "a locked configuration" both "SELECT 1" "SET lock_configuration = true" "$hours" "$disabled"
 check "locked by PRAGMA, but for one setting" both "SELECT 1" "SET allowed_configs = ['TimeZone']" \
     "PRAGMA lock_configuration = true" "SET TimeZone = 'Asia/Tokyo'" "$hours"
