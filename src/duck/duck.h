@@ -116,6 +116,9 @@ void duck_result_free(struct duck_result *result);
 // are behind the point.
 #define DUCK_RUNNING_DIGITS 18
 
+// Is this what DuckDB says of a query in whose WITH rows are changed or copied, where it
+// stands inside another statement, such as a DESCRIBE?
+bool duck_is_nested_change(shoal_status status, const struct shoal_error *err);
 // The output columns of a SELECT, by binding it (DESCRIBE), without running it.
 shoal_status duck_describe(struct duck_conn *conn, const char *select,
                            struct schema *schema, struct shoal_error *err);

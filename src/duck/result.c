@@ -203,7 +203,12 @@ static shoal_status query_batches(struct duck_conn *conn, const char *sql, bool 
     if (out == NULL) return shoal_no_memory(err);
     // Types by binding, cells by casting: two cheap steps instead of one by hand.
     if (select) status = duck_describe(conn, sql, &schema, err);
-    if (status == SHOAL_OK) status = start(conn, sql, select, &schema, out, err);
+    bool changes = duck_is_nested_change(status, err);
+    if (changes) status = SHOAL_OK;
+    if (status == SHOAL_OK)
+        status = start(conn, sql, select && !changes, &schema, out, err);
+    // Of one with a COPY in its WITH DuckDB says that it has no rows.
+    if (status == SHOAL_OK && changes) out->query = true;
     schema_free(&schema);
     if (status != SHOAL_OK) {
         duck_result_free(out);
