@@ -524,8 +524,9 @@ static shoal_status plan_once(struct duck_conn *conn, const char *select,
     shoal_status status = disable_optimizers(conn, &disabled, err);
     if (status == SHOAL_OK) status = duck_describe(conn, select, &names, err);
     if (duck_is_nested_change(status, err))
-        status = shoal_fail(err, SHOAL_UNSUPPORTED,
-                            "its WITH changes rows or writes files, which one process does");
+        status =
+            shoal_fail(err, SHOAL_UNSUPPORTED,
+                       "its WITH changes rows or writes files, which one process does");
     bool binds = status == SHOAL_OK;
     if (binds) status = duck_canonical(conn, select, &canonical, err);
     enable_optimizers(conn, disabled);

@@ -307,7 +307,8 @@ void duck_hide_line(struct shoal_error *err) {
 }
 
 bool duck_is_nested_change(shoal_status status, const struct shoal_error *err) {
-    return status == SHOAL_USER && strstr(err->message, "must be at the top level") != NULL;
+    return status == SHOAL_USER &&
+           strstr(err->message, "must be at the top level") != NULL;
 }
 
 shoal_status duck_describe(struct duck_conn *conn, const char *select,

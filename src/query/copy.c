@@ -275,7 +275,8 @@ static shoal_status take_option(struct parsing *parsing, const struct option *op
         return shoal_no_memory(parsing->err);
     parsing->row_groups = parsing->row_groups || is_one_of(option, row_group_options);
     parsing->kept = parsing->kept || is_one_of(option, kept_options);
-    copy->nested = copy->nested || equals(option, "file_size_bytes");
+    copy->nested = copy->nested || equals(option, "file_size_bytes") ||
+                   equals(option, "row_groups_per_file");
     if (equals(option, "preserve_order")) {
         bool keeps = false;
         status = read_bool(parsing, option, &keeps);

@@ -33,8 +33,8 @@ struct copy {
     char *rewrite_options;  // of a COPY that puts files of that size together into one;
                             // NULL: they are left as they are
     bool folder;            // several files in a new folder
-    bool nested;            // each task writes several (PARTITION_BY, FILE_SIZE_BYTES)
-    bool partitioned;       // PARTITION_BY
+    bool nested;       // each task writes several files (PARTITION_BY, FILE_SIZE_BYTES)
+    bool partitioned;  // PARTITION_BY
     enum write_mode mode;
     enum copy_answer answer;  // of RETURN_FILES and RETURN_STATS
     bool keeps_order;         // the user says whether files keep the order

@@ -135,6 +135,8 @@ named() {
     diff -r "$work/embedded.d" "$work/workers.d"
 }
 check "the format by the name" named
+check "row groups a file" writes "FROM range(20000) t(i)" "FORMAT parquet, ROW_GROUP_SIZE 2048, ROW_GROUPS_PER_FILE 2, PER_THREAD_OUTPUT" "'$out/*.parquet'"
+check "row groups a file, of a Delta table" writes "FROM range(20000) t(i)" "FORMAT delta, ROW_GROUP_SIZE 2048, ROW_GROUPS_PER_FILE 2" "'$out'"
 check "TRUE in capitals" writes "SELECT 1 AS a" "FORMAT parquet, PER_THREAD_OUTPUT TRUE" "'$out/*.parquet'"
 check "files of lines" test "$("$SHOAL" sql "COPY (SELECT 1 AS a) TO '$work/lines' (FORMAT jsonl, PER_THREAD_OUTPUT)" >/dev/null &&
     cat "$work/lines/part-00000.jsonl")" = '{"a":1}'
