@@ -485,21 +485,6 @@ struct sorted {
     bool ranges, parts;
 };
 
-// Of the optimizers those that plans have no use for, beside what the session disabled.
-static shoal_status disable_optimizers(struct duck_conn *conn, char **before,
-                                       struct shoal_error *err) {
-    struct text sql = {0};
-    shoal_status status =
-        duck_scalar(conn, "SELECT current_setting('disabled_optimizers')", before, err);
-    text_append(&sql, "SET disabled_optimizers='" PLANNING_DISABLED);
-    if (*before != NULL && **before != '\0') text_printf(&sql, ",%s", *before);
-    text_append(&sql, "'");
-    if (status == SHOAL_OK)
-        status = sql.failed ? shoal_no_memory(err) : duck_run(conn, sql.data, err);
-    text_free(&sql);
-    return status;
-}
-
 static void enable_optimizers(struct duck_conn *conn, char *before) {
     struct text sql = {0};
     struct shoal_error ignored;
@@ -521,7 +506,8 @@ static shoal_status plan_once(struct duck_conn *conn, const char *select,
     err->status = SHOAL_OK;
     trees_init(&planner.trees, conn, err);
     char *disabled = NULL;
-    shoal_status status = disable_optimizers(conn, &disabled, err);
+    shoal_status status =
+        duck_disable_optimizers(conn, PLANNING_DISABLED, &disabled, err);
     if (status == SHOAL_OK) status = duck_describe(conn, select, &names, err);
     if (duck_is_nested_change(status, err))
         status =

@@ -478,13 +478,12 @@ bool source_pin(struct planner *planner, struct file_set *set,
         pin_lines(set, &source->texts);
     text_append(&pinned, layout_of(set));
     // Types that the session has made are spelled out.
-    if (source_given(set, "columns") && source->columns.count < bare->count) {
+    bool given = source_given(set, "columns");
+    if (given && source->columns.count < bare->count) {
         text_append(&pinned, columns_of(set));
-    } else if (source_given(set, "columns")) {
-        text_append(&pinned, ", columns = ");
-        source_append_columns(&pinned, &source->columns);
     } else {
-        text_append(&pinned, source->kind == SCAN_CSV ? ", types = " : ", columns = ");
+        bool types = source->kind == SCAN_CSV && !given;
+        text_append(&pinned, types ? ", types = " : ", columns = ");
         source_append_columns(&pinned, &source->columns);
     }
     if (set->path_options.data != NULL) text_append(&pinned, set->path_options.data);

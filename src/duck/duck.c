@@ -306,6 +306,26 @@ void duck_hide_line(struct shoal_error *err) {
     }
 }
 
+shoal_status duck_disable_optimizers(struct duck_conn *conn, const char *more,
+                                     char **before, struct shoal_error *err) {
+    struct text sql = {0};
+    char *others = NULL;
+    shoal_status status =
+        duck_scalar(conn, "SELECT current_setting('disabled_optimizers')", &others, err);
+    text_printf(&sql, "SET disabled_optimizers='%s", more);
+    if (others != NULL && *others != '\0') text_printf(&sql, ",%s", others);
+    text_append(&sql, "'");
+    if (status == SHOAL_OK)
+        status = sql.failed ? shoal_no_memory(err) : duck_run(conn, sql.data, err);
+    text_free(&sql);
+    if (before != NULL) {
+        *before = others;
+    } else {
+        free(others);
+    }
+    return status;
+}
+
 bool duck_is_nested_change(shoal_status status, const struct shoal_error *err) {
     return status == SHOAL_USER &&
            strstr(err->message, "must be at the top level") != NULL;

@@ -116,6 +116,10 @@ void duck_result_free(struct duck_result *result);
 // are behind the point.
 #define DUCK_RUNNING_DIGITS 18
 
+// Disables the optimizers named in more (a, b: "a,b") beside those that are. *before, if
+// it is not NULL: which those were, freed by the caller.
+shoal_status duck_disable_optimizers(struct duck_conn *conn, const char *more,
+                                     char **before, struct shoal_error *err);
 // Is this what DuckDB says of a query in whose WITH rows are changed or copied, where it
 // stands inside another statement, such as a DESCRIBE?
 bool duck_is_nested_change(shoal_status status, const struct shoal_error *err);

@@ -167,10 +167,7 @@ static const char *const folder_options[] = {
     "hive_file_pattern", "preserve_order",  NULL};
 
 static bool is_one_of(const struct option *option, const char *const *names) {
-    for (; *names != NULL; names++) {
-        if (equals(option, *names)) return true;
-    }
-    return false;
+    return is_word_of(option->name, names);
 }
 
 // DuckDB's name is ORDER_BY: rows are sorted in each file, in a folder.

@@ -59,22 +59,6 @@ static const char first_settings[] =
 static const char slot_settings[] =
     "SET enable_progress_bar=true; SET enable_progress_bar_print=false";
 
-// Beside what the session's statements disable.
-static shoal_status disable_optimizers(struct duck_conn *conn, struct shoal_error *err) {
-    struct text sql = {0};
-    char *others = NULL;
-    shoal_status status =
-        duck_scalar(conn, "SELECT current_setting('disabled_optimizers')", &others, err);
-    text_append(&sql, "SET disabled_optimizers='" DISABLED);
-    if (others != NULL && *others != '\0') text_printf(&sql, ",%s", others);
-    text_append(&sql, "'");
-    if (status == SHOAL_OK)
-        status = sql.failed ? shoal_no_memory(err) : duck_run(conn, sql.data, err);
-    free(others);
-    text_free(&sql);
-    return status;
-}
-
 static shoal_status open_slot(struct executor *executor, uint32_t slot,
                               const char *init_sql, struct shoal_error *err) {
     shoal_status status = duck_connect(executor->duck, &executor->conns[slot], err);
@@ -85,7 +69,8 @@ static shoal_status open_slot(struct executor *executor, uint32_t slot,
     if (status == SHOAL_OK && slot == 0 && init_sql != NULL && *init_sql) {
         status = duck_run(conn, init_sql, err);
     }
-    if (status == SHOAL_OK && slot == 0) status = disable_optimizers(conn, err);
+    if (status == SHOAL_OK && slot == 0)
+        status = duck_disable_optimizers(conn, DISABLED, NULL, err);
     if (status == SHOAL_OK) status = duck_run(conn, slot_settings, err);
     return status;
 }
