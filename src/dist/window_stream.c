@@ -33,6 +33,7 @@ struct stream {
     struct text running;  // what shoal's functions make of that
     struct text whole;    // aggregates of whole groups
     struct text values;
+    struct text head;  // what the rows are ordered by first; empty: nothing
     bool first, ends;  // rows look up their group's first row; that their run ends with
     bool ranked;       // they know their run's first row's number,
     bool numbered;     // and their run's
@@ -151,50 +152,6 @@ static void open_running(struct stream *stream, const char *function) {
                 stream->groups ? "y.starts" : "false");
 }
 
-// Columns of the part's rows as a FROM item, of their types.
-struct typed {
-    const json_t *types;
-    struct text item;
-    bool unknown;
-};
-
-static void add_typed(void *ctx, const char *key) {
-    struct typed *typed = ctx;
-    const char *name = strchr(key, '\x01') + 1;
-    const json_t *type = json_object_get(typed->types, name);
-    typed->unknown = typed->unknown || type == NULL;
-    text_printf(&typed->item, ", CAST(NULL AS %s) AS %s",
-                typed->unknown ? "" : json_string_value(type), name);
-}
-
-// The argument's type, into a buffer; "": it is not known.
-static void find_type(struct stream *stream, const json_t *window, char *type,
-                      size_t size) {
-    struct trees *trees = &stream->form->planner->trees;
-    struct typed typed = {.types = stream->form->types};
-    struct shoal_error ignored;
-    struct schema schema = {0};
-    struct text select = {0};
-    json_t *list = tree_own(trees, json_array());
-    *type = '\0';
-    json_array_append(list, (json_t *)(uintptr_t)argument(window, 0));
-    tree_each_column(list, add_typed, &typed);
-    char *sql = typed.unknown
-                    ? NULL
-                    : tree_deparse(trees, tree_select(trees, list, NULL, NULL), &ignored);
-    if (sql != NULL)
-        text_printf(&select, "%s FROM (SELECT 0%s) AS p", sql,
-                    typed.item.data == NULL ? "" : typed.item.data);
-    if (select.data != NULL && !select.failed && !typed.item.failed &&
-        duck_describe(trees->conn, select.data, &schema, &ignored) == SHOAL_OK &&
-        schema.count == 1)
-        (void)snprintf(type, size, "%s", schema.columns[0].type);
-    schema_free(&schema);
-    text_free(&typed.item);
-    text_free(&select);
-    free(sql);
-}
-
 // May the column be added up? *scale: of DECIMALs; -1 of other numbers.
 static bool find_summed(struct stream *stream, const json_t *window, int *scale) {
     static const char *const numbers[] = {"TINYINT",  "SMALLINT",  "INTEGER",  "BIGINT",
@@ -202,7 +159,7 @@ static bool find_summed(struct stream *stream, const json_t *window, int *scale)
                                           "FLOAT",    "DOUBLE",    NULL};
     char type[64];
     int digits = 0;
-    find_type(stream, window, type, sizeof type);
+    form_find_type(stream->form, argument(window, 0), type, sizeof type);
     *scale = -1;
     if (text_one_of(type, numbers)) return true;
     return sscanf(type, "DECIMAL(%d,%d)", &digits, scale) == 2 &&
@@ -375,6 +332,43 @@ static void append_edge(struct stream *stream, struct text *out, const char *sid
     text_printf(out, ") AS %s", name);
 }
 
+// "create_sort_key(q.v0, 'ASC NULLS LAST', ...)"; false: not of all types.
+static bool append_group(struct stream *stream, struct text *out) {
+    size_t count = json_array_size(stream->form->keys);
+    char type[64];
+    for (size_t i = 0; i < count; i++) {
+        form_find_type(stream->form, key_of(stream, i), type, sizeof type);
+        if (!form_has_sort_key(type)) return false;
+        const char *number = form_ordered_type(type);
+        const char *name = name_of(stream, key_of(stream, i));
+        if (count == 1 && number != NULL && strcmp(number, "BIGINT") == 0) {
+            text_printf(out, "CAST(q.%s AS BIGINT)", name);
+            return true;
+        }
+        text_printf(out, "%sq.%s, 'ASC NULLS LAST'", i ? ", " : "create_sort_key(", name);
+    }
+    text_append(out, ")");
+    return true;
+}
+
+// A word that has both group and order, so that less is left to compare
+// (duck/sort_head.c): "shoal_sort_head(...)". False: not where there is no order, or of
+// other types.
+static bool append_head(struct stream *stream, struct text *out) {
+    const json_t *order = json_array_get(stream->form->orders, 0);
+    const char *as;
+    char type[64];
+    if (!stream->groups || order == NULL) return false;
+    form_find_type(stream->form, order_of(stream, 0), type, sizeof type);
+    if ((as = form_ordered_type(type)) == NULL) return false;
+    text_append(out, "shoal_sort_head(");
+    if (!append_group(stream, out)) return false;
+    text_printf(out, ", CAST(q.%s AS %s), %s, %s)", name_of(stream, order_of(stream, 0)),
+                as, tree_is(order, "type", "DESCENDING") ? "true" : "false",
+                tree_is(order, "null_order", "NULLS FIRST") ? "true" : "false");
+    return true;
+}
+
 static void append_rows(struct stream *stream, struct text *sql) {
     text_append(sql, "SELECT r.*, row_number() OVER () AS n");
     if (stream->over.data != NULL) text_append(sql, stream->over.data);
@@ -382,7 +376,8 @@ static void append_rows(struct stream *stream, struct text *sql) {
     if (stream->ranked || stream->ends || stream->numbered)
         append_edge(stream, sql, "lag", true, "begins");
     if (stream->ends) append_edge(stream, sql, "lead", true, "ends");
-    text_append(sql, " FROM (SELECT q.* FROM " SORTED_TABLE " AS q ORDER BY 1) AS r");
+    text_printf(sql, " FROM (SELECT q.* FROM " SORTED_TABLE " AS q ORDER BY %s) AS r",
+                stream->head.data != NULL ? stream->head.data : "1");
 }
 
 static void append_runs(struct stream *stream, struct text *sql) {
@@ -445,14 +440,17 @@ static char *stream_sql(struct stream *stream) {
         text_append(&sql, ") AS z");
     }
     sql.failed = sql.failed || joins.failed || stream->over.failed ||
-                 stream->running.failed || stream->whole.failed || stream->values.failed;
+                 stream->running.failed || stream->whole.failed ||
+                 stream->values.failed || stream->head.failed;
     text_free(&joins);
     return text_take(&sql);
 }
 
-// The template's SELECT from the sorted table has these rows, in this order.
+// The template's SELECT from the sorted table has these rows, in this order, behind the
+// head that it has.
 struct sorted {
     json_t *rows, *orders;
+    bool head;
 };
 
 static bool fill_sorted(void *ctx, const json_t *object) {
@@ -461,10 +459,10 @@ static bool fill_sorted(void *ctx, const json_t *object) {
     if (!tree_is(json_object_get(node, "from_table"), "table_name", SORTED_TABLE))
         return false;
     json_t *modifiers = json_object_get(node, "modifiers");
-    if (json_array_size(sorted->orders) == 0)
-        json_array_clear(modifiers);
-    else
-        json_object_set(json_array_get(modifiers, 0), "orders", sorted->orders);
+    json_t *orders = json_object_get(json_array_get(modifiers, 0), "orders");
+    if (!sorted->head) json_array_clear(orders);
+    json_array_extend(orders, sorted->orders);
+    if (json_array_size(orders) == 0) json_array_clear(modifiers);
     json_object_set(node, "from_table", sorted->rows);
     return true;
 }
@@ -516,13 +514,16 @@ static bool add_locals(struct stream *stream) {
 static json_t *stream_node(struct stream *stream, json_t *item) {
     struct trees *trees = &stream->form->planner->trees;
     json_t *orders = sorted_orders(stream);
+    bool head = append_head(stream, &stream->head);
+    if (!head) text_free(&stream->head);
     char *sql = stream_sql(stream);
     json_t *node = sql == NULL ? NULL : tree_select_template(trees, sql);
     trees->failed = trees->failed || node == NULL;
     free(sql);
     json_t *rows = tree_select(trees, stream->rows, item, NULL);
     struct sorted sorted = {
-        tree_subquery(trees, rows, "q", form_names(stream->form, stream->rows)), orders};
+        tree_subquery(trees, rows, "q", form_names(stream->form, stream->rows)), orders,
+        head};
     (void)tree_any(node, fill_sorted, &sorted);
     return node;
 }
@@ -539,5 +540,6 @@ json_t *window_stream(struct form *form, bool groups, json_t *item, bool *runnin
     text_free(&stream.running);
     text_free(&stream.whole);
     text_free(&stream.values);
+    text_free(&stream.head);
     return node;
 }

@@ -54,6 +54,28 @@ check "not a largest value" not_streamed "${running/sum(v)/max(v)}"
 check "nor a sum of larger numbers" not_streamed "${running/sum(v)/sum(v::DECIMAL(20, 2))}"
 check "nor one of no known type" not_streamed "${running/FROM hot/FROM (SELECT k, v + 1 AS v FROM hot)}"
 check "nor what has no running aggregate" not_streamed "${running/sum(v)/rank()}"
+# Rows are sorted by a word first that has group and order (duck/sort_head.c), for most types
+# of both: groups that have many rows, and few; all keys of one row differ in v.
+"$SHOAL" sql "COPY (SELECT range AS v, (range * 7919) % 60013 AS x FROM range(60000)) TO '$work/v.parquet'" >/dev/null
+"$SHOAL" sql "COPY (SELECT v, if(v % 3 = 0, 5, hash(v, 1) % 9000)::BIGINT AS k, k::INTEGER AS i, k::UBIGINT AS u,
+    'k' || k AS s, DATE '1900-01-01' + k::INTEGER AS d, (k / 100)::DECIMAL(9, 2) AS m, if(k % 5 = 0, NULL, k) AS n,
+    (k / 7)::DOUBLE AS f, md5(k::VARCHAR)::UUID AS g, x, nullif(x % 50, 3)::TINYINT AS few,
+    make_timestamp(x * 86399999) AS t, x::UBIGINT AS ux, (x / 100)::DECIMAL(12, 2) AS dx,
+    if(x % 40 = 0, 'nan', if(x % 40 = 1, '-0.0', (x - 30000)::VARCHAR))::DOUBLE AS fx,
+    DATE '2000-01-01' + x::INTEGER AS day, 's' || x AS sx, x::HUGEINT * 1000000000000000000000 AS hx
+    FROM '$work/v.parquet') TO '$work/typed.parquet'" >/dev/null
+: >"$work/types.sql"
+orders=('x DESC' 'few NULLS FIRST, v' 'few DESC, x' 't' 'ux DESC' 'dx' 'fx, v' 'fx DESC, v DESC' 'day DESC' 'sx' 'hx')
+keys=(k i u s d m n f g 'k % 20' 'n, s' 'i, d' "s || 'a long one, longer than forty bytes'")
+for i in $(seq ${#keys[@]}); do
+    for order in "${orders[i % 11]}" "${orders[i * 5 % 11]}"; do
+        echo "SELECT count(*), sum(hash(v, s, l, r) % 1000003) FROM (SELECT v, sum(v) OVER w AS s, lag(v) OVER w AS l,
+            row_number() OVER w AS r FROM typed WINDOW w AS (PARTITION BY ${keys[i - 1]} ORDER BY $order));"
+    done
+done >"$work/types.sql"
+echo "CREATE VIEW typed AS FROM '$work/typed.parquet';" >"$work/typed_view.sql"
+check "words of sort keys" same "$work/types.sql" "$work/typed_view.sql" ordered "${shuffled[@]}" --partitions 3
+check "in parts" same "$work/types.sql" "$work/typed_view.sql" ordered "${shuffled[@]}" --skew always
 # Two groups of one partition, each with more than a part's rows: no part has rows of both,
 # so each is summed up as one row.
 "$SHOAL" sql "COPY (SELECT if(r < 13, 'ab', if(r < 49, 'abc', if(r < 71, NULL, 'b'))) AS k,

@@ -217,6 +217,70 @@ static void running_functions_see_all_rows(void **state) {
     assert_non_null(strstr(err.message, "was called for row 3001 after row 2999"));
 }
 
+// What sorts by it, the group and the order finds each group's rows together and in
+// order: more groups than have a number, some of many rows, from several threads.
+static void sort_heads_keep_groups_and_order(void **state) {
+    (void)state;
+    static const char *const groups[][2] = {
+        // the group, and the first argument
+        {"CASE WHEN v % 3 = 0 THEN 5 WHEN v % 7 <> 1 THEN hash(v, 1) % 4000 END::BIGINT",
+         "g"},
+        {"'g' || CASE WHEN v % 3 = 0 THEN 5 ELSE hash(v, 1) % 4000 END",
+         "create_sort_key(g, 'ASC NULLS LAST')"},
+        {"repeat('long', 30) || hash(v, 1) % 30", "create_sort_key(g, 'ASC NULLS LAST')"},
+    };
+    static const char *const orders[] = {
+        "v",
+        "v // 50",
+        "nullif(v % 1000, 7)",
+        "CASE v % 5 WHEN 0 THEN 9223372036854775807 WHEN 1 THEN -9223372036854775808 "
+        "ELSE (v - 20000) * 70000000000000 END::BIGINT",
+        "DATE '1500-01-01' + (v % 400000)::INTEGER",
+        "CASE WHEN v % 50 = 0 THEN 'infinity' WHEN v % 50 = 1 THEN '-infinity' ELSE "
+        "(DATE '2020-01-01' + (v % 4000)::INTEGER)::VARCHAR END::DATE",
+        "CASE WHEN v % 50 = 0 THEN 'infinity'::TIMESTAMP WHEN v % 50 = 1 THEN "
+        "'-infinity'::TIMESTAMP ELSE make_timestamp(1577836800000000 + v * 7000001) END",
+        "make_timestamp(v * 7000001)::TIMESTAMP_NS",
+        "make_timestamp(v * 7000001)::TIMESTAMPTZ",
+        "(TIME '00:00:00' + to_microseconds(v * 700001))",
+        "CASE v % 9 WHEN 0 THEN 'nan' WHEN 1 THEN 'inf' WHEN 2 THEN '-inf' WHEN 3 THEN "
+        "'-0.0' WHEN 4 THEN '0.0' ELSE ((v - 20000) / 7)::VARCHAR END::DOUBLE",
+        "exp((v % 1400) - 700)",
+        "NULL::BIGINT",
+    };
+    static const char *const directions[][2] = {
+        {"false, false", "ASC NULLS LAST"},
+        {"true, false", "DESC NULLS LAST"},
+        {"false, true", "ASC NULLS FIRST"},
+        {"true, true", "DESC NULLS FIRST"},
+    };
+    size_t order_count = sizeof orders / sizeof *orders;
+    for (size_t i = 0; i < 4 * order_count; i++) {
+        const char *const *group = groups[i % 3], *const *direction = directions[i % 4];
+        const char *order = orders[i / 4];
+        char sql[2048];
+        (void)snprintf(
+            sql, sizeof sql,
+            "WITH heads AS MATERIALIZED (SELECT *, shoal_sort_head(%s, o, %s) AS h FROM "
+            "(SELECT v, %s AS g, %s AS o FROM (SELECT range AS v FROM range(40000) ORDER "
+            "BY hash(range)))), sorted AS MATERIALIZED (SELECT *, row_number() OVER "
+            "(ORDER BY h, g NULLS LAST, o %s, v) AS n, row_number() OVER (PARTITION BY g "
+            "ORDER BY o %s, v) AS p FROM heads) SELECT count(*), count(*) FILTER (n - "
+            "first <> p - 1), count(DISTINCT h) FROM (SELECT *, min(n) OVER (PARTITION "
+            "BY g) AS first FROM sorted)",
+            group[1], direction[0], group[0], order, direction[1], direction[1]);
+        struct duck_result *result = query(sql);
+        assert_string_equal(duck_result_text(result, 0, 0), "40000");
+        if (strcmp(duck_result_text(result, 1, 0), "0") != 0)
+            fail_msg("%s by %s %s: %s rows are elsewhere", group[0], order, direction[1],
+                     duck_result_text(result, 1, 0));
+        // It says more than the group does, and tells most of a heavy one's rows apart.
+        if (i / 4 == 0 && i % 3 < 2)
+            assert_true(atoi(duck_result_text(result, 2, 0)) > 10000);
+        duck_result_free(result);
+    }
+}
+
 // Where they are written to, they stay with their rows.
 static void ties_tell_rows_apart(void **state) {
     (void)state;
@@ -346,6 +410,7 @@ int main(void) {
         cmocka_unit_test(scalars),
         cmocka_unit_test(running_functions_are_windows),
         cmocka_unit_test(running_functions_see_all_rows),
+        cmocka_unit_test(sort_heads_keep_groups_and_order),
         cmocka_unit_test(ties_tell_rows_apart),
         cmocka_unit_test(describe_binds_without_running),
         cmocka_unit_test(statements_are_split_where_duckdb_would),
