@@ -27,6 +27,10 @@
 
 #define TIE_BREAK "shoal_tie()"
 #define SOME_ROWS "((random() < 0.5) AND true)"
+// [descending][NULLs first]
+#define PLACE(direction) "shoal_sort_place(0, 0, " direction ")"
+static const char *const places[2][2] = {{PLACE("false, false"), PLACE("false, true")},
+                                         {PLACE("true, false"), PLACE("true, true")}};
 
 // ---- the stages before, and the form
 
@@ -142,9 +146,33 @@ static json_t *sort_key(struct form *form, json_t *orders, const char *name) {
                         name);
 }
 
+// Where a row is in its group's order: a number, or a sort key.
+static json_t *place(struct form *form) {
+    struct trees *trees = &form->planner->trees;
+    const json_t *order = json_array_get(form->orders, 0);
+    json_t *tie = tree_column(trees, "p", "t");
+    char type[64] = "";
+    bool exact = false;
+    if (json_array_size(form->orders) == 1)
+        form_find_type(form, form_in_part(form, json_object_get(order, "expression")),
+                       type, sizeof type);
+    if (form_ordered_type(type, &exact) == NULL || !exact) {
+        json_t *orders = tree_own(trees, json_copy(form->orders));
+        json_array_append(orders, form_order_by(form, tie));
+        return sort_key(form, orders, "o");
+    }
+    json_t *values[] = {form_in_part(form, json_object_get(order, "expression")), tie};
+    bool descending = tree_is(order, "type", "DESCENDING");
+    bool first = tree_is(order, "null_order", "NULLS FIRST");
+    json_t *call = tree_expression(trees, places[descending][first]);
+    for (size_t i = 0; i < 2; i++)
+        json_object_set(json_array_get(json_object_get(call, "arguments"), i),
+                        "expression", values[i]);
+    return tree_aliased(trees, call, "o");
+}
+
 // The rows of a part as they are summed up, and as the windows see them.
 static void add_shared(struct form *form) {
-    struct trees *trees = &form->planner->trees;
     size_t i;
     json_t *key;
     json_array_foreach(form->keys, i, key) {
@@ -152,11 +180,7 @@ static void add_shared(struct form *form) {
         form_add_column(form, form->local, form_in_part(form, key), "k", i);
     }
     if (form->dense) json_array_append(form->summed, sort_key(form, form->orders, "d"));
-    if (form->placed) {
-        json_t *orders = tree_own(trees, json_copy(form->orders));
-        json_array_append(orders, form_order_by(form, tree_column(trees, "p", "t")));
-        json_array_append(form->summed, sort_key(form, orders, "o"));
-    }
+    if (form->placed) json_array_append(form->summed, place(form));
 }
 
 static bool feed(struct planner *planner, uint32_t exchange, json_t *node,

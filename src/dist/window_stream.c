@@ -336,10 +336,11 @@ static void append_edge(struct stream *stream, struct text *out, const char *sid
 static bool append_group(struct stream *stream, struct text *out) {
     size_t count = json_array_size(stream->form->keys);
     char type[64];
+    bool exact;
     for (size_t i = 0; i < count; i++) {
         form_find_type(stream->form, key_of(stream, i), type, sizeof type);
         if (!form_has_sort_key(type)) return false;
-        const char *number = form_ordered_type(type);
+        const char *number = form_ordered_type(type, &exact);
         const char *name = name_of(stream, key_of(stream, i));
         if (count == 1 && number != NULL && strcmp(number, "BIGINT") == 0) {
             text_printf(out, "CAST(q.%s AS BIGINT)", name);
@@ -352,15 +353,16 @@ static bool append_group(struct stream *stream, struct text *out) {
 }
 
 // A word that has both group and order, so that less is left to compare
-// (duck/sort_head.c): "shoal_sort_head(...)". False: not where there is no order, or of
+// (duck/sort_words.c): "shoal_sort_head(...)". False: not where there is no order, or of
 // other types.
 static bool append_head(struct stream *stream, struct text *out) {
     const json_t *order = json_array_get(stream->form->orders, 0);
     const char *as;
     char type[64];
+    bool exact;
     if (!stream->groups || order == NULL) return false;
     form_find_type(stream->form, order_of(stream, 0), type, sizeof type);
-    if ((as = form_ordered_type(type)) == NULL) return false;
+    if ((as = form_ordered_type(type, &exact)) == NULL) return false;
     text_append(out, "shoal_sort_head(");
     if (!append_group(stream, out)) return false;
     text_printf(out, ", CAST(q.%s AS %s), %s, %s)", name_of(stream, order_of(stream, 0)),

@@ -63,8 +63,7 @@ bool form_has_sort_key(const char *type) {
     return text_one_of(type, types) || strncmp(type, "DECIMAL(", 8) == 0;
 }
 
-// As what shoal_sort_head() takes it, in the same order; NULL: as nothing.
-const char *form_ordered_type(const char *type) {
+const char *form_ordered_type(const char *type, bool *exact) {
     static const char *const numbers[] = {"TINYINT",  "SMALLINT",  "INTEGER",  "BIGINT",
                                           "UTINYINT", "USMALLINT", "UINTEGER", NULL};
     static const char *const reals[] = {"FLOAT",   "DOUBLE",   "UBIGINT",
@@ -72,7 +71,8 @@ const char *form_ordered_type(const char *type) {
     static const char *const times[] = {
         "DATE",         "TIME",         "TIMESTAMP",  "TIMESTAMP_S",
         "TIMESTAMP_MS", "TIMESTAMP_NS", TIMESTAMP_TZ, NULL};
+    *exact = !text_one_of(type, reals) && strncmp(type, "DECIMAL(", 8) != 0;
     if (text_one_of(type, numbers)) return "BIGINT";
-    if (text_one_of(type, reals) || strncmp(type, "DECIMAL(", 8) == 0) return "DOUBLE";
+    if (!*exact) return "DOUBLE";
     return text_one_of(type, times) ? type : NULL;
 }

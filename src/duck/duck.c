@@ -33,7 +33,7 @@ static shoal_status register_own(struct duck *duck, struct shoal_error *err) {
     if (status != SHOAL_OK) return status;
     status = running_register(conn, err);
     if (status == SHOAL_OK) status = tie_register(conn, err);
-    if (status == SHOAL_OK) status = sort_head_register(conn, err);
+    if (status == SHOAL_OK) status = sort_words_register(conn, err);
     duck_disconnect(conn);
     return status;
 }

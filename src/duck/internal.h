@@ -50,10 +50,11 @@ shoal_status duck_rows_text(struct duck_conn *conn, duckdb_result *rows,
 // casts to them; shoal_running_decimal_sum_2's are DECIMAL(DUCK_RUNNING_DIGITS, 2).
 shoal_status running_register(struct duck_conn *conn, struct shoal_error *err);
 
-// sort_head.c: shoal_sort_head(group, ordered, descending, nulls_first), a UINTEGER. The
-// group is a BIGINT or a BLOB, what rows of it are ordered by a BIGINT, a DOUBLE, a DATE,
-// a TIME, any TIMESTAMP, or what DuckDB casts to them.
-shoal_status sort_head_register(struct duck_conn *conn, struct shoal_error *err);
+// sort_words.c: shoal_sort_head(group, ordered, descending, nulls_first), a UINTEGER, and
+// shoal_sort_place(ordered, tie, descending, nulls_first), a HUGEINT. The group is a
+// BIGINT or a BLOB, what rows are ordered by a BIGINT, a DATE, a TIME, any TIMESTAMP, of
+// a head a DOUBLE too, or what DuckDB casts to them; the tie is a UINTEGER.
+shoal_status sort_words_register(struct duck_conn *conn, struct shoal_error *err);
 
 // tie.c: shoal_tie(), a UINTEGER for each row; of one statement's thread all differ.
 shoal_status tie_register(struct duck_conn *conn, struct shoal_error *err);

@@ -54,7 +54,7 @@ check "not a largest value" not_streamed "${running/sum(v)/max(v)}"
 check "nor a sum of larger numbers" not_streamed "${running/sum(v)/sum(v::DECIMAL(20, 2))}"
 check "nor one of no known type" not_streamed "${running/FROM hot/FROM (SELECT k, v + 1 AS v FROM hot)}"
 check "nor what has no running aggregate" not_streamed "${running/sum(v)/rank()}"
-# Rows are sorted by a word first that has group and order (duck/sort_head.c), for most types
+# Rows are sorted by a word first that has group and order (duck/sort_words.c), for most types
 # of both: groups that have many rows, and few; all keys of one row differ in v.
 "$SHOAL" sql "COPY (SELECT range AS v, (range * 7919) % 60013 AS x FROM range(60000)) TO '$work/v.parquet'" >/dev/null
 "$SHOAL" sql "COPY (SELECT v, if(v % 3 = 0, 5, hash(v, 1) % 9000)::BIGINT AS k, k::INTEGER AS i, k::UBIGINT AS u,
