@@ -187,8 +187,8 @@ static void read_numbers(const struct column *groups, size_t first, size_t n,
     const int64_t *numbers = groups->data;
     for (size_t i = 0; i < n; i++) {
         const int64_t *number = numbers + first + i;
-        keys[i] = (struct key){XXH3_64bits(number, sizeof *number), number,
-                               sizeof *number};
+        keys[i] =
+            (struct key){XXH3_64bits(number, sizeof *number), number, sizeof *number};
         if (!has_value(groups, first + i)) keys[i] = (struct key){0, number, 0};
     }
 }
@@ -229,9 +229,10 @@ struct ordered_kind {
 };
 
 // Of groups that are a number, and of such as have a sort key.
-#define BOTH(type, read)                              \
-    {{type, read}, DUCKDB_TYPE_BIGINT, read_numbers}, \
-        {{type, read}, DUCKDB_TYPE_BLOB, read_bytes}
+#define BOTH(type, read)                                \
+    {{type, read}, DUCKDB_TYPE_BIGINT, read_numbers}, { \
+        {type, read}, DUCKDB_TYPE_BLOB, read_bytes      \
+    }
 static const struct head_kind {
     struct ordered_kind order;
     duckdb_type group;

@@ -281,6 +281,57 @@ static void sort_heads_keep_groups_and_order(void **state) {
     }
 }
 
+// Several threads take the first groups' numbers, and a group's rows are in all of them.
+static void sort_heads_are_the_same_in_all_threads(void **state) {
+    (void)state;
+    duck_result_free(
+        query("CREATE TEMP TABLE many AS SELECT range // 50 * 7919 % 3000 AS "
+              "g, range % 50 AS o FROM range(1000000)"));
+    for (int i = 0; i < 5; i++) {
+        struct duck_result *result = query(
+            "SELECT count(*), max(heads), sum(n) FILTER (first < 2147483648) > 500000 "
+            "FROM (SELECT g, o, count(DISTINCT h) AS heads, min(h) AS first, count(*) AS "
+            "n FROM (SELECT g, o, shoal_sort_head(g, o, false, false) AS h FROM many) "
+            "GROUP BY g, o)");
+        assert_string_equal(duck_result_text(result, 0, 0), "150000");
+        assert_string_equal(duck_result_text(result, 1, 0), "1");
+        assert_string_equal(duck_result_text(result, 2, 0), "true");
+        duck_result_free(result);
+    }
+    duck_result_free(query("DROP TABLE many"));
+}
+
+static void sort_places_are_sort_keys(void **state) {
+    (void)state;
+    static const char *const orders[] = {
+        "nullif(v % 1000, 7) - 500",
+        "CASE v % 5 WHEN 0 THEN 9223372036854775807 WHEN 1 THEN -9223372036854775808 "
+        "ELSE v END::BIGINT",
+        "(DATE '1500-01-01' + (v % 4000)::INTEGER)",
+        "make_timestamp(v // 4 * 7000001)",
+    };
+    static const char *const directions[][2] = {{"false, false", "ASC NULLS LAST"},
+                                                {"true, false", "DESC NULLS LAST"},
+                                                {"false, true", "ASC NULLS FIRST"},
+                                                {"true, true", "DESC NULLS FIRST"}};
+    for (size_t i = 0; i < 16; i++) {
+        char sql[1024];
+        (void)snprintf(
+            sql, sizeof sql,
+            "SELECT count(*), count(*) FILTER (n <> m) FROM (SELECT row_number() OVER "
+            "(ORDER BY shoal_sort_place(o, t, %s)) AS n, row_number() OVER (ORDER BY o "
+            "%s, t) AS m FROM (SELECT %s AS o, (v * 2654435769 %% 4294967296)::UINTEGER "
+            "AS t FROM (SELECT range AS v FROM range(10000))))",
+            directions[i % 4][0], directions[i % 4][1], orders[i / 4]);
+        struct duck_result *result = query(sql);
+        assert_string_equal(duck_result_text(result, 0, 0), "10000");
+        if (strcmp(duck_result_text(result, 1, 0), "0") != 0)
+            fail_msg("%s %s: %s rows are elsewhere", orders[i / 4], directions[i % 4][1],
+                     duck_result_text(result, 1, 0));
+        duck_result_free(result);
+    }
+}
+
 // Where they are written to, they stay with their rows.
 static void ties_tell_rows_apart(void **state) {
     (void)state;
@@ -411,6 +462,8 @@ int main(void) {
         cmocka_unit_test(running_functions_are_windows),
         cmocka_unit_test(running_functions_see_all_rows),
         cmocka_unit_test(sort_heads_keep_groups_and_order),
+        cmocka_unit_test(sort_heads_are_the_same_in_all_threads),
+        cmocka_unit_test(sort_places_are_sort_keys),
         cmocka_unit_test(ties_tell_rows_apart),
         cmocka_unit_test(describe_binds_without_running),
         cmocka_unit_test(statements_are_split_where_duckdb_would),
