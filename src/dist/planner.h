@@ -409,6 +409,25 @@ json_t *window_common_keys(struct planner *planner, json_t *windows);
 // one.
 json_t *window_split(struct planner *planner, json_t *node, json_t *windows);
 
+// types.c
+// The type of an expression over columns of alias, whose types (column name -> type) are
+// known where the files say them; into a buffer. "": it is not known.
+void type_find(struct planner *planner, const char *alias, const json_t *types,
+               const json_t *expression, char *type, size_t size);
+// Are values of the type equal if and only if their sort keys are?
+bool type_has_sort_key(const char *type);
+// The type as which the words of sort keys (duck/sort_words.c) take values to order by;
+// NULL: they take none. *exact: values that differ do there too.
+const char *type_ordered_as(const char *type, bool *exact);
+// May functions of shoal's own add the values up? *scale: of DECIMALs; -1 of others.
+bool type_summed(const char *type, int *scale);
+
+// sorted_groups.c
+// block, the node's, which groups what a scan reads in ranges of the key, aggregates runs
+// of rows instead, if the files are sorted by it.
+void sorted_groups(struct planner *planner, json_t *node, const struct fragment *from,
+                   struct fragment *block);
+
 // window_parts.c
 // block, of the node's windows, gets a second form, for parts of a partition of too many
 // rows; columns are those of from that it uses.
@@ -472,6 +491,11 @@ shoal_status summarise_stages(struct planner *planner, struct stages *stages);
 #define AGGREGATE_STEP "shoal_step"
 // On one that aggregates for another operator: that, in words.
 #define STANDS_FOR "shoal_stands_for"
+// On one that aggregates runs: what it groups by and the calls; and on the SELECT of its
+// rows that it is that (sorted_groups.c).
+#define SORTED_GROUPS "shoal_sorted_groups"
+#define SORTED_CALLS "shoal_sorted_calls"
+#define SORTED_ROWS "shoal_sorted_rows"
 
 // combine.c
 // Gives each stage at most one combined form, and leaves out the stages that serve none.

@@ -435,8 +435,10 @@ struct fragment *plan_select(struct planner *planner, json_t *node, const char *
     if (!place_modifiers(&block)) return NULL;
     struct fragment *whole =
         wrap_block(planner, block.node, alias, columns, block.from, rows);
-    if (whole != NULL && grouped)
+    if (whole != NULL && grouped) {
         aggregate_combines(planner, block.node, block.from, real, whole);
+        sorted_groups(planner, block.node, block.from, whole);
+    }
     if (whole != NULL && json_array_size(windows) > 0)
         window_combines(planner, block.node, block.from, windows, columns_used(&block),
                         whole);

@@ -141,8 +141,30 @@ static json_t *without_count(struct trees *trees, const json_t *node) {
     return asked;
 }
 
+static bool find_rows(void *ctx, const json_t *object) {
+    const json_t **rows = ctx;
+    if (json_object_get(object, SORTED_ROWS) == NULL) return false;
+    *rows = object;
+    return true;
+}
+
+// A SELECT of runs as the aggregation that it is.
+static void write_sorted(struct summary *summary, const json_t *node, int depth) {
+    const json_t *rows = NULL;
+    line_start(summary, depth);
+    text_append(summary->out, "SortAggregate");
+    expressions(summary, "keys", json_object_get(node, SORTED_GROUPS));
+    expressions(summary, "functions", json_object_get(node, SORTED_CALLS));
+    text_append(summary->out, "\n");
+    if (tree_any(node, find_rows, &rows)) write_node(summary, rows, depth + 1);
+}
+
 static void write_select(struct summary *summary, const json_t *node, int depth) {
     struct trees *trees = &summary->planner->trees;
+    if (json_object_get(node, SORTED_GROUPS) != NULL) {
+        write_sorted(summary, node, depth);
+        return;
+    }
     json_t *select = without_count(trees, node);
     json_t *groups = json_object_get(node, "group_expressions");
     json_t *calls = tree_own(trees, json_array());

@@ -50,15 +50,6 @@ void form_add_column(struct form *form, json_t *list, json_t *expression,
 // The expression as an ORDER BY has it.
 json_t *form_order_by(struct form *form, json_t *expression);
 
-// window_types.c
-// The type of an expression over a part's rows, into a buffer; "": it is not known.
-void form_find_type(struct form *form, const json_t *expression, char *type, size_t size);
-// Are rows whose values of the type are equal those whose sort keys are?
-bool form_has_sort_key(const char *type);
-// The type as which the words of sort keys (duck/sort_words.c) take values to order by;
-// NULL: they take none. *exact: values that differ do there too.
-const char *form_ordered_type(const char *type, bool *exact);
-
 // window_stream.c
 // A SELECT of the locals over item, rows whose alias is p: of several groups, or all of
 // one. NULL: one of the windows can't be streamed. *running: a running aggregate is among

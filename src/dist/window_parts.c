@@ -154,9 +154,10 @@ static json_t *place(struct form *form) {
     char type[64] = "";
     bool exact = false;
     if (json_array_size(form->orders) == 1)
-        form_find_type(form, form_in_part(form, json_object_get(order, "expression")),
-                       type, sizeof type);
-    if (form_ordered_type(type, &exact) == NULL || !exact) {
+        type_find(form->planner, "p", form->types,
+                  form_in_part(form, json_object_get(order, "expression")), type,
+                  sizeof type);
+    if (type_ordered_as(type, &exact) == NULL || !exact) {
         json_t *orders = tree_own(trees, json_copy(form->orders));
         json_array_append(orders, form_order_by(form, tie));
         return sort_key(form, orders, "o");

@@ -152,18 +152,16 @@ static void open_running(struct stream *stream, const char *function) {
                 stream->groups ? "y.starts" : "false");
 }
 
+static void find_type(struct stream *stream, const json_t *expression, char *type,
+                      size_t size) {
+    type_find(stream->form->planner, "p", stream->form->types, expression, type, size);
+}
+
 // May the column be added up? *scale: of DECIMALs; -1 of other numbers.
 static bool find_summed(struct stream *stream, const json_t *window, int *scale) {
-    static const char *const numbers[] = {"TINYINT",  "SMALLINT",  "INTEGER",  "BIGINT",
-                                          "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
-                                          "FLOAT",    "DOUBLE",    NULL};
     char type[64];
-    int digits = 0;
-    form_find_type(stream->form, argument(window, 0), type, sizeof type);
-    *scale = -1;
-    if (text_one_of(type, numbers)) return true;
-    return sscanf(type, "DECIMAL(%d,%d)", &digits, scale) == 2 &&
-           digits <= DUCK_RUNNING_DIGITS;
+    find_type(stream, argument(window, 0), type, sizeof type);
+    return type_summed(type, scale);
 }
 
 static void append_count(struct stream *stream, const json_t *window,
@@ -338,9 +336,9 @@ static bool append_group(struct stream *stream, struct text *out) {
     char type[64];
     bool exact;
     for (size_t i = 0; i < count; i++) {
-        form_find_type(stream->form, key_of(stream, i), type, sizeof type);
-        if (!form_has_sort_key(type)) return false;
-        const char *number = form_ordered_type(type, &exact);
+        find_type(stream, key_of(stream, i), type, sizeof type);
+        if (!type_has_sort_key(type)) return false;
+        const char *number = type_ordered_as(type, &exact);
         const char *name = name_of(stream, key_of(stream, i));
         if (count == 1 && number != NULL && strcmp(number, "BIGINT") == 0) {
             text_printf(out, "CAST(q.%s AS BIGINT)", name);
@@ -361,8 +359,8 @@ static bool append_head(struct stream *stream, struct text *out) {
     char type[64];
     bool exact;
     if (!stream->groups || order == NULL) return false;
-    form_find_type(stream->form, order_of(stream, 0), type, sizeof type);
-    if ((as = form_ordered_type(type, &exact)) == NULL) return false;
+    find_type(stream, order_of(stream, 0), type, sizeof type);
+    if ((as = type_ordered_as(type, &exact)) == NULL) return false;
     text_append(out, "shoal_sort_head(");
     if (!append_group(stream, out)) return false;
     text_printf(out, ", CAST(q.%s AS %s), %s, %s)", name_of(stream, order_of(stream, 0)),

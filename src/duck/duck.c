@@ -34,6 +34,7 @@ static shoal_status register_own(struct duck *duck, struct shoal_error *err) {
     status = running_register(conn, err);
     if (status == SHOAL_OK) status = tie_register(conn, err);
     if (status == SHOAL_OK) status = sort_words_register(conn, err);
+    if (status == SHOAL_OK) status = runs_register(conn, err);
     duck_disconnect(conn);
     return status;
 }

@@ -50,6 +50,13 @@ shoal_status duck_rows_text(struct duck_conn *conn, duckdb_result *rows,
 // casts to them; shoal_running_decimal_sum_2's are DECIMAL(DUCK_RUNNING_DIGITS, 2).
 shoal_status running_register(struct duck_conn *conn, struct shoal_error *err);
 
+// runs.c: shoal_run_edge(key), shoal_run_count(key, BOOLEAN), shoal_run_sum(key, value),
+// shoal_run_min(key, value) and shoal_run_max(key, value), of rows of one BIGINT that
+// follow each other. Sums are of BIGINT, UBIGINT or DOUBLE, and what DuckDB casts to
+// them; shoal_run_decimal_sum_2's of DECIMAL(DUCK_RUNNING_DIGITS, 2); the smallest and
+// the largest of BIGINT, DATE or TIMESTAMP.
+shoal_status runs_register(struct duck_conn *conn, struct shoal_error *err);
+
 // sort_words.c: shoal_sort_head(group, ordered, descending, nulls_first), a UINTEGER, and
 // shoal_sort_place(ordered, tie, descending, nulls_first), a HUGEINT. The group is a
 // BIGINT or a BLOB, what rows are ordered by a BIGINT, a DATE, a TIME, any TIMESTAMP, of

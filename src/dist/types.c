@@ -1,14 +1,14 @@
-// Types of what windows are of, where those of the files' columns say them.
+// Types of expressions, where those of the files' columns say them.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/text.h"
-#include "dist/window_form.h"
+#include "dist/planner.h"
 
 #define TIMESTAMP_TZ "TIMESTAMP WITH TIME ZONE"
 
-// Columns of the part's rows as a FROM item, of their types.
+// Columns as a FROM item, of their types.
 struct typed {
     const json_t *types;
     struct text item;
@@ -24,10 +24,10 @@ static void add_typed(void *ctx, const char *key) {
                 typed->unknown ? "" : json_string_value(type), name);
 }
 
-void form_find_type(struct form *form, const json_t *expression, char *type,
-                    size_t size) {
-    struct trees *trees = &form->planner->trees;
-    struct typed typed = {.types = form->types};
+void type_find(struct planner *planner, const char *alias, const json_t *types,
+               const json_t *expression, char *type, size_t size) {
+    struct trees *trees = &planner->trees;
+    struct typed typed = {.types = types};
     struct shoal_error ignored;
     struct schema schema = {0};
     struct text select = {0};
@@ -39,8 +39,8 @@ void form_find_type(struct form *form, const json_t *expression, char *type,
                     ? NULL
                     : tree_deparse(trees, tree_select(trees, list, NULL, NULL), &ignored);
     if (sql != NULL)
-        text_printf(&select, "%s FROM (SELECT 0%s) AS p", sql,
-                    typed.item.data == NULL ? "" : typed.item.data);
+        text_printf(&select, "%s FROM (SELECT 0%s) AS %s", sql,
+                    typed.item.data == NULL ? "" : typed.item.data, alias);
     if (select.data != NULL && !select.failed && !typed.item.failed &&
         duck_describe(trees->conn, select.data, &schema, &ignored) == SHOAL_OK &&
         schema.count == 1)
@@ -53,7 +53,7 @@ void form_find_type(struct form *form, const json_t *expression, char *type,
 
 // Groups are equal where DuckDB's sort keys of them are; not so of floating point, which
 // has two zeros, of INTERVALs and of what may have them inside.
-bool form_has_sort_key(const char *type) {
+bool type_has_sort_key(const char *type) {
     static const char *const types[] = {
         "BOOLEAN",    "TINYINT",   "SMALLINT",    "INTEGER",      "BIGINT",
         "HUGEINT",    "UTINYINT",  "USMALLINT",   "UINTEGER",     "UBIGINT",
@@ -63,7 +63,7 @@ bool form_has_sort_key(const char *type) {
     return text_one_of(type, types) || strncmp(type, "DECIMAL(", 8) == 0;
 }
 
-const char *form_ordered_type(const char *type, bool *exact) {
+const char *type_ordered_as(const char *type, bool *exact) {
     static const char *const numbers[] = {"TINYINT",  "SMALLINT",  "INTEGER",  "BIGINT",
                                           "UTINYINT", "USMALLINT", "UINTEGER", NULL};
     static const char *const reals[] = {"FLOAT",   "DOUBLE",   "UBIGINT",
@@ -75,4 +75,15 @@ const char *form_ordered_type(const char *type, bool *exact) {
     if (text_one_of(type, numbers)) return "BIGINT";
     if (!*exact) return "DOUBLE";
     return text_one_of(type, times) ? type : NULL;
+}
+
+bool type_summed(const char *type, int *scale) {
+    static const char *const numbers[] = {"TINYINT",  "SMALLINT",  "INTEGER",  "BIGINT",
+                                          "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT",
+                                          "FLOAT",    "DOUBLE",    NULL};
+    int digits = 0;
+    *scale = -1;
+    if (text_one_of(type, numbers)) return true;
+    return sscanf(type, "DECIMAL(%d,%d)", &digits, scale) == 2 &&
+           digits <= DUCK_RUNNING_DIGITS;
 }
