@@ -10,7 +10,8 @@
 //   result  whole runs as they are, and those at edges by GROUP BY
 //
 // Whether a file is sorted its footer doesn't say, so a few rows are read when the query
-// is planned. Should others not be sorted, the functions see it, and all runs are grouped.
+// is planned. Should others not be sorted, the functions see it, and all runs are
+// grouped.
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,8 +20,8 @@
 #include "dist/planner.h"
 
 #define ROWS_TABLE "shoal_rows"
-#define LOOKED_AT 10000     // rows of a row group
-#define OVERLAPPING 0.05    // of row groups, at most
+#define LOOKED_AT 10000   // rows of a row group
+#define OVERLAPPING 0.05  // of row groups, at most
 
 struct sorted {
     struct planner *planner;
@@ -39,21 +40,42 @@ static const json_t *argument(const json_t *call) {
 
 // ---- is it sorted?
 
-// In few files does a row group begin below where the one before it ends.
+static int by_min(const void *a, const void *b) {
+    const struct parquet_range *left = a, *right = b;
+    return (left->min > right->min) - (left->min < right->min);
+}
+
+// How many ranges begin below where the one before them ends.
+static size_t count_falls(const struct parquet_range *ranges, size_t count) {
+    size_t falls = 0;
+    for (size_t i = 1; i < count; i++) falls += ranges[i].min < ranges[i - 1].max;
+    return falls;
+}
+
+// Few row groups begin below where another ends: of those before them in a file, and of
+// all, in the order of their keys.
 static bool groups_ascend(const struct file_set *set, const char *name) {
-    size_t groups = 0, falls = 0;
+    size_t count = 0, falls = 0;
+    struct parquet_range *ranges = NULL;
     for (size_t f = 0; f < set->file_count; f++) {
         const struct parquet_footer *footer = &set->footers[f];
         size_t column = footer_column(footer, name);
-        const struct parquet_range *before = NULL;
-        for (size_t g = 0; column != SIZE_MAX && g < footer->group_count; g++) {
-            const struct parquet_range *range = footer_range(footer, g, column);
-            falls += before != NULL && range->min < before->max;
-            before = range;
-            groups++;
+        struct parquet_range *grown =
+            realloc(ranges, (count + footer->group_count + 1) * sizeof *grown);
+        if (grown == NULL || column == SIZE_MAX) {
+            free(grown != NULL ? grown : ranges);
+            return false;
         }
+        ranges = grown;
+        for (size_t g = 0; g < footer->group_count; g++)
+            ranges[count + g] = *footer_range(footer, g, column);
+        falls += count_falls(ranges + count, footer->group_count);
+        count += footer->group_count;
     }
-    return (double)falls <= OVERLAPPING * (double)groups;
+    if (count > 0) qsort(ranges, count, sizeof *ranges, by_min);
+    falls += count_falls(ranges, count);
+    free(ranges);
+    return (double)falls <= OVERLAPPING * (double)count;
 }
 
 // The first rows of one row group, in the middle of a file in the middle.
@@ -64,17 +86,18 @@ static bool rows_ascend(struct planner *planner, const struct file_set *set,
     struct text sql = {0};
     struct shoal_error ignored;
     char *falls = NULL;
-    text_append(&sql, "SELECT count(*) FROM (SELECT k < lag(k) OVER () AS falls FROM "
-                      "(SELECT ");
+    text_append(&sql,
+                "SELECT count(*) FROM (SELECT k < lag(k) OVER () AS falls FROM "
+                "(SELECT ");
     text_append_identifier(&sql, column);
     text_append(&sql, " AS k FROM parquet_scan(");
     text_append_literal(&sql, file->path);
     text_printf(&sql, ") WHERE file_row_group_number = %zu LIMIT %d)) WHERE falls",
                 footer->group_count / 2, LOOKED_AT);
-    bool sorted = !sql.failed &&
-                  duck_scalar(planner->trees.conn, sql.data, &falls, &ignored) ==
-                      SHOAL_OK &&
-                  falls != NULL && strcmp(falls, "0") == 0;
+    bool sorted =
+        !sql.failed &&
+        duck_scalar(planner->trees.conn, sql.data, &falls, &ignored) == SHOAL_OK &&
+        falls != NULL && strcmp(falls, "0") == 0;
     free(falls);
     text_free(&sql);
     return sorted;
@@ -89,8 +112,7 @@ static const char *add_value(struct sorted *sorted, const json_t *expression) {
     (void)snprintf(name, sizeof name, "v%zu", json_array_size(sorted->rows) - 1);
     json_array_append(sorted->rows,
                       tree_aliased(trees, (json_t *)(uintptr_t)expression, name));
-    const json_t *added =
-        json_array_get(sorted->rows, json_array_size(sorted->rows) - 1);
+    const json_t *added = json_array_get(sorted->rows, json_array_size(sorted->rows) - 1);
     return tree_text(added, "alias");
 }
 
@@ -133,9 +155,9 @@ static bool add_sum(struct sorted *sorted, const json_t *call, const char *colum
 
 static bool add_extreme(struct sorted *sorted, const json_t *call, const char *column,
                         struct text *value) {
-    static const char *const types[] = {"TINYINT",  "SMALLINT",  "INTEGER",
-                                        "BIGINT",   "UTINYINT",  "USMALLINT",
-                                        "UINTEGER", "DATE",      "TIMESTAMP", NULL};
+    static const char *const types[] = {"TINYINT",   "SMALLINT",  "INTEGER",  "BIGINT",
+                                        "UTINYINT",  "USMALLINT", "UINTEGER", "DATE",
+                                        "TIMESTAMP", NULL};
     const char *name = tree_text(call, "function_name");
     char type[64];
     type_of(sorted, call, type, sizeof type);
@@ -154,16 +176,16 @@ static const struct run_rule {
     bool (*add)(struct sorted *sorted, const json_t *call, const char *column,
                 struct text *value);
 } rules[] = {
-    {"count", 0, add_count}, {"count", 1, add_count},   {"count_star", 0, add_count},
-    {"sum", 1, add_sum},     {"min", 1, add_extreme},   {"max", 1, add_extreme},
+    {"count", 0, add_count}, {"count", 1, add_count}, {"count_star", 0, add_count},
+    {"sum", 1, add_sum},     {"min", 1, add_extreme}, {"max", 1, add_extreme},
 };
 
 static const struct run_rule *find_rule(const json_t *call) {
     size_t arity = json_array_size(json_object_get(call, "arguments"));
     if (json_is_true(json_object_get(call, "distinct")) ||
         json_is_object(json_object_get(call, "filter")) ||
-        json_array_size(
-            json_object_get(json_object_get(call, "order_bys"), "orders")) > 0)
+        json_array_size(json_object_get(json_object_get(call, "order_bys"), "orders")) >
+            0)
         return NULL;
     for (size_t i = 0; i < sizeof rules / sizeof *rules; i++) {
         if (tree_is(call, "function_name", rules[i].name) && rules[i].arity == arity)
@@ -187,8 +209,7 @@ static bool add_call(struct sorted *sorted, json_t *call) {
     text_printf(&sorted->runs, " AS %s", column);
     text_printf(&sorted->regroup, " AS %s", column);
     text_printf(&sorted->passed, ", w.%s AS %s", column, column);
-    if (ok)
-        json_object_set(sorted->values, key, tree_expression(trees, value.data));
+    if (ok) json_object_set(sorted->values, key, tree_expression(trees, value.data));
     text_free(&value);
     return ok;
 }
@@ -207,7 +228,8 @@ static json_t *groups_node(struct sorted *sorted) {
                 "WITH shoal_groups AS MATERIALIZED (SELECT g.* FROM (SELECT "
                 "shoal_run_edge(i.k) AS e, i.k AS k%s FROM " ROWS_TABLE
                 " AS i) AS g WHERE (g.e > 0)) SELECT w.k AS k%s FROM shoal_groups AS w "
-                "WHERE ((w.e = 1) AND " SORTED ") UNION ALL SELECT w.k AS k%s FROM "
+                "WHERE ((w.e = 1) AND " SORTED
+                ") UNION ALL SELECT w.k AS k%s FROM "
                 "shoal_groups AS w WHERE ((w.e > 1) OR (NOT " SORTED ")) GROUP BY w.k",
                 runs, passed, regroup);
     bool failed = sql.failed || sorted->runs.failed || sorted->passed.failed ||
@@ -244,8 +266,8 @@ static void replace_block(struct sorted *sorted, json_t *block, json_t *key,
                           json_t *calls) {
     struct trees *trees = &sorted->planner->trees;
     json_t *node = groups_node(sorted);
-    json_t *rows = tree_select(trees, sorted->rows, json_object_get(block, "from_table"),
-                               NULL);
+    json_t *rows =
+        tree_select(trees, sorted->rows, json_object_get(block, "from_table"), NULL);
     json_t *having = json_object_get(block, "having");
     json_t *names = tree_own(trees, json_pack("[s]", "k"));
     if (node == NULL) return;
@@ -262,13 +284,13 @@ static void replace_block(struct sorted *sorted, json_t *block, json_t *key,
     json_object_set(block, SORTED_GROUPS, json_object_get(block, "group_expressions"));
     json_object_set(block, SORTED_CALLS, calls);
     json_object_set_new(rows, SORTED_ROWS, json_true());
-    json_object_set(block, "select_list",
-                    tree_replace(trees, json_object_get(block, "select_list"),
-                                 sorted->values));
+    json_object_set(
+        block, "select_list",
+        tree_replace(trees, json_object_get(block, "select_list"), sorted->values));
     json_object_set(block, "from_table", tree_subquery(trees, node, "r", names));
-    json_object_set(block, "where_clause",
-                    json_is_object(having) ? tree_replace(trees, having, sorted->values)
-                                           : having);
+    json_object_set(
+        block, "where_clause",
+        json_is_object(having) ? tree_replace(trees, having, sorted->values) : having);
     json_object_set_new(block, "having", json_null());
     json_object_set_new(block, "group_expressions", json_array());
     json_object_set_new(block, "group_sets", json_array());
@@ -295,8 +317,8 @@ static const json_t *clustered_column(struct planner *planner, json_t *node,
     json_t *set = json_array_get(from->key_sets, 0);
     const json_t *origin = planner_origin(planner, key);
     if (from->cut == NO_CUT || leaf >= planner->leaf_count ||
-        json_object_size(from->columns) > 0 ||
-        planner->leaves[leaf].kind != LEAF_RANGE || json_array_size(groups) != 1 ||
+        json_object_size(from->columns) > 0 || planner->leaves[leaf].kind != LEAF_RANGE ||
+        json_array_size(groups) != 1 ||
         json_array_size(json_object_get(node, "group_sets")) > 1 || origin == NULL ||
         (size_t)json_integer_value(json_array_get(origin, 0)) != leaf ||
         json_object_get(set, tree_key(&planner->trees, key)) == NULL ||

@@ -4,10 +4,11 @@
 // and no hash table has to find them: one takes 80 ns for each new group, this 3 ns a
 // row.
 //
-//   shoal_run_edge(key)           0: the run goes on behind the row; 1: it ends there, and
+//   shoal_run_edge(key)           0: the run goes on behind the row; 1: it ends there,
+//   and
 //                                 began in this chunk; 2: it may go on in a chunk before
-//                                 or behind, or its key is NULL; 3: as 2, and rows are not
-//                                 sorted
+//                                 or behind, or its key is NULL; 3: as 2, and rows are
+//                                 not sorted
 //   shoal_run_count(key, BOOLEAN) rows for which it is true
 //   shoal_run_sum(key, value), shoal_run_min(key, value), shoal_run_max(key, value)
 //   shoal_run_decimal_sum_2(key, value)
@@ -35,7 +36,8 @@ struct run_input {
 };
 
 static bool is_valid(const uint64_t *valid, size_t row) {
-    return valid == NULL || duckdb_validity_row_is_valid((uint64_t *)(uintptr_t)valid, row);
+    return valid == NULL ||
+           duckdb_validity_row_is_valid((uint64_t *)(uintptr_t)valid, row);
 }
 
 // Is the row its run's last in the chunk?
@@ -197,23 +199,23 @@ static void count_runs(const struct run_input *input, duckdb_vector result) {
 }
 
 // step: what a value does to `run`, of which there is one already if `any`.
-#define RUNS_OF(name, type, run_type, step)                              \
+#define RUNS_OF(name, type, run_type, step)                                 \
     static void name(const struct run_input *input, duckdb_vector result) { \
-        const type *values = input->values;                              \
-        run_type *out = duckdb_vector_get_data(result), run = 0;         \
-        bool any = false;                                                \
-        for (size_t i = 0; i < input->rows; i++) {                       \
-            if (is_valid(input->valid, i)) {                             \
-                type value = values[i];                                  \
-                step;                                                    \
-                any = true;                                              \
-            }                                                            \
-            out[i] = run;                                                \
-            if (!any) set_null(result, i);                               \
-            if (!ends(input, i)) continue;                               \
-            any = false;                                                 \
-            run = 0;                                                     \
-        }                                                                \
+        const type *values = input->values;                                 \
+        run_type *out = duckdb_vector_get_data(result), run = 0;            \
+        bool any = false;                                                   \
+        for (size_t i = 0; i < input->rows; i++) {                          \
+            if (is_valid(input->valid, i)) {                                \
+                type value = values[i];                                     \
+                step;                                                       \
+                any = true;                                                 \
+            }                                                               \
+            out[i] = run;                                                   \
+            if (!any) set_null(result, i);                                  \
+            if (!ends(input, i)) continue;                                  \
+            any = false;                                                    \
+            run = 0;                                                        \
+        }                                                                   \
     }
 RUNS_OF(sum_signed, int64_t, hugeint, run += value)
 RUNS_OF(sum_unsigned, uint64_t, hugeint, run += value)

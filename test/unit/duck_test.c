@@ -332,6 +332,67 @@ static void sort_places_are_sort_keys(void **state) {
     }
 }
 
+// Rows of these keys: how many groups are wrong that whole runs and those at edges make,
+// and whether the runs are told not to be sorted.
+static void check_runs(const char *rows, const char *expected) {
+    char sql[1024];
+    (void)snprintf(
+        sql, sizeof sql,
+        "WITH r AS MATERIALIZED (%s), g AS MATERIALIZED (FROM (SELECT shoal_run_edge(k) "
+        "AS e, k, shoal_run_sum(k, v) AS s, shoal_run_count(k, v > 3) AS c, "
+        "shoal_run_min(k, v) AS l FROM r) WHERE e > 0), q AS (SELECT k, s, c, l FROM g "
+        "WHERE e = 1 UNION ALL SELECT k, sum(s), sum(c)::BIGINT, min(l) FROM g WHERE e > "
+        "1 GROUP BY k), w AS (SELECT k, sum(v) AS s, count(*) FILTER (v > 3) AS c, "
+        "min(v) AS l FROM r GROUP BY k) SELECT (SELECT count(*) FROM (FROM q EXCEPT ALL "
+        "FROM w)) + (SELECT count(*) FROM (FROM w EXCEPT ALL FROM q)) || ' ' || (SELECT "
+        "max(e) = 3 FROM g)",
+        rows);
+    struct duck_result *result = query(sql);
+    if (strcmp(duck_result_text(result, 0, 0), expected) != 0)
+        fail_msg("%s: %s, not %s", rows, duck_result_text(result, 0, 0), expected);
+    duck_result_free(result);
+}
+
+static void runs_are_groups_of_sorted_rows(void **state) {
+    (void)state;
+    duck_result_free(
+        query("CREATE TEMP TABLE sorted AS SELECT range // 3 AS k, nullif("
+              "range % 7, 4)::INTEGER AS v FROM range(500000)"));
+    check_runs("FROM sorted", "0 false");
+    check_runs("SELECT k * 3 AS k, v FROM sorted", "0 false");
+    check_runs("SELECT k // 5000 AS k, v FROM sorted", "0 false");
+    check_runs("SELECT k - 80000 AS k, NULL::INTEGER AS v FROM sorted", "0 false");
+    check_runs("SELECT nullif(k, k // 777 * 777) AS k, v FROM sorted", "0 false");
+    check_runs("SELECT if(k < 100000, NULL, k) AS k, v FROM sorted", "0 false");
+    check_runs("SELECT k, v FROM sorted WHERE k % 100 < 3", "0 false");
+    check_runs("SELECT NULL::BIGINT AS k, v FROM sorted LIMIT 5000", "0 false");
+    check_runs("SELECT k, v FROM sorted LIMIT 1", "0 false");
+    duck_result_free(query("DROP TABLE sorted"));
+}
+
+// Rows that aren't: once in a chunk, between chunks, from both sides.
+static void runs_tell_that_rows_are_not_sorted(void **state) {
+    (void)state;
+    static const char *const rows[] = {
+        "SELECT if(range = 7000, 3, range) AS k FROM range(10000)",
+        "SELECT if(range >= 8192, range - 7000, range) AS k FROM range(10240)",
+        "SELECT range AS k FROM range(2048) UNION ALL FROM range(1000, 3048)",
+        "SELECT range AS k FROM range(1000, 3048) UNION ALL FROM range(2048)",
+        "SELECT range AS k FROM range(2048) UNION ALL FROM range(2048)",
+        "SELECT nullif(if(range = 7000, 3, range), 6999) AS k FROM range(10000)",
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        char sql[512];
+        (void)snprintf(sql, sizeof sql,
+                       "SELECT max(e) FROM (SELECT shoal_run_edge(k) AS e FROM (%s))",
+                       rows[i]);
+        struct duck_result *result = query(sql);
+        if (strcmp(duck_result_text(result, 0, 0), "3") != 0)
+            fail_msg("%s: %s", rows[i], duck_result_text(result, 0, 0));
+        duck_result_free(result);
+    }
+}
+
 // Where they are written to, they stay with their rows.
 static void ties_tell_rows_apart(void **state) {
     (void)state;
@@ -464,6 +525,8 @@ int main(void) {
         cmocka_unit_test(sort_heads_keep_groups_and_order),
         cmocka_unit_test(sort_heads_are_the_same_in_all_threads),
         cmocka_unit_test(sort_places_are_sort_keys),
+        cmocka_unit_test(runs_are_groups_of_sorted_rows),
+        cmocka_unit_test(runs_tell_that_rows_are_not_sorted),
         cmocka_unit_test(ties_tell_rows_apart),
         cmocka_unit_test(describe_binds_without_running),
         cmocka_unit_test(statements_are_split_where_duckdb_would),
