@@ -25,6 +25,7 @@
 // by a hash (its perfect hash join, up to a million values): 30 ns for each row that gets
 // there.
 #define GROUP_ROWS 2000000
+#define RUN_ROWS 4000000  // of groups that need no hash table (sorted_groups.c)
 #define JOIN_ROWS 8000000
 #define PERFECT_KEPT 0.5  // of both sides' rows, from where on that pays
 #define PERFECT_VALUES 1000000
@@ -352,16 +353,20 @@ static bool many_values(const struct origin *origin) {
     return values_of(origin) * FEW_VALUES > (double)origin->rows;
 }
 
-static bool cluster_key(struct planner *planner, struct fragment *from, json_t *key) {
+static bool cluster_key(struct planner *planner, struct fragment *from, json_t *key,
+                        bool runs) {
     struct origin origin;
     struct cut cut = {0};
-    bool found = find_origin(planner, from, key, &origin) && many_values(&origin) &&
-                 choose_bounds(planner, &origin, GROUP_ROWS, &cut) &&
-                 join_cut(&cut, &origin);
+    bool found = find_origin(planner, from, key, &origin) && many_values(&origin);
+    bool sorted = found && runs && sorted_files(planner, origin.files, origin.name);
+    found = found &&
+            choose_bounds(planner, &origin, sorted ? RUN_ROWS : GROUP_ROWS, &cut) &&
+            join_cut(&cut, &origin);
     uint32_t added = found ? add_cut(planner, &cut) : NO_CUT;
     if (!found) free(cut.bounds);
     if (added != NO_CUT) {
         apply(planner, from, key, &origin, added);
+        origin.leaf->sorted = sorted;
         planner_note(planner,
                      "grouped without a shuffle: co-partitioned by statistics on %s, in "
                      "%zu ranges",
@@ -371,12 +376,13 @@ static bool cluster_key(struct planner *planner, struct fragment *from, json_t *
     return added != NO_CUT;
 }
 
-bool cluster_keys(struct planner *planner, struct fragment *from, json_t *keys) {
+bool cluster_keys(struct planner *planner, struct fragment *from, json_t *keys,
+                  bool runs) {
     size_t i;
     json_t *key;
     if (from->cut != NO_CUT || !enough_rows(planner, from, 0)) return false;
     json_array_foreach(keys, i, key) {
-        if (cluster_key(planner, from, key)) return true;
+        if (cluster_key(planner, from, key, runs)) return true;
     }
     return false;
 }

@@ -53,6 +53,7 @@ struct leaf_draft {
     uint32_t cut;     // of a LEAF_RANGE
     const char *cut_column;
     bool no_nulls;  // in that column
+    bool sorted;    // by it, as it seems, and grouped in runs
     char *scan_call;
     struct scan_source source;
     struct schema schema;  // the columns that the query mentions
@@ -269,8 +270,10 @@ void count_filtered(struct planner *planner, struct fragment *side, const json_t
 // Cuts both sides of a join at common bounds of one of its keys, by statistics.
 bool cluster_join(struct planner *planner, struct fragment *left, json_t *left_keys,
                   struct fragment *right, json_t *right_keys);
-// Cuts the fragment by one of the keys, so that rows equal in all are together.
-bool cluster_keys(struct planner *planner, struct fragment *from, json_t *keys);
+// Cuts the fragment by one of the keys, so that rows equal in all are together. runs:
+// they are grouped by it, in runs of rows if the files are sorted.
+bool cluster_keys(struct planner *planner, struct fragment *from, json_t *keys,
+                  bool runs);
 // What each range of a LEAF_RANGE reads; NULL when out of memory.
 struct scan_range *cluster_ranges(const struct planner *planner,
                                   const struct leaf_draft *leaf, size_t *count);
@@ -423,9 +426,15 @@ const char *type_ordered_as(const char *type, bool *exact);
 bool type_summed(const char *type, int *scale);
 
 // sorted_groups.c
-// block, the node's, which groups what a scan reads in ranges of the key, aggregates runs
-// of rows instead, if the files are sorted by it.
-void sorted_groups(struct planner *planner, json_t *node, const struct fragment *from,
+// Can the groups of node, whose rows are from's, be made of runs of rows if these come
+// sorted?
+bool sorted_groups_possible(struct planner *planner, json_t *node,
+                            const struct fragment *from);
+// Do the files' rows look as if they were sorted by the column, whose statistics are
+// known?
+bool sorted_files(struct planner *planner, const struct file_set *set, const char *name);
+// block, which groups a scan of from, makes them so if the scan is marked sorted.
+void sorted_groups(struct planner *planner, const struct fragment *from,
                    struct fragment *block);
 
 // window_parts.c

@@ -220,7 +220,7 @@ static bool place_windows(struct block *block, json_t *windows) {
     if (block->from->dist >= DIST_SINGLE) return true;
     json_t *keys = window_common_keys(planner, windows);
     if (json_array_size(keys) > 0 && (hash_satisfies(planner, block->from, keys) ||
-                                      cluster_keys(planner, block->from, keys))) {
+                                      cluster_keys(planner, block->from, keys, false))) {
         return true;
     }
     if (json_array_size(keys) > 0) return move_input(block, EXCHANGE_HASH, keys, NULL);
@@ -419,10 +419,12 @@ struct fragment *plan_select(struct planner *planner, json_t *node, const char *
     }
     uint64_t rows = block.from->rows;
     if (grouped) {
-        bool together = block.from->dist >= DIST_SINGLE ||
-                        (json_array_size(json_object_get(node, "group_sets")) <= 1 &&
-                         (hash_satisfies(planner, block.from, groups) ||
-                          cluster_keys(planner, block.from, groups)));
+        bool together =
+            block.from->dist >= DIST_SINGLE ||
+            (json_array_size(json_object_get(node, "group_sets")) <= 1 &&
+             (hash_satisfies(planner, block.from, groups) ||
+              cluster_keys(planner, block.from, groups,
+                           sorted_groups_possible(planner, node, block.from))));
         if (!together)
             return plan_aggregate(planner, block.node, block.from, real, alias, columns);
         double values;
@@ -437,7 +439,7 @@ struct fragment *plan_select(struct planner *planner, json_t *node, const char *
         wrap_block(planner, block.node, alias, columns, block.from, rows);
     if (whole != NULL && grouped) {
         aggregate_combines(planner, block.node, block.from, real, whole);
-        sorted_groups(planner, block.node, block.from, whole);
+        sorted_groups(planner, block.from, whole);
     }
     if (whole != NULL && json_array_size(windows) > 0)
         window_combines(planner, block.node, block.from, windows, columns_used(&block),

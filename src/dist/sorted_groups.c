@@ -78,7 +78,7 @@ static bool groups_ascend(const struct file_set *set, const char *name) {
     return (double)falls <= OVERLAPPING * (double)count;
 }
 
-// The first rows of one row group, in the middle of a file in the middle.
+// The first rows of one row group do, in the middle of a file in the middle.
 static bool rows_ascend(struct planner *planner, const struct file_set *set,
                         const char *column) {
     const struct scan_file *file = &set->files[set->file_count / 2];
@@ -101,6 +101,10 @@ static bool rows_ascend(struct planner *planner, const struct file_set *set,
     free(falls);
     text_free(&sql);
     return sorted;
+}
+
+bool sorted_files(struct planner *planner, const struct file_set *set, const char *name) {
+    return groups_ascend(set, name) && rows_ascend(planner, set, name);
 }
 
 // ---- calls
@@ -307,54 +311,66 @@ static void type_columns(struct sorted *sorted) {
     }
 }
 
-// The scan's column by which it is cut and the block grouped; NULL: it is another key, or
-// no scan alone.
-static const json_t *clustered_column(struct planner *planner, json_t *node,
-                                      const struct fragment *from) {
+// A scan that is grouped by one of its columns alone.
+static bool groups_scan(struct planner *planner, json_t *node,
+                        const struct fragment *from) {
     json_t *groups = json_object_get(node, "group_expressions");
     size_t leaf = leaf_index(planner, from->tree);
-    json_t *key = json_array_get(groups, 0);
-    json_t *set = json_array_get(from->key_sets, 0);
-    const json_t *origin = planner_origin(planner, key);
-    if (from->cut == NO_CUT || leaf >= planner->leaf_count ||
-        json_object_size(from->columns) > 0 || planner->leaves[leaf].kind != LEAF_RANGE ||
-        json_array_size(groups) != 1 ||
-        json_array_size(json_object_get(node, "group_sets")) > 1 || origin == NULL ||
-        (size_t)json_integer_value(json_array_get(origin, 0)) != leaf ||
-        json_object_get(set, tree_key(&planner->trees, key)) == NULL ||
-        strcmp(json_string_value(json_array_get(origin, 2)), "DATE") == 0 ||
-        tree_has(node, "type", "GROUPING_FUNCTION"))
-        return NULL;
-    return json_array_get(origin, 1);
+    const json_t *origin = planner_origin(planner, json_array_get(groups, 0));
+    return leaf < planner->leaf_count && json_object_size(from->columns) == 0 &&
+           json_array_size(groups) == 1 &&
+           json_array_size(json_object_get(node, "group_sets")) <= 1 && origin != NULL &&
+           (size_t)json_integer_value(json_array_get(origin, 0)) == leaf &&
+           strcmp(json_string_value(json_array_get(origin, 2)), "DATE") != 0 &&
+           !tree_has(node, "type", "GROUPING_FUNCTION");
 }
 
-void sorted_groups(struct planner *planner, json_t *node, const struct fragment *from,
-                   struct fragment *block) {
-    struct trees *trees = &planner->trees;
-    const json_t *column = clustered_column(planner, node, from);
-    if (column == NULL) return;
-    const struct leaf_draft *leaf = &planner->leaves[leaf_index(planner, from->tree)];
-    struct sorted sorted = {.planner = planner,
-                            .alias = tree_text(from->tree, "alias"),
-                            .types = tree_own(trees, json_object()),
-                            .rows = tree_own(trees, json_array()),
-                            .values = tree_own(trees, json_object())};
-    json_t *whole = json_object_get(json_object_get(block->tree, "subquery"), "node");
-    json_t *key = json_array_get(json_object_get(whole, "group_expressions"), 0);
-    json_t *calls = tree_own(trees, json_array());
+// The block's calls, of which false says that not all can be made of runs. Free with
+// free_calls in any case.
+static bool add_calls(struct sorted *sorted, json_t *block, const struct fragment *from,
+                      json_t *calls) {
+    struct trees *trees = &sorted->planner->trees;
+    json_t *key = json_array_get(json_object_get(block, "group_expressions"), 0);
     size_t i;
     json_t *call;
-    tree_aggregates(trees, json_object_get(whole, "select_list"), calls);
-    tree_aggregates(trees, json_object_get(whole, "having"), calls);
-    type_columns(&sorted);
-    json_array_append(sorted.rows, tree_aliased(trees, key, "k"));
-    bool ok = true;
-    json_array_foreach(calls, i, call) ok = ok && add_call(&sorted, call);
-    const struct file_set *set = &planner->file_sets[leaf->file_set];
-    const char *name = json_string_value(column);
-    if (ok && groups_ascend(set, name) && rows_ascend(planner, set, name))
-        replace_block(&sorted, whole, key, calls);
-    text_free(&sorted.runs);
-    text_free(&sorted.regroup);
-    text_free(&sorted.passed);
+    sorted->alias = tree_text(from->tree, "alias");
+    sorted->types = tree_own(trees, json_object());
+    sorted->rows = tree_own(trees, json_array());
+    sorted->values = tree_own(trees, json_object());
+    type_columns(sorted);
+    json_array_append(sorted->rows, tree_aliased(trees, key, "k"));
+    tree_aggregates(trees, json_object_get(block, "select_list"), calls);
+    tree_aggregates(trees, json_object_get(block, "having"), calls);
+    json_array_foreach(calls, i, call) {
+        if (!add_call(sorted, call)) return false;
+    }
+    return true;
+}
+
+static void free_calls(struct sorted *sorted) {
+    text_free(&sorted->runs);
+    text_free(&sorted->regroup);
+    text_free(&sorted->passed);
+}
+
+bool sorted_groups_possible(struct planner *planner, json_t *node,
+                            const struct fragment *from) {
+    struct sorted sorted = {.planner = planner};
+    json_t *calls = tree_own(&planner->trees, json_array());
+    bool possible =
+        groups_scan(planner, node, from) && add_calls(&sorted, node, from, calls);
+    free_calls(&sorted);
+    return possible;
+}
+
+void sorted_groups(struct planner *planner, const struct fragment *from,
+                   struct fragment *block) {
+    size_t leaf = leaf_index(planner, from->tree);
+    struct sorted sorted = {.planner = planner};
+    json_t *whole = json_object_get(json_object_get(block->tree, "subquery"), "node");
+    json_t *key = json_array_get(json_object_get(whole, "group_expressions"), 0);
+    json_t *calls = tree_own(&planner->trees, json_array());
+    if (leaf >= planner->leaf_count || !planner->leaves[leaf].sorted) return;
+    if (add_calls(&sorted, whole, from, calls)) replace_block(&sorted, whole, key, calls);
+    free_calls(&sorted);
 }

@@ -31,6 +31,13 @@ void type_find(struct planner *planner, const char *alias, const json_t *types,
     struct shoal_error ignored;
     struct schema schema = {0};
     struct text select = {0};
+    const json_t *names = json_object_get(expression, "column_names");
+    if (tree_is(expression, "class", "COLUMN_REF") && json_array_size(names) == 2) {
+        const char *column = json_string_value(json_array_get(names, 1));
+        const char *known = json_string_value(json_object_get(types, column));
+        (void)snprintf(type, size, "%s", known != NULL ? known : "");
+        return;
+    }
     json_t *list = tree_own(trees, json_array());
     *type = '\0';
     json_array_append(list, (json_t *)(uintptr_t)expression);
