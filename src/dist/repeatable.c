@@ -40,6 +40,8 @@ static const char *const some_rows[] = {"asof", "fetch", "limit", "offset", "ove
 static const char *const floats[] = {"double", "float", "float4", "float8", "real", NULL};
 // clang-format on
 
+#define RUN_FUNCTIONS "shoal_run_"  // of whole runs, whatever chunks they come in
+
 static int compare(const void *name, const void *item) {
     return strcasecmp(name, *(const char *const *)item);
 }
@@ -80,7 +82,8 @@ static void read_token(struct reading *reading, const char *at) {
                        (duck_token_is(at, "distinct") && duck_token_is(next, "on"));
         return;
     }
-    if (!named || !LISTED(known, name)) {
+    bool of_run = named && strncmp(name, RUN_FUNCTIONS, strlen(RUN_FUNCTIONS)) == 0;
+    if (!named || !(LISTED(known, name) || of_run)) {
         reading->odd = true;
         return;
     }

@@ -67,10 +67,11 @@ static bool groups_ascend(const struct file_set *set, const char *name) {
             return false;
         }
         ranges = grown;
-        for (size_t g = 0; g < footer->group_count; g++)
-            ranges[count + g] = *footer_range(footer, g, column);
-        falls += count_falls(ranges + count, footer->group_count);
-        count += footer->group_count;
+        size_t first = count;
+        for (size_t g = 0; g < footer->group_count; g++) {
+            if (footer->rows[g] > 0) ranges[count++] = *footer_range(footer, g, column);
+        }
+        falls += count_falls(ranges + first, count - first);
     }
     if (count > 0) qsort(ranges, count, sizeof *ranges, by_min);
     falls += count_falls(ranges, count);
@@ -243,28 +244,6 @@ static json_t *groups_node(struct sorted *sorted) {
     return node;
 }
 
-struct table {
-    json_t *item;
-};
-
-static bool fill_rows(void *ctx, const json_t *object) {
-    const struct table *table = ctx;
-    json_t *item = (json_t *)(uintptr_t)object;
-    if (!tree_is(object, "table_name", ROWS_TABLE)) return false;
-    json_object_clear(item);
-    json_object_update(item, table->item);
-    return true;
-}
-
-static json_t *aliases(struct trees *trees, json_t *list) {
-    json_t *names = tree_own(trees, json_array());
-    size_t i;
-    json_t *item;
-    json_array_foreach(list, i, item)
-        json_array_append_new(names, json_string(tree_text(item, "alias")));
-    return names;
-}
-
 // The block's rows and lists are those of what it was, a GROUP BY.
 static void replace_block(struct sorted *sorted, json_t *block, json_t *key,
                           json_t *calls) {
@@ -276,8 +255,7 @@ static void replace_block(struct sorted *sorted, json_t *block, json_t *key,
     json_t *names = tree_own(trees, json_pack("[s]", "k"));
     if (node == NULL) return;
     json_object_set(rows, "where_clause", json_object_get(block, "where_clause"));
-    struct table table = {tree_subquery(trees, rows, "i", aliases(trees, sorted->rows))};
-    (void)tree_any(node, fill_rows, &table);
+    tree_put_table(node, ROWS_TABLE, tree_derived(trees, rows, "i"));
     for (size_t i = 0; i < json_object_size(sorted->values); i++) {
         char name[24];
         (void)snprintf(name, sizeof name, "a%zu", i);

@@ -32,9 +32,6 @@ struct form {
     char *final_of_one;     // the same, where all rows are of one group
 };
 
-// window_parts.c: the aliases of a select list.
-json_t *form_names(struct form *form, const json_t *list);
-
 // window_values.c
 // Why the block's windows have no values that are made of parts', and because of which
 // function; NULL: they may have. Fills keys, orders, ties and peers.

@@ -34,35 +34,6 @@ static const char *const places[2][2] = {{PLACE("false, false"), PLACE("false, t
 
 // ---- the stages before, and the form
 
-json_t *form_names(struct form *form, const json_t *list) {
-    json_t *names = tree_own(&form->planner->trees, json_array());
-    size_t i;
-    json_t *item;
-    json_array_foreach((json_t *)(uintptr_t)list, i, item)
-        json_array_append_new(names, json_string(tree_text(item, "alias")));
-    return names;
-}
-
-struct table {
-    const char *name;
-    json_t *item;
-};
-
-static bool fill_table(void *ctx, const json_t *object) {
-    const struct table *table = ctx;
-    json_t *item = (json_t *)(uintptr_t)object;
-    if (!tree_is(object, "table_name", table->name)) return false;
-    json_object_clear(item);
-    json_object_update(item, table->item);
-    return true;
-}
-
-// The template's table of that name becomes the item, which has the alias that it had.
-static void put_table(json_t *node, const char *name, json_t *item) {
-    struct table table = {name, item};
-    (void)tree_any(node, fill_table, &table);
-}
-
 // "p.k0, p.k1": as many as there are keys, each between head and tail.
 static void list_keys(const struct form *form, struct text *out, const char *head,
                       const char *tail) {
@@ -290,10 +261,10 @@ static uint32_t feed_summary(struct form *form, const struct fragment *from,
     json_t *rows = tree_select(trees, form->summed,
                                exchange_read(planner, parts, LEAF_PART, "p"), NULL);
     json_t *node = tree_select_template(trees, form->summary);
-    put_table(node, "shoal_rows",
-              tree_subquery(trees, rows, "i", form_names(form, form->summed)));
+    tree_put_table(node, "shoal_rows", tree_derived(trees, rows, "i"));
     if (form->placed)
-        put_table(node, "shoal_number", exchange_read(planner, parts, LEAF_NUMBER, "q"));
+        tree_put_table(node, "shoal_number",
+                       exchange_read(planner, parts, LEAF_NUMBER, "q"));
     json_t *groups = json_object_get(
         json_object_get(json_object_get(node, "from_table"), "subquery"), "node");
     name_functions(groups, windows);
@@ -347,12 +318,12 @@ static json_t *read_keys(struct form *form, uint32_t parts) {
         form_add_column(form, list, form_in_part(form, key), "k", i);
     json_t *rows = tree_select(&form->planner->trees, list,
                                exchange_read(form->planner, parts, LEAF_PART, "p"), NULL);
-    return tree_subquery(&form->planner->trees, rows, "i", form_names(form, list));
+    return tree_derived(&form->planner->trees, rows, "i");
 }
 
 static void put_side(struct form *form, json_t *node, const char *table,
                      enum leaf_kind kind, uint32_t summary) {
-    put_table(node, table, exchange_read(form->planner, summary, kind, "s"));
+    tree_put_table(node, table, exchange_read(form->planner, summary, kind, "s"));
 }
 
 // A SELECT of the windows' values and the user's columns, from the part's rows with the
@@ -361,12 +332,13 @@ static json_t *finish_rows(struct form *form, json_t *local, bool one, uint32_t 
                            uint32_t summary) {
     struct trees *trees = &form->planner->trees;
     json_t *node = tree_select_template(trees, one ? form->final_of_one : form->final);
-    put_table(node, "shoal_rows",
-              tree_subquery(trees, local, "x", form_names(form, form->local)));
+    tree_put_table(node, "shoal_rows", tree_derived(trees, local, "x"));
     if (form->adds_before) put_side(form, node, "shoal_before", LEAF_BEFORE, summary);
     if (form->adds_after) put_side(form, node, "shoal_after", LEAF_AFTER, summary);
-    if (one && form->adds_before) put_table(node, "shoal_key_b", read_keys(form, parts));
-    if (one && form->adds_after) put_table(node, "shoal_key_a", read_keys(form, parts));
+    if (one && form->adds_before)
+        tree_put_table(node, "shoal_key_b", read_keys(form, parts));
+    if (one && form->adds_after)
+        tree_put_table(node, "shoal_key_a", read_keys(form, parts));
     json_t *list = json_object_get(node, "select_list");
     const char *key;
     json_t *place;
@@ -454,13 +426,10 @@ static json_t *streamed_node(const struct form *form, const json_t *block,
         json_array_append(values, tree_column(trees, "x", name));
     }
     (void)exchange_columns(planner, from, columns, "p", list);
-    json_t *item = tree_subquery(trees, filtered(planner, list, block, from), "p",
-                                 form_names(&alone, list));
+    json_t *item = tree_derived(trees, filtered(planner, list, block, from), "p");
     json_t *stream = window_stream(&alone, true, item, &running);
     if (stream == NULL || !running) return NULL;
-    json_t *node = tree_select(
-        trees, NULL, tree_subquery(trees, stream, "x", form_names(&alone, alone.local)),
-        NULL);
+    json_t *node = tree_select(trees, NULL, tree_derived(trees, stream, "x"), NULL);
     put_values(&alone, node, block, windows, values);
     return node;
 }

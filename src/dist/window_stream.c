@@ -521,9 +521,7 @@ static json_t *stream_node(struct stream *stream, json_t *item) {
     trees->failed = trees->failed || node == NULL;
     free(sql);
     json_t *rows = tree_select(trees, stream->rows, item, NULL);
-    struct sorted sorted = {
-        tree_subquery(trees, rows, "q", form_names(stream->form, stream->rows)), orders,
-        head};
+    struct sorted sorted = {tree_derived(trees, rows, "q"), orders, head};
     (void)tree_any(node, fill_sorted, &sorted);
     return node;
 }

@@ -373,6 +373,34 @@ json_t *tree_table(struct trees *trees, const char *name, const char *alias) {
     return item;
 }
 
+json_t *tree_derived(struct trees *trees, json_t *node, const char *alias) {
+    json_t *names = tree_own(trees, json_array());
+    size_t i;
+    json_t *item;
+    json_array_foreach(json_object_get(node, "select_list"), i, item)
+        json_array_append_new(names, json_string(tree_text(item, "alias")));
+    return tree_subquery(trees, node, alias, names);
+}
+
+struct table {
+    const char *name;
+    json_t *item;
+};
+
+static bool fill_table(void *ctx, const json_t *object) {
+    const struct table *table = ctx;
+    json_t *item = (json_t *)(uintptr_t)object;
+    if (!tree_is(object, "table_name", table->name)) return false;
+    json_object_clear(item);
+    json_object_update(item, table->item);
+    return true;
+}
+
+void tree_put_table(json_t *node, const char *name, json_t *item) {
+    struct table table = {name, item};
+    (void)tree_any(node, fill_table, &table);
+}
+
 void tree_conjuncts(json_t *condition, json_t *list) {
     if (condition == NULL || json_is_null(condition)) return;
     if (!tree_is(condition, "type", "CONJUNCTION_AND")) {

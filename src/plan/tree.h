@@ -80,8 +80,12 @@ json_t *tree_select(struct trees *trees, json_t *list, json_t *from, json_t *whe
 // (node) AS alias(c0, ...); columns is an array of strings.
 json_t *tree_subquery(struct trees *trees, json_t *node, const char *alias,
                       json_t *columns);
+// The same of a SELECT node, whose columns keep the aliases that they have in it.
+json_t *tree_derived(struct trees *trees, json_t *node, const char *alias);
 // A base table called name, AS alias.
 json_t *tree_table(struct trees *trees, const char *name, const char *alias);
+// The first table of that name in node becomes the item, which brings its own alias.
+void tree_put_table(json_t *node, const char *name, json_t *item);
 
 // Appends the AND-ed conjuncts of condition to list (an array).
 void tree_conjuncts(json_t *condition, json_t *list);
