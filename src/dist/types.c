@@ -20,8 +20,9 @@ static void add_typed(void *ctx, const char *key) {
     const char *name = strchr(key, '\x01') + 1;
     const json_t *type = json_object_get(typed->types, name);
     typed->unknown = typed->unknown || type == NULL;
-    text_printf(&typed->item, ", CAST(NULL AS %s) AS %s",
-                typed->unknown ? "" : json_string_value(type), name);
+    text_printf(&typed->item, ", CAST(NULL AS %s) AS ",
+                typed->unknown ? "" : json_string_value(type));
+    text_append_identifier(&typed->item, name);
 }
 
 void type_find(struct planner *planner, const char *alias, const json_t *types,
@@ -45,9 +46,11 @@ void type_find(struct planner *planner, const char *alias, const json_t *types,
     char *sql = typed.unknown
                     ? NULL
                     : tree_deparse(trees, tree_select(trees, list, NULL, NULL), &ignored);
-    if (sql != NULL)
-        text_printf(&select, "%s FROM (SELECT 0%s) AS %s", sql,
-                    typed.item.data == NULL ? "" : typed.item.data, alias);
+    if (sql != NULL) {
+        text_printf(&select, "%s FROM (SELECT 0%s) AS ", sql,
+                    typed.item.data == NULL ? "" : typed.item.data);
+        text_append_identifier(&select, alias);
+    }
     if (select.data != NULL && !select.failed && !typed.item.failed &&
         duck_describe(trees->conn, select.data, &schema, &ignored) == SHOAL_OK &&
         schema.count == 1)

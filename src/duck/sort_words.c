@@ -58,7 +58,7 @@ struct heads {
     atomic_uint users;
     pthread_mutex_t lock;  // of what is added
     atomic_bool centred;
-    int64_t middle;
+    _Atomic int64_t middle;
     atomic_uint count;
     atomic_ushort slots[SLOTS];  // a group's number, plus one, and bits of its hash
     struct group groups[GROUPS];
@@ -135,7 +135,7 @@ static void find_middle(struct heads *heads, int64_t *values, size_t count) {
     pthread_mutex_lock(&heads->lock);
     if (!atomic_load_explicit(&heads->centred, memory_order_relaxed)) {
         qsort(values, count, sizeof *values, compare);
-        heads->middle = values[count / 2];
+        atomic_store_explicit(&heads->middle, values[count / 2], memory_order_relaxed);
         atomic_store_explicit(&heads->centred, true, memory_order_release);
     }
     pthread_mutex_unlock(&heads->lock);
@@ -278,7 +278,7 @@ static void make_heads(struct heads *heads, const struct column *ordered,
                        const struct batch *batch, struct direction direction,
                        uint32_t *words) {
     // Set by now, if a row has a value.
-    int64_t middle = heads->middle;
+    int64_t middle = atomic_load_explicit(&heads->middle, memory_order_relaxed);
     uint32_t turned = direction.descending ? PLACES - 1 : 0;
     for (size_t i = 0; i < batch->rows; i++) {
         uint32_t number = number_of(heads, &batch->keys[i]);

@@ -7,7 +7,7 @@ source "$(dirname "$0")/../support/lib.sh"
 
 columns="i % 7 AS v, nullif(i % 5, 2)::TINYINT AS t, (i % 100)::USMALLINT AS us, (i * 3000000000)::UBIGINT AS ub,
     (i % 1000 / 10)::DECIMAL(9, 1) AS m, (i % 90 / 8)::DOUBLE AS f, (i % 50)::FLOAT AS r, -i * 1000000007 AS n,
-    DATE '2020-01-01' + (i % 900)::INTEGER AS d, make_timestamp(i * 1000003) AS ts, 's' || i % 11 AS s, i % 3 = 0 AS b"
+    DATE '2020-01-01' + (i % 900)::INTEGER AS d, make_timestamp(i * 1000003) AS ts, 's' || i % 11 AS s, i % 13 AS \"odd name\""
 # three: a key three times; one: once; many: 5,000 times, more than a chunk has; holes: NULLs
 # between and behind; halves: two files by turns; two: two files, one behind the other, given
 # in the other order. falls: sorted in the row group that the planner looks at, in others not.
@@ -39,7 +39,7 @@ for table in "${tables[@]}"; do
     all 11 "SELECT k, count(*), count(t), sum(v), sum(t), sum(us), sum(ub), sum(m), sum(n), sum(f), sum(r) FROM $table GROUP BY k"
     all 11 "SELECT k, min(v), max(v), min(t), max(t), min(us), max(n), min(d), max(d), min(ts), max(ts) FROM $table GROUP BY k"
     all 3 "SELECT k + 1, sum(v + us * 2) / count(*), sum(v) FROM $table WHERE n % 5 <> 2 GROUP BY k HAVING sum(v) > 2 AND k % 2 = 0"
-    all 2 "SELECT k, sum(v) FROM $table WHERE v > 5 AND s = 's3' GROUP BY k"
+    all 2 "SELECT k, sum(\"odd name\" + us) FROM $table WHERE v > 5 AND s = 's3' GROUP BY k"
     all 5 "SELECT k, sum(DISTINCT v), sum(v) FILTER (WHERE us > 50), max(s), max(f) FROM $table GROUP BY k"
     echo "SELECT typeof(any_value(c)), typeof(any_value(a)), typeof(any_value(m)), typeof(any_value(t)), count(*) FROM
         (SELECT count(t) AS c, sum(us) AS a, sum(m) AS m, max(t) AS t FROM $table GROUP BY k);"
@@ -61,6 +61,7 @@ plan() {
 check "a SortAggregate" plan "SELECT k, sum(v), count(*) FROM three WHERE us > 3 GROUP BY k" \
     'SortAggregate keys=\[k\] functions=\[sum\(v\).*count_star\(\)'
 check "over the scan" bash -c "grep -A2 SortAggregate '$work/plan' | tail -1 | grep -q 'Scan .* in .* ranges of k'"
+check "of expressions" plan "SELECT k, sum(us * 2 + \"odd name\") AS s FROM three \"a t\" GROUP BY k" 'SortAggregate keys=\[k\]'
 check "of keys alone" plan "SELECT k FROM one GROUP BY k" 'SortAggregate keys=\[k\]'
 check "where the planner has not looked" plan "SELECT k, sum(v) FROM falls GROUP BY k" 'SortAggregate'
 hashed() { plan "$1" 'HashAggregate .*keys' && ! grep -q SortAggregate "$work/plan"; }
