@@ -289,11 +289,35 @@ static void type_columns(struct sorted *sorted) {
     }
 }
 
+// The scan that an item is, with filters and expressions above it and nothing else;
+// SIZE_MAX: it is no such.
+static size_t scanned_leaf(struct planner *planner, const json_t *item) {
+    static const char *const lists[] = {"modifiers", "group_expressions", "group_sets"};
+    static const char *const parts[] = {"having", "sample", "qualify"};
+    while (tree_is(item, "type", "SUBQUERY")) {
+        json_t *node = json_object_get(json_object_get(item, "subquery"), "node");
+        json_t *list = json_object_get(node, "select_list");
+        json_t *calls = tree_own(&planner->trees, json_array());
+        if (!tree_is(node, "type", "SELECT_NODE")) return SIZE_MAX;
+        for (size_t i = 0; i < 3; i++) {
+            if (json_array_size(json_object_get(node, lists[i])) > 0 ||
+                json_is_object(json_object_get(node, parts[i])))
+                return SIZE_MAX;
+        }
+        tree_aggregates(&planner->trees, list, calls);
+        tree_windows(list, calls);
+        if (json_array_size(calls) > 0 || tree_has(list, "function_name", "unnest"))
+            return SIZE_MAX;
+        item = json_object_get(node, "from_table");
+    }
+    return leaf_index(planner, item);
+}
+
 // A scan that is grouped by one of its columns alone.
 static bool groups_scan(struct planner *planner, json_t *node,
                         const struct fragment *from) {
     json_t *groups = json_object_get(node, "group_expressions");
-    size_t leaf = leaf_index(planner, from->tree);
+    size_t leaf = scanned_leaf(planner, from->tree);
     const json_t *origin = planner_origin(planner, json_array_get(groups, 0));
     return leaf < planner->leaf_count && json_object_size(from->columns) == 0 &&
            json_array_size(groups) == 1 &&
@@ -343,7 +367,7 @@ bool sorted_groups_possible(struct planner *planner, json_t *node,
 
 void sorted_groups(struct planner *planner, const struct fragment *from,
                    struct fragment *block) {
-    size_t leaf = leaf_index(planner, from->tree);
+    size_t leaf = scanned_leaf(planner, from->tree);
     struct sorted sorted = {.planner = planner};
     json_t *whole = json_object_get(json_object_get(block->tree, "subquery"), "node");
     json_t *key = json_array_get(json_object_get(whole, "group_expressions"), 0);

@@ -41,6 +41,8 @@ for table in "${tables[@]}"; do
     all 3 "SELECT k + 1, sum(v + us * 2) / count(*), sum(v) FROM $table WHERE n % 5 <> 2 GROUP BY k HAVING sum(v) > 2 AND k % 2 = 0"
     all 2 "SELECT k, sum(\"odd name\" + us) FROM $table WHERE v > 5 AND s = 's3' GROUP BY k"
     all 5 "SELECT k, sum(DISTINCT v), sum(v) FILTER (WHERE us > 50), max(s), max(f) FROM $table GROUP BY k"
+    all 2 "SELECT c, sum(d) FROM (SELECT k AS c, v * 2 AS d, us FROM $table WHERE us % 3 > 0) WHERE us > 3 GROUP BY c"
+    all 1 "SELECT DISTINCT k FROM $table WHERE v <> 3"
     echo "SELECT typeof(any_value(c)), typeof(any_value(a)), typeof(any_value(m)), typeof(any_value(t)), count(*) FROM
         (SELECT count(t) AS c, sum(us) AS a, sum(m) AS m, max(t) AS t FROM $table GROUP BY k);"
     all 3 "SELECT x.k, x.n, y.v FROM (SELECT k, sum(v) AS n FROM $table GROUP BY k) x JOIN $table y ON x.k = y.k WHERE y.us = 7"
@@ -62,7 +64,9 @@ check "a SortAggregate" plan "SELECT k, sum(v), count(*) FROM three WHERE us > 3
     'SortAggregate keys=\[k\] functions=\[sum\(v\).*count_star\(\)'
 check "over the scan" bash -c "grep -A2 SortAggregate '$work/plan' | tail -1 | grep -q 'Scan .* in .* ranges of k'"
 check "of expressions" plan "SELECT k, sum(us * 2 + \"odd name\") AS s FROM three \"a t\" GROUP BY k" 'SortAggregate keys=\[k\]'
-check "of keys alone" plan "SELECT k FROM one GROUP BY k" 'SortAggregate keys=\[k\]'
+check "of keys alone" plan "SELECT DISTINCT k FROM one" 'SortAggregate keys=\[k\]'
+check "of what is made of a scan" plan "SELECT c, sum(d) FROM (SELECT k AS c, v AS d, us % 9 AS e FROM one) WHERE e > 3 GROUP BY c" \
+    'SortAggregate keys=\[k\] functions=\[sum'
 check "where the planner has not looked" plan "SELECT k, sum(v) FROM falls GROUP BY k" 'SortAggregate'
 hashed() { plan "$1" 'HashAggregate .*keys' && ! grep -q SortAggregate "$work/plan"; }
 check "not of a call that needs more" hashed "SELECT k, median(v) FROM three GROUP BY k"
