@@ -35,6 +35,12 @@ shoal_status duck_fail(duckdb_result *result, struct shoal_error *err);
 // NULL: out of memory, and DuckDB has been told.
 void *duck_call_state(duckdb_init_info info, size_t size, duckdb_delete_callback_t end);
 
+// scalar.c: a type, of DECIMALs with so many digits; destroyed by who made it, or given
+// away to a parameter. A NULL in a function's result.
+duckdb_logical_type scalar_type(duckdb_type of, int digits, int scale);
+void scalar_add_parameter(duckdb_scalar_function function, duckdb_logical_type type);
+void scalar_set_null(duckdb_vector result, size_t row);
+
 // The place that DuckDB's message shows is in the user's statement: what shoal writes
 // before it is one line, taken off the line number here.
 void duck_hide_line(struct shoal_error *err);

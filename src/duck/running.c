@@ -73,12 +73,6 @@ static void rank_rows(const struct scan *scan, duckdb_vector result) {
     scan->running->rank = rank;
 }
 
-// The group has no value yet: a sum is NULL.
-static void set_null(duckdb_vector result, size_t row) {
-    duckdb_vector_ensure_validity_writable(result);
-    duckdb_validity_set_row_invalid(duckdb_vector_get_validity(result), row);
-}
-
 #define SUM_OF(name, type, field, sum_type)                           \
     static void name(const struct scan *scan, duckdb_vector result) { \
         const type *values = scan->values;                            \
@@ -94,7 +88,7 @@ static void set_null(duckdb_vector result, size_t row) {
                 running.any = true;                                   \
             }                                                         \
             sums[i] = running.field;                                  \
-            if (!running.any) set_null(result, i);                    \
+            if (!running.any) scalar_set_null(result, i);             \
         }                                                             \
         *scan->running = running;                                     \
     }
@@ -148,25 +142,14 @@ static void on_rows(duckdb_function_info info, duckdb_data_chunk input,
     running->rows += rows;
 }
 
-static duckdb_logical_type make_type(duckdb_type of, int digits, int scale) {
-    return of == DUCKDB_TYPE_DECIMAL
-               ? duckdb_create_decimal_type((uint8_t)digits, (uint8_t)scale)
-               : duckdb_create_logical_type(of);
-}
-
-static void add_parameter(duckdb_scalar_function function, duckdb_logical_type type) {
-    duckdb_scalar_function_add_parameter(function, type);
-    duckdb_destroy_logical_type(&type);
-}
-
 static bool add_kernel(duckdb_scalar_function_set set, const char *name,
                        const struct kernel *kernel, int scale) {
     duckdb_scalar_function function = duckdb_create_scalar_function();
-    duckdb_logical_type to = make_type(kernel->to, DECIMAL_SUM_DIGITS, scale);
+    duckdb_logical_type to = scalar_type(kernel->to, DECIMAL_SUM_DIGITS, scale);
     duckdb_scalar_function_set_name(function, name);
-    add_parameter(function, make_type(DUCKDB_TYPE_BIGINT, 0, 0));
-    add_parameter(function, make_type(DUCKDB_TYPE_BOOLEAN, 0, 0));
-    add_parameter(function, make_type(kernel->from, DUCK_RUNNING_DIGITS, scale));
+    scalar_add_parameter(function, scalar_type(DUCKDB_TYPE_BIGINT, 0, 0));
+    scalar_add_parameter(function, scalar_type(DUCKDB_TYPE_BOOLEAN, 0, 0));
+    scalar_add_parameter(function, scalar_type(kernel->from, DUCK_RUNNING_DIGITS, scale));
     duckdb_scalar_function_set_return_type(function, to);
     duckdb_scalar_function_set_special_handling(function);  // of NULLs: it sees them
     duckdb_scalar_function_set_volatile(function);

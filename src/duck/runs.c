@@ -183,11 +183,6 @@ static void on_bind(duckdb_bind_info info) {
 
 // ---- aggregates
 
-static void set_null(duckdb_vector result, size_t row) {
-    duckdb_vector_ensure_validity_writable(result);
-    duckdb_validity_set_row_invalid(duckdb_vector_get_validity(result), row);
-}
-
 static void count_runs(const struct run_input *input, duckdb_vector result) {
     const bool *counted = input->values;
     int64_t *counts = duckdb_vector_get_data(result), count = 0;
@@ -211,7 +206,7 @@ static void count_runs(const struct run_input *input, duckdb_vector result) {
                 any = true;                                                 \
             }                                                               \
             out[i] = run;                                                   \
-            if (!any) set_null(result, i);                                  \
+            if (!any) scalar_set_null(result, i);                           \
             if (!ends(input, i)) continue;                                  \
             any = false;                                                    \
             run = 0;                                                        \
@@ -257,22 +252,11 @@ static void on_runs(duckdb_function_info info, duckdb_data_chunk chunk,
     kernel->aggregate(&input, result);
 }
 
-static duckdb_logical_type make_type(duckdb_type of, int digits, int scale) {
-    return of == DUCKDB_TYPE_DECIMAL
-               ? duckdb_create_decimal_type((uint8_t)digits, (uint8_t)scale)
-               : duckdb_create_logical_type(of);
-}
-
-static void add_parameter(duckdb_scalar_function function, duckdb_logical_type type) {
-    duckdb_scalar_function_add_parameter(function, type);
-    duckdb_destroy_logical_type(&type);
-}
-
 // A function of runs; the first parameter is their key.
 static duckdb_scalar_function make_function(const char *name, duckdb_logical_type to) {
     duckdb_scalar_function function = duckdb_create_scalar_function();
     duckdb_scalar_function_set_name(function, name);
-    add_parameter(function, make_type(DUCKDB_TYPE_BIGINT, 0, 0));
+    scalar_add_parameter(function, scalar_type(DUCKDB_TYPE_BIGINT, 0, 0));
     duckdb_scalar_function_set_return_type(function, to);
     duckdb_scalar_function_set_special_handling(function);  // of NULLs: it sees them
     duckdb_scalar_function_set_volatile(function);
@@ -289,8 +273,9 @@ static bool register_set(struct duck_conn *conn, const char *kernel, int scale) 
     for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
         if (strcmp(kernels[i].name, kernel) != 0) continue;
         duckdb_scalar_function function =
-            make_function(name, make_type(kernels[i].to, DECIMAL_SUM_DIGITS, scale));
-        add_parameter(function, make_type(kernels[i].from, DUCK_RUNNING_DIGITS, scale));
+            make_function(name, scalar_type(kernels[i].to, DECIMAL_SUM_DIGITS, scale));
+        scalar_add_parameter(function,
+                             scalar_type(kernels[i].from, DUCK_RUNNING_DIGITS, scale));
         duckdb_scalar_function_set_extra_info(function, (void *)(uintptr_t)&kernels[i],
                                               NULL);
         duckdb_scalar_function_set_function(function, on_runs);
@@ -305,7 +290,7 @@ static bool register_set(struct duck_conn *conn, const char *kernel, int scale) 
 shoal_status runs_register(struct duck_conn *conn, struct shoal_error *err) {
     static const char *const sets[] = {COUNT, SUM, MIN, MAX};
     duckdb_scalar_function edge =
-        make_function("shoal_run_edge", make_type(DUCKDB_TYPE_UTINYINT, 0, 0));
+        make_function("shoal_run_edge", scalar_type(DUCKDB_TYPE_UTINYINT, 0, 0));
     duckdb_scalar_function_set_bind(edge, on_bind);
     duckdb_scalar_function_set_function(edge, on_edges);
     bool ok = duckdb_register_scalar_function(conn->conn, edge) == DuckDBSuccess;

@@ -355,21 +355,15 @@ static void on_bind(duckdb_bind_info info) {
     duckdb_scalar_function_set_bind_data_copy(info, share);
 }
 
-static void add_parameter(duckdb_scalar_function function, duckdb_type of) {
-    duckdb_logical_type type = duckdb_create_logical_type(of);
-    duckdb_scalar_function_add_parameter(function, type);
-    duckdb_destroy_logical_type(&type);
-}
-
 static duckdb_scalar_function make_function(const char *name, duckdb_type first,
                                             duckdb_type second, duckdb_type result) {
     duckdb_scalar_function function = duckdb_create_scalar_function();
     duckdb_logical_type type = duckdb_create_logical_type(result);
     duckdb_scalar_function_set_name(function, name);
-    add_parameter(function, first);
-    add_parameter(function, second);
-    add_parameter(function, DUCKDB_TYPE_BOOLEAN);
-    add_parameter(function, DUCKDB_TYPE_BOOLEAN);
+    scalar_add_parameter(function, scalar_type(first, 0, 0));
+    scalar_add_parameter(function, scalar_type(second, 0, 0));
+    scalar_add_parameter(function, scalar_type(DUCKDB_TYPE_BOOLEAN, 0, 0));
+    scalar_add_parameter(function, scalar_type(DUCKDB_TYPE_BOOLEAN, 0, 0));
     duckdb_scalar_function_set_return_type(function, type);
     duckdb_scalar_function_set_special_handling(function);  // of NULLs: it sees them
     duckdb_destroy_logical_type(&type);
