@@ -26,6 +26,7 @@
 // there.
 #define GROUP_ROWS 2000000
 #define RUN_ROWS 4000000  // of groups that need no hash table (sorted_groups.c)
+#define FALLS 0.05        // of row groups of files that are sorted, at most
 #define JOIN_ROWS 8000000
 #define PERFECT_KEPT 0.5  // of both sides' rows, from where on that pays
 #define PERFECT_VALUES 1000000
@@ -353,12 +354,34 @@ static bool many_values(const struct origin *origin) {
     return values_of(origin) * FEW_VALUES > (double)origin->rows;
 }
 
+// Few row groups begin below where another ends: of those before them in a file, and of
+// all, in the order of their keys.
+static bool groups_ascend(const struct origin *origin) {
+    size_t falls = 0;
+    for (size_t g = 1; g < origin->group_count; g++)
+        falls += origin->groups[g].min < origin->groups[g - 1].max;
+    for (size_t f = 0; f < origin->files->file_count; f++) {
+        const struct parquet_footer *footer = &origin->files->footers[f];
+        size_t column = footer_column(footer, origin->name);
+        const struct parquet_range *before = NULL;
+        for (size_t g = 0; g < footer->group_count; g++) {
+            const struct parquet_range *range = footer_range(footer, g, column);
+            if (footer->rows[g] == 0) continue;
+            falls += before != NULL && range->min < before->max;
+            before = range;
+        }
+    }
+    return (double)falls <= FALLS * (double)origin->group_count;
+}
+
 static bool cluster_key(struct planner *planner, struct fragment *from, json_t *key,
-                        bool runs) {
+                        json_t *grouped) {
     struct origin origin;
     struct cut cut = {0};
     bool found = find_origin(planner, from, key, &origin) && many_values(&origin);
-    bool sorted = found && runs && sorted_files(planner, origin.files, origin.name);
+    bool sorted = found && grouped != NULL && groups_ascend(&origin) &&
+                  sorted_groups_possible(planner, grouped, from) &&
+                  rows_ascend(planner, origin.files, origin.name);
     found = found &&
             choose_bounds(planner, &origin, sorted ? RUN_ROWS : GROUP_ROWS, &cut) &&
             join_cut(&cut, &origin);
@@ -377,12 +400,12 @@ static bool cluster_key(struct planner *planner, struct fragment *from, json_t *
 }
 
 bool cluster_keys(struct planner *planner, struct fragment *from, json_t *keys,
-                  bool runs) {
+                  json_t *grouped) {
     size_t i;
     json_t *key;
     if (from->cut != NO_CUT || !enough_rows(planner, from, 0)) return false;
     json_array_foreach(keys, i, key) {
-        if (cluster_key(planner, from, key, runs)) return true;
+        if (cluster_key(planner, from, key, grouped)) return true;
     }
     return false;
 }

@@ -20,30 +20,6 @@
 #define LARGE_ROWS 1000000   // of the other side, at least
 #define LARGE_A_COUNTED 4    // and at least so many times the file's
 
-// Is the item a scan with filters above it and nothing else?
-static bool is_filtered_scan(struct planner *planner, const json_t *item) {
-    static const char *const empty[] = {"modifiers", "group_expressions", "group_sets"};
-    static const char *const none[] = {"having", "sample", "qualify"};
-    struct trees *trees = &planner->trees;
-    bool filtered = false;
-    while (tree_is(item, "type", "SUBQUERY")) {
-        const json_t *node = json_object_get(json_object_get(item, "subquery"), "node");
-        json_t *list = json_object_get(node, "select_list");
-        json_t *calls = tree_own(trees, json_array());
-        if (!tree_is(node, "type", "SELECT_NODE")) return false;
-        for (size_t i = 0; i < 3; i++) {
-            if (json_array_size(json_object_get(node, empty[i])) > 0) return false;
-            if (json_is_object(json_object_get(node, none[i]))) return false;
-        }
-        tree_aggregates(trees, list, calls);
-        tree_windows(list, calls);
-        if (json_array_size(calls) > 0) return false;
-        filtered = filtered || json_is_object(json_object_get(node, "where_clause"));
-        item = json_object_get(node, "from_table");
-    }
-    return filtered && tree_is(item, "type", "TABLE_FUNCTION");
-}
-
 // Appends " WHERE key BETWEEN ...", as the type of the key's column writes its values.
 static bool append_range(struct planner *planner, struct text *sql, const json_t *key,
                          double min, double max) {
@@ -103,7 +79,10 @@ static bool count(struct planner *planner, const json_t *item, json_t *keys,
 void count_filtered(struct planner *planner, struct fragment *side, const json_t *item,
                     json_t *keys, const struct fragment *other, json_t *other_keys) {
     double rows, share;
-    if (other->rows < LARGE_ROWS || !is_filtered_scan(planner, item)) return;
+    bool filtered;
+    if (other->rows < LARGE_ROWS) return;
+    const json_t *below = item_below(planner, item, &filtered);
+    if (!filtered || !tree_is(below, "type", "TABLE_FUNCTION")) return;
     const struct leaf_draft *leaf = driving_leaf(planner, side->tree);
     if (leaf == NULL || leaf->kind != LEAF_SCAN || side->once) return;
     struct file_set *set = &planner->file_sets[leaf->file_set];

@@ -98,6 +98,29 @@ void planner_named(struct planner *planner, const char *alias, const char *colum
     if (origin != NULL) json_object_set(planner->origins, json_string_value(key), origin);
 }
 
+const json_t *item_below(struct planner *planner, const json_t *item, bool *filtered) {
+    static const char *const empty[] = {"modifiers", "group_expressions", "group_sets"};
+    static const char *const none[] = {"having", "sample", "qualify"};
+    struct trees *trees = &planner->trees;
+    *filtered = false;
+    while (tree_is(item, "type", "SUBQUERY")) {
+        const json_t *node = json_object_get(json_object_get(item, "subquery"), "node");
+        json_t *list = json_object_get(node, "select_list");
+        json_t *calls = tree_own(trees, json_array());
+        if (!tree_is(node, "type", "SELECT_NODE")) return NULL;
+        for (size_t i = 0; i < 3; i++) {
+            if (json_array_size(json_object_get(node, empty[i])) > 0) return NULL;
+            if (json_is_object(json_object_get(node, none[i]))) return NULL;
+        }
+        tree_aggregates(trees, list, calls);
+        tree_windows(list, calls);
+        if (json_array_size(calls) > 0) return NULL;
+        *filtered = *filtered || json_is_object(json_object_get(node, "where_clause"));
+        item = json_object_get(node, "from_table");
+    }
+    return item;
+}
+
 size_t node_width(const json_t *node) {
     if (tree_is(node, "type", "RECURSIVE_CTE_NODE")) {
         return node_width(json_object_get(node, "left"));

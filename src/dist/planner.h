@@ -270,10 +270,10 @@ void count_filtered(struct planner *planner, struct fragment *side, const json_t
 // Cuts both sides of a join at common bounds of one of its keys, by statistics.
 bool cluster_join(struct planner *planner, struct fragment *left, json_t *left_keys,
                   struct fragment *right, json_t *right_keys);
-// Cuts the fragment by one of the keys, so that rows equal in all are together. runs:
-// they are grouped by it, in runs of rows if the files are sorted.
+// Cuts the fragment by one of the keys, so that rows equal in all are together. grouped:
+// the block that groups by them, in runs of rows if the files are sorted; else NULL.
 bool cluster_keys(struct planner *planner, struct fragment *from, json_t *keys,
-                  bool runs);
+                  json_t *grouped);
 // What each range of a LEAF_RANGE reads; NULL when out of memory.
 struct scan_range *cluster_ranges(const struct planner *planner,
                                   const struct leaf_draft *leaf, size_t *count);
@@ -289,6 +289,9 @@ struct fragment *plan_from(struct planner *planner, json_t *item, json_t *ctes);
 struct fragment *plan_node(struct planner *planner, json_t *node, const char *alias,
                            json_t *columns, json_t *ctes);
 size_t node_width(const json_t *node);
+// What is below an item that makes each of its rows of one of that; NULL: it does more.
+// *filtered: not of all of them.
+const json_t *item_below(struct planner *planner, const json_t *item, bool *filtered);
 
 // exchange.c
 // A WHERE and, for top-n, modifiers that the producing stage applies before it sends.
@@ -380,6 +383,9 @@ void filter_place(struct planner *planner, struct fragment *large,
 #define RUNTIME_FILTER "shoal_filter"  // in the tree: this semi-join is one
 
 // sort.c
+// "true, false": is the order descending, are its NULLs first? As the words of sort keys
+// (duck/sort_words.c) take it.
+const char *sort_flags(const json_t *order);
 // create_sort_key(orders), renamed to the fragment's columns.
 json_t *sort_key_expression(struct planner *planner, json_t *orders,
                             const json_t *columns);
@@ -420,7 +426,7 @@ void type_find(struct planner *planner, const char *alias, const json_t *types,
 // Are values of the type equal if and only if their sort keys are?
 bool type_has_sort_key(const char *type);
 // The type as which the words of sort keys (duck/sort_words.c) take values to order by;
-// NULL: they take none. *exact: values that differ do there too.
+// NULL: they take none. *exact, if it is not NULL: values that differ do there too.
 const char *type_ordered_as(const char *type, bool *exact);
 // May functions of shoal's own add the values up? *scale: of DECIMALs; -1 of others.
 bool type_summed(const char *type, int *scale);
@@ -430,9 +436,8 @@ bool type_summed(const char *type, int *scale);
 // sorted?
 bool sorted_groups_possible(struct planner *planner, json_t *node,
                             const struct fragment *from);
-// Do the files' rows look as if they were sorted by the column, whose statistics are
-// known?
-bool sorted_files(struct planner *planner, const struct file_set *set, const char *name);
+// Do the first rows of one row group ascend, in the middle of a file in the middle?
+bool rows_ascend(struct planner *planner, const struct file_set *set, const char *column);
 // block, which groups a scan of from, makes them so if the scan is marked sorted.
 void sorted_groups(struct planner *planner, const struct fragment *from,
                    struct fragment *block);

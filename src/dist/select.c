@@ -220,7 +220,7 @@ static bool place_windows(struct block *block, json_t *windows) {
     if (block->from->dist >= DIST_SINGLE) return true;
     json_t *keys = window_common_keys(planner, windows);
     if (json_array_size(keys) > 0 && (hash_satisfies(planner, block->from, keys) ||
-                                      cluster_keys(planner, block->from, keys, false))) {
+                                      cluster_keys(planner, block->from, keys, NULL))) {
         return true;
     }
     if (json_array_size(keys) > 0) return move_input(block, EXCHANGE_HASH, keys, NULL);
@@ -419,12 +419,10 @@ struct fragment *plan_select(struct planner *planner, json_t *node, const char *
     }
     uint64_t rows = block.from->rows;
     if (grouped) {
-        bool together =
-            block.from->dist >= DIST_SINGLE ||
-            (json_array_size(json_object_get(node, "group_sets")) <= 1 &&
-             (hash_satisfies(planner, block.from, groups) ||
-              cluster_keys(planner, block.from, groups,
-                           sorted_groups_possible(planner, node, block.from))));
+        bool together = block.from->dist >= DIST_SINGLE ||
+                        (json_array_size(json_object_get(node, "group_sets")) <= 1 &&
+                         (hash_satisfies(planner, block.from, groups) ||
+                          cluster_keys(planner, block.from, groups, node)));
         if (!together)
             return plan_aggregate(planner, block.node, block.from, real, alias, columns);
         double values;

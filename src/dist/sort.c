@@ -26,6 +26,13 @@ static const char *direction(const json_t *order) {
     return first ? "ASC NULLS FIRST" : "ASC NULLS LAST";
 }
 
+const char *sort_flags(const json_t *order) {
+    bool descending = tree_is(order, "type", "DESCENDING");
+    bool first = tree_is(order, "null_order", "NULLS FIRST");
+    if (descending) return first ? "true, true" : "true, false";
+    return first ? "false, true" : "false, false";
+}
+
 json_t *sort_key_expression(struct planner *planner, json_t *orders,
                             const json_t *columns) {
     struct trees *trees = &planner->trees;

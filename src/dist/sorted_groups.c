@@ -20,8 +20,7 @@
 #include "dist/planner.h"
 
 #define ROWS_TABLE "shoal_rows"
-#define LOOKED_AT 10000   // rows of a row group
-#define OVERLAPPING 0.05  // of row groups, at most
+#define LOOKED_AT 10000  // rows of a row group
 
 struct sorted {
     struct planner *planner;
@@ -40,48 +39,8 @@ static const json_t *argument(const json_t *call) {
 
 // ---- is it sorted?
 
-static int by_min(const void *a, const void *b) {
-    const struct parquet_range *left = a, *right = b;
-    return (left->min > right->min) - (left->min < right->min);
-}
-
-// How many ranges begin below where the one before them ends.
-static size_t count_falls(const struct parquet_range *ranges, size_t count) {
-    size_t falls = 0;
-    for (size_t i = 1; i < count; i++) falls += ranges[i].min < ranges[i - 1].max;
-    return falls;
-}
-
-// Few row groups begin below where another ends: of those before them in a file, and of
-// all, in the order of their keys.
-static bool groups_ascend(const struct file_set *set, const char *name) {
-    size_t count = 0, falls = 0;
-    struct parquet_range *ranges = NULL;
-    for (size_t f = 0; f < set->file_count; f++) {
-        const struct parquet_footer *footer = &set->footers[f];
-        size_t column = footer_column(footer, name);
-        struct parquet_range *grown =
-            realloc(ranges, (count + footer->group_count + 1) * sizeof *grown);
-        if (grown == NULL || column == SIZE_MAX) {
-            free(grown != NULL ? grown : ranges);
-            return false;
-        }
-        ranges = grown;
-        size_t first = count;
-        for (size_t g = 0; g < footer->group_count; g++) {
-            if (footer->rows[g] > 0) ranges[count++] = *footer_range(footer, g, column);
-        }
-        falls += count_falls(ranges + first, count - first);
-    }
-    if (count > 0) qsort(ranges, count, sizeof *ranges, by_min);
-    falls += count_falls(ranges, count);
-    free(ranges);
-    return (double)falls <= OVERLAPPING * (double)count;
-}
-
-// The first rows of one row group do, in the middle of a file in the middle.
-static bool rows_ascend(struct planner *planner, const struct file_set *set,
-                        const char *column) {
+bool rows_ascend(struct planner *planner, const struct file_set *set,
+                 const char *column) {
     const struct scan_file *file = &set->files[set->file_count / 2];
     const struct parquet_footer *footer = &set->footers[set->file_count / 2];
     struct text sql = {0};
@@ -102,10 +61,6 @@ static bool rows_ascend(struct planner *planner, const struct file_set *set,
     free(falls);
     text_free(&sql);
     return sorted;
-}
-
-bool sorted_files(struct planner *planner, const struct file_set *set, const char *name) {
-    return groups_ascend(set, name) && rows_ascend(planner, set, name);
 }
 
 // ---- calls
@@ -292,25 +247,10 @@ static void type_columns(struct sorted *sorted) {
 // The scan that an item is, with filters and expressions above it and nothing else;
 // SIZE_MAX: it is no such.
 static size_t scanned_leaf(struct planner *planner, const json_t *item) {
-    static const char *const lists[] = {"modifiers", "group_expressions", "group_sets"};
-    static const char *const parts[] = {"having", "sample", "qualify"};
-    while (tree_is(item, "type", "SUBQUERY")) {
-        json_t *node = json_object_get(json_object_get(item, "subquery"), "node");
-        json_t *list = json_object_get(node, "select_list");
-        json_t *calls = tree_own(&planner->trees, json_array());
-        if (!tree_is(node, "type", "SELECT_NODE")) return SIZE_MAX;
-        for (size_t i = 0; i < 3; i++) {
-            if (json_array_size(json_object_get(node, lists[i])) > 0 ||
-                json_is_object(json_object_get(node, parts[i])))
-                return SIZE_MAX;
-        }
-        tree_aggregates(&planner->trees, list, calls);
-        tree_windows(list, calls);
-        if (json_array_size(calls) > 0 || tree_has(list, "function_name", "unnest"))
-            return SIZE_MAX;
-        item = json_object_get(node, "from_table");
-    }
-    return leaf_index(planner, item);
+    bool filtered;
+    const json_t *below = item_below(planner, item, &filtered);
+    bool unnests = tree_has(item, "function_name", "unnest");
+    return below == NULL || unnests ? SIZE_MAX : leaf_index(planner, below);
 }
 
 // A scan that is grouped by one of its columns alone.

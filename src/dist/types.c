@@ -81,9 +81,10 @@ const char *type_ordered_as(const char *type, bool *exact) {
     static const char *const times[] = {
         "DATE",         "TIME",         "TIMESTAMP",  "TIMESTAMP_S",
         "TIMESTAMP_MS", "TIMESTAMP_NS", TIMESTAMP_TZ, NULL};
-    *exact = !text_one_of(type, reals) && strncmp(type, "DECIMAL(", 8) != 0;
+    bool real = text_one_of(type, reals) || strncmp(type, "DECIMAL(", 8) == 0;
+    if (exact != NULL) *exact = !real;
     if (text_one_of(type, numbers)) return "BIGINT";
-    if (!*exact) return "DOUBLE";
+    if (real) return "DOUBLE";
     return text_one_of(type, times) ? type : NULL;
 }
 

@@ -27,10 +27,6 @@
 
 #define TIE_BREAK "shoal_tie()"
 #define SOME_ROWS "((random() < 0.5) AND true)"
-// [descending][NULLs first]
-#define PLACE(direction) "shoal_sort_place(0, 0, " direction ")"
-static const char *const places[2][2] = {{PLACE("false, false"), PLACE("false, true")},
-                                         {PLACE("true, false"), PLACE("true, true")}};
 
 // ---- the stages before, and the form
 
@@ -134,9 +130,11 @@ static json_t *place(struct form *form) {
         return sort_key(form, orders, "o");
     }
     json_t *values[] = {form_in_part(form, json_object_get(order, "expression")), tie};
-    bool descending = tree_is(order, "type", "DESCENDING");
-    bool first = tree_is(order, "null_order", "NULLS FIRST");
-    json_t *call = tree_expression(trees, places[descending][first]);
+    struct text text = {0};
+    text_printf(&text, "shoal_sort_place(0, 0, %s)", sort_flags(order));
+    json_t *call = text.failed ? NULL : tree_expression(trees, text.data);
+    trees->failed = trees->failed || text.failed;
+    text_free(&text);
     for (size_t i = 0; i < 2; i++)
         json_object_set(json_array_get(json_object_get(call, "arguments"), i),
                         "expression", values[i]);

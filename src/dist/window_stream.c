@@ -334,11 +334,10 @@ static void append_edge(struct stream *stream, struct text *out, const char *sid
 static bool append_group(struct stream *stream, struct text *out) {
     size_t count = json_array_size(stream->form->keys);
     char type[64];
-    bool exact;
     for (size_t i = 0; i < count; i++) {
         find_type(stream, key_of(stream, i), type, sizeof type);
         if (!type_has_sort_key(type)) return false;
-        const char *number = type_ordered_as(type, &exact);
+        const char *number = type_ordered_as(type, NULL);
         const char *name = name_of(stream, key_of(stream, i));
         if (count == 1 && number != NULL && strcmp(number, "BIGINT") == 0) {
             text_printf(out, "CAST(q.%s AS BIGINT)", name);
@@ -357,15 +356,13 @@ static bool append_head(struct stream *stream, struct text *out) {
     const json_t *order = json_array_get(stream->form->orders, 0);
     const char *as;
     char type[64];
-    bool exact;
     if (!stream->groups || order == NULL) return false;
     find_type(stream, order_of(stream, 0), type, sizeof type);
-    if ((as = type_ordered_as(type, &exact)) == NULL) return false;
+    if ((as = type_ordered_as(type, NULL)) == NULL) return false;
     text_append(out, "shoal_sort_head(");
     if (!append_group(stream, out)) return false;
-    text_printf(out, ", CAST(q.%s AS %s), %s, %s)", name_of(stream, order_of(stream, 0)),
-                as, tree_is(order, "type", "DESCENDING") ? "true" : "false",
-                tree_is(order, "null_order", "NULLS FIRST") ? "true" : "false");
+    text_printf(out, ", CAST(q.%s AS %s), %s)", name_of(stream, order_of(stream, 0)), as,
+                sort_flags(order));
     return true;
 }
 

@@ -3,6 +3,8 @@
 #define SHOAL_DUCK_INTERNAL_H
 
 #include <duckdb.h>
+#include <pthread.h>
+#include <stdatomic.h>
 
 #include "duck/duck.h"
 
@@ -35,11 +37,37 @@ shoal_status duck_fail(duckdb_result *result, struct shoal_error *err);
 // NULL: out of memory, and DuckDB has been told.
 void *duck_call_state(duckdb_init_info info, size_t size, duckdb_delete_callback_t end);
 
-// scalar.c: a type, of DECIMALs with so many digits; destroyed by who made it, or given
-// away to a parameter. A NULL in a function's result.
+// ---- scalar.c: what scalar functions are made of
+
+typedef __int128 hugeint;
+#define DECIMAL_SUM_DIGITS 38  // of DuckDB's sum() of any DECIMALs
+
+// valid: of a vector; NULL: all rows are.
+static inline bool scalar_is_valid(const uint64_t *valid, size_t row) {
+    return valid == NULL ||
+           duckdb_validity_row_is_valid((uint64_t *)(uintptr_t)valid, row);
+}
+void scalar_set_null(duckdb_vector result, size_t row);
+// Of DECIMALs with so many digits; destroyed by who made it, or given away to a
+// parameter.
 duckdb_logical_type scalar_type(duckdb_type of, int digits, int scale);
 void scalar_add_parameter(duckdb_scalar_function function, duckdb_logical_type type);
-void scalar_set_null(duckdb_vector result, size_t row);
+// Function number i, without a name, if it is one of kernel's; else NULL.
+typedef duckdb_scalar_function scalar_make(size_t i, const char *kernel, int scale);
+// Registers those of count functions that are kernel's, under its name, with the scale
+// behind if there is one (-1: none).
+bool scalar_register_set(struct duck_conn *conn, const char *kernel, int scale,
+                         scalar_make *make, size_t count);
+// What the calls of a statement share, of all its threads: the head of it. In bind(), a
+// zeroed one of so many bytes becomes the function's bind data; end, which may be NULL,
+// frees what is in it.
+struct scalar_shared {
+    atomic_uint users;
+    pthread_mutex_t lock;
+    void (*end)(struct scalar_shared *shared);
+};
+void scalar_bind_shared(duckdb_bind_info info, size_t size,
+                        void (*end)(struct scalar_shared *shared));
 
 // The place that DuckDB's message shows is in the user's statement: what shoal writes
 // before it is one line, taken off the line number here.

@@ -22,10 +22,6 @@
 #define SUM "shoal_running_sum"
 #define DECIMAL_SUM "shoal_running_decimal_sum"
 
-#define DECIMAL_SUM_DIGITS 38
-
-typedef __int128 hugeint;
-
 // What a call has seen.
 struct running {
     uint64_t rows;
@@ -44,7 +40,7 @@ struct scan {
 };
 
 static bool has_value(const struct scan *scan, size_t row) {
-    return scan->valid == NULL || duckdb_validity_row_is_valid(scan->valid, row);
+    return scalar_is_valid(scan->valid, row);
 }
 
 static void count_rows(const struct scan *scan, duckdb_vector result) {
@@ -110,6 +106,7 @@ static const struct kernel {
     {SUM, DUCKDB_TYPE_DOUBLE, DUCKDB_TYPE_DOUBLE, sum_real},
     {DECIMAL_SUM, DUCKDB_TYPE_DECIMAL, DUCKDB_TYPE_DECIMAL, sum_signed},
 };
+
 static void on_init(duckdb_init_info info) {
     (void)duck_call_state(info, sizeof(struct running), free);
 }
@@ -142,11 +139,11 @@ static void on_rows(duckdb_function_info info, duckdb_data_chunk input,
     running->rows += rows;
 }
 
-static bool add_kernel(duckdb_scalar_function_set set, const char *name,
-                       const struct kernel *kernel, int scale) {
+static duckdb_scalar_function make_function(size_t i, const char *name, int scale) {
+    const struct kernel *kernel = &kernels[i];
+    if (strcmp(kernel->name, name) != 0) return NULL;
     duckdb_scalar_function function = duckdb_create_scalar_function();
     duckdb_logical_type to = scalar_type(kernel->to, DECIMAL_SUM_DIGITS, scale);
-    duckdb_scalar_function_set_name(function, name);
     scalar_add_parameter(function, scalar_type(DUCKDB_TYPE_BIGINT, 0, 0));
     scalar_add_parameter(function, scalar_type(DUCKDB_TYPE_BOOLEAN, 0, 0));
     scalar_add_parameter(function, scalar_type(kernel->from, DUCK_RUNNING_DIGITS, scale));
@@ -156,25 +153,13 @@ static bool add_kernel(duckdb_scalar_function_set set, const char *name,
     duckdb_scalar_function_set_extra_info(function, (void *)(uintptr_t)kernel, NULL);
     duckdb_scalar_function_set_init(function, on_init);
     duckdb_scalar_function_set_function(function, on_rows);
-    bool ok = duckdb_add_scalar_function_to_set(set, function) == DuckDBSuccess;
     duckdb_destroy_logical_type(&to);
-    duckdb_destroy_scalar_function(&function);
-    return ok;
+    return function;
 }
 
-// Of the kernels that have the name as theirs; as the function's, with the scale behind.
 static bool register_set(struct duck_conn *conn, const char *kernel, int scale) {
-    char name[64];
-    (void)snprintf(name, sizeof name, scale < 0 ? "%s" : "%s_%d", kernel, scale);
-    duckdb_scalar_function_set set = duckdb_create_scalar_function_set(name);
-    bool ok = true;
-    for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
-        if (strcmp(kernels[i].name, kernel) == 0)
-            ok = add_kernel(set, name, &kernels[i], scale) && ok;
-    }
-    ok = duckdb_register_scalar_function_set(conn->conn, set) == DuckDBSuccess && ok;
-    duckdb_destroy_scalar_function_set(&set);
-    return ok;
+    return scalar_register_set(conn, kernel, scale, make_function,
+                               sizeof kernels / sizeof *kernels);
 }
 
 shoal_status running_register(struct duck_conn *conn, struct shoal_error *err) {

@@ -4,28 +4,21 @@
 // and no hash table has to find them: one takes 80 ns for each new group, this 3 ns a
 // row.
 //
-//   shoal_run_edge(key)           0: the run goes on behind the row; 1: it ends there,
-//   and
-//                                 began in this chunk; 2: it may go on in a chunk before
-//                                 or behind, or its key is NULL; 3: as 2, and rows are
-//                                 not sorted
-//   shoal_run_count(key, BOOLEAN) rows for which it is true
+//   shoal_run_edge(key)            0: the run goes on behind the row
+//                                  1: it ends there, and began in this chunk
+//                                  2: it may go on in a chunk before or behind, or its
+//                                     key is NULL
+//                                  3: as 2, and rows are not sorted
+//   shoal_run_count(key, BOOLEAN)  rows for which it is true
 //   shoal_run_sum(key, value), shoal_run_min(key, value), shoal_run_max(key, value)
 //   shoal_run_decimal_sum_2(key, value)
 //
 // Without a 3 all runs with a 1 are whole groups: the rows of each chunk are in ascending
 // order, and from its first key to its last no other chunk has any, but at its ends.
-#include <pthread.h>
-#include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "duck/internal.h"
-
-#define DECIMAL_SUM_DIGITS 38
-
-typedef __int128 hugeint;
 
 struct run_input {
     const int64_t *keys;
@@ -35,16 +28,12 @@ struct run_input {
     size_t rows;
 };
 
-static bool is_valid(const uint64_t *valid, size_t row) {
-    return valid == NULL ||
-           duckdb_validity_row_is_valid((uint64_t *)(uintptr_t)valid, row);
-}
-
 // Is the row its run's last in the chunk?
 static inline bool ends(const struct run_input *input, size_t row) {
     if (row + 1 == input->rows) return true;
     if (input->keyed == NULL) return input->keys[row] != input->keys[row + 1];
-    bool keyed = is_valid(input->keyed, row), next = is_valid(input->keyed, row + 1);
+    bool keyed = scalar_is_valid(input->keyed, row),
+         next = scalar_is_valid(input->keyed, row + 1);
     return keyed != next || (keyed && input->keys[row] != input->keys[row + 1]);
 }
 
@@ -70,8 +59,7 @@ struct interval {
 // What a statement has seen, of all its threads: the chunks' keys, in order, of which no
 // two overlap.
 struct edges {
-    atomic_uint users;
-    pthread_mutex_t lock;
+    struct scalar_shared shared;
     struct interval *seen;
     size_t count, capacity;
 };
@@ -121,7 +109,7 @@ static bool find_interval(const struct run_input *input, struct interval *interv
         return sorted;
     }
     for (size_t i = 0; i < input->rows; i++) {
-        if (!is_valid(input->keyed, i)) continue;
+        if (!scalar_is_valid(input->keyed, i)) continue;
         if (!*any) interval->first = interval->last = input->keys[i];
         sorted = sorted && input->keys[i] >= interval->last;
         interval->last = input->keys[i];
@@ -134,9 +122,9 @@ static bool is_sorted(struct edges *edges, const struct run_input *input) {
     struct interval interval;
     bool any, sorted = find_interval(input, &interval, &any);
     if (!any || !sorted) return sorted;
-    pthread_mutex_lock(&edges->lock);
+    pthread_mutex_lock(&edges->shared.lock);
     sorted = add_interval(edges, &interval);
-    pthread_mutex_unlock(&edges->lock);
+    pthread_mutex_unlock(&edges->shared.lock);
     return sorted;
 }
 
@@ -148,37 +136,18 @@ static void on_edges(duckdb_function_info info, duckdb_data_chunk chunk,
     if (input.rows == 0) return;
     size_t first = 0;
     for (size_t i = 0; i < input.rows; i++)
-        out[i] = !ends(&input, i) ? 0 : is_valid(input.keyed, i) ? 1 : 2;
+        out[i] = !ends(&input, i) ? 0 : scalar_is_valid(input.keyed, i) ? 1 : 2;
     while (out[first] == 0) first++;
     out[first] = 2;
     out[input.rows - 1] = is_sorted(edges, &input) ? 2 : 3;
 }
 
-static void release(void *data) {
-    struct edges *edges = data;
-    if (edges == NULL || atomic_fetch_sub(&edges->users, 1) != 1) return;
-    pthread_mutex_destroy(&edges->lock);
-    free(edges->seen);
-    free(edges);
-}
-
-static void *share(void *data) {
-    struct edges *edges = data;
-    atomic_fetch_add(&edges->users, 1);
-    return edges;
+static void end_edges(struct scalar_shared *shared) {
+    free(((struct edges *)shared)->seen);
 }
 
 static void on_bind(duckdb_bind_info info) {
-    struct edges *edges = calloc(1, sizeof *edges);
-    if (edges == NULL || pthread_mutex_init(&edges->lock, NULL) != 0) {
-        free(edges);
-        duckdb_scalar_function_bind_set_error(
-            info, duck_mark_no_memory((char[DUCK_MARKED]){0}));
-        return;
-    }
-    atomic_init(&edges->users, 1);
-    duckdb_scalar_function_set_bind_data(info, edges, release);
-    duckdb_scalar_function_set_bind_data_copy(info, share);
+    scalar_bind_shared(info, sizeof(struct edges), end_edges);
 }
 
 // ---- aggregates
@@ -187,7 +156,7 @@ static void count_runs(const struct run_input *input, duckdb_vector result) {
     const bool *counted = input->values;
     int64_t *counts = duckdb_vector_get_data(result), count = 0;
     for (size_t i = 0; i < input->rows; i++) {
-        count += is_valid(input->valid, i) && counted[i];
+        count += scalar_is_valid(input->valid, i) && counted[i];
         counts[i] = count;
         if (ends(input, i)) count = 0;
     }
@@ -200,7 +169,7 @@ static void count_runs(const struct run_input *input, duckdb_vector result) {
         run_type *out = duckdb_vector_get_data(result), run = 0;            \
         bool any = false;                                                   \
         for (size_t i = 0; i < input->rows; i++) {                          \
-            if (is_valid(input->valid, i)) {                                \
+            if (scalar_is_valid(input->valid, i)) {                         \
                 type value = values[i];                                     \
                 step;                                                       \
                 any = true;                                                 \
@@ -220,6 +189,7 @@ RUNS_OF(max_64, int64_t, int64_t, run = any && run > value ? run : value)
 RUNS_OF(min_32, int32_t, int32_t, run = any && run < value ? run : value)
 RUNS_OF(max_32, int32_t, int32_t, run = any && run > value ? run : value)
 
+#define EDGE "shoal_run_edge"
 #define COUNT "shoal_run_count"
 #define SUM "shoal_run_sum"
 #define DECIMAL_SUM "shoal_run_decimal_sum"
@@ -253,9 +223,8 @@ static void on_runs(duckdb_function_info info, duckdb_data_chunk chunk,
 }
 
 // A function of runs; the first parameter is their key.
-static duckdb_scalar_function make_function(const char *name, duckdb_logical_type to) {
+static duckdb_scalar_function make_function(duckdb_logical_type to) {
     duckdb_scalar_function function = duckdb_create_scalar_function();
-    duckdb_scalar_function_set_name(function, name);
     scalar_add_parameter(function, scalar_type(DUCKDB_TYPE_BIGINT, 0, 0));
     duckdb_scalar_function_set_return_type(function, to);
     duckdb_scalar_function_set_special_handling(function);  // of NULLs: it sees them
@@ -264,37 +233,36 @@ static duckdb_scalar_function make_function(const char *name, duckdb_logical_typ
     return function;
 }
 
-// Of the kernels that have the name as theirs; as the functions', with the scale behind.
+static duckdb_scalar_function make_edge(size_t i, const char *name, int scale) {
+    (void)i;
+    (void)name;
+    (void)scale;
+    duckdb_scalar_function function =
+        make_function(scalar_type(DUCKDB_TYPE_UTINYINT, 0, 0));
+    duckdb_scalar_function_set_bind(function, on_bind);
+    duckdb_scalar_function_set_function(function, on_edges);
+    return function;
+}
+
+static duckdb_scalar_function make_aggregate(size_t i, const char *name, int scale) {
+    const struct run_kernel *kernel = &kernels[i];
+    if (strcmp(kernel->name, name) != 0) return NULL;
+    duckdb_scalar_function function =
+        make_function(scalar_type(kernel->to, DECIMAL_SUM_DIGITS, scale));
+    scalar_add_parameter(function, scalar_type(kernel->from, DUCK_RUNNING_DIGITS, scale));
+    duckdb_scalar_function_set_extra_info(function, (void *)(uintptr_t)kernel, NULL);
+    duckdb_scalar_function_set_function(function, on_runs);
+    return function;
+}
+
 static bool register_set(struct duck_conn *conn, const char *kernel, int scale) {
-    char name[64];
-    (void)snprintf(name, sizeof name, scale < 0 ? "%s" : "%s_%d", kernel, scale);
-    duckdb_scalar_function_set set = duckdb_create_scalar_function_set(name);
-    bool ok = true;
-    for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
-        if (strcmp(kernels[i].name, kernel) != 0) continue;
-        duckdb_scalar_function function =
-            make_function(name, scalar_type(kernels[i].to, DECIMAL_SUM_DIGITS, scale));
-        scalar_add_parameter(function,
-                             scalar_type(kernels[i].from, DUCK_RUNNING_DIGITS, scale));
-        duckdb_scalar_function_set_extra_info(function, (void *)(uintptr_t)&kernels[i],
-                                              NULL);
-        duckdb_scalar_function_set_function(function, on_runs);
-        ok = duckdb_add_scalar_function_to_set(set, function) == DuckDBSuccess && ok;
-        duckdb_destroy_scalar_function(&function);
-    }
-    ok = duckdb_register_scalar_function_set(conn->conn, set) == DuckDBSuccess && ok;
-    duckdb_destroy_scalar_function_set(&set);
-    return ok;
+    return scalar_register_set(conn, kernel, scale, make_aggregate,
+                               sizeof kernels / sizeof *kernels);
 }
 
 shoal_status runs_register(struct duck_conn *conn, struct shoal_error *err) {
     static const char *const sets[] = {COUNT, SUM, MIN, MAX};
-    duckdb_scalar_function edge =
-        make_function("shoal_run_edge", scalar_type(DUCKDB_TYPE_UTINYINT, 0, 0));
-    duckdb_scalar_function_set_bind(edge, on_bind);
-    duckdb_scalar_function_set_function(edge, on_edges);
-    bool ok = duckdb_register_scalar_function(conn->conn, edge) == DuckDBSuccess;
-    duckdb_destroy_scalar_function(&edge);
+    bool ok = scalar_register_set(conn, EDGE, -1, make_edge, 1);
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++)
         ok = ok && register_set(conn, sets[i], -1);
     for (int scale = 0; ok && scale <= DUCK_RUNNING_DIGITS; scale++)

@@ -22,8 +22,6 @@
 // ordered, tie), as a HUGEINT, which are compared faster: a largest one is found in 20 ns
 // a row, of sort keys in 45.
 #include <math.h>
-#include <pthread.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -46,8 +44,6 @@
 #define BATCH 1024
 #define NULL_PLACE ((hugeint)1 << 100)  // behind what 64 bits and a tie have
 
-typedef __int128 hugeint;
-
 struct group {
     uint64_t hash;
     uint8_t size;
@@ -55,8 +51,7 @@ struct group {
 };
 
 struct heads {
-    atomic_uint users;
-    pthread_mutex_t lock;  // of what is added
+    struct scalar_shared shared;  // its lock: of what is added
     atomic_bool centred;
     _Atomic int64_t middle;
     atomic_uint count;
@@ -95,7 +90,7 @@ static inline uint32_t find(struct heads *heads, const struct key *key, size_t *
 
 static uint32_t add(struct heads *heads, const struct key *key) {
     size_t slot;
-    pthread_mutex_lock(&heads->lock);
+    pthread_mutex_lock(&heads->shared.lock);
     uint32_t number = find(heads, key, &slot);
     uint32_t count = atomic_load_explicit(&heads->count, memory_order_relaxed);
     if (number == NO_NUMBER && count < GROUPS) {
@@ -109,7 +104,7 @@ static uint32_t add(struct heads *heads, const struct key *key) {
                               memory_order_release);
         atomic_store_explicit(&heads->count, count + 1, memory_order_relaxed);
     }
-    pthread_mutex_unlock(&heads->lock);
+    pthread_mutex_unlock(&heads->shared.lock);
     return number;
 }
 
@@ -132,13 +127,13 @@ static int compare(const void *a, const void *b) {
 
 // values: of the rows that have one; sorted.
 static void find_middle(struct heads *heads, int64_t *values, size_t count) {
-    pthread_mutex_lock(&heads->lock);
+    pthread_mutex_lock(&heads->shared.lock);
     if (!atomic_load_explicit(&heads->centred, memory_order_relaxed)) {
         qsort(values, count, sizeof *values, compare);
         atomic_store_explicit(&heads->middle, values[count / 2], memory_order_relaxed);
         atomic_store_explicit(&heads->centred, true, memory_order_release);
     }
-    pthread_mutex_unlock(&heads->lock);
+    pthread_mutex_unlock(&heads->shared.lock);
 }
 
 // Monotone, below 2^19.
@@ -179,7 +174,7 @@ static struct column column_of(duckdb_data_chunk input, size_t number) {
 }
 
 static bool has_value(const struct column *column, size_t row) {
-    return column->valid == NULL || duckdb_validity_row_is_valid(column->valid, row);
+    return scalar_is_valid(column->valid, row);
 }
 
 static void read_numbers(const struct column *groups, size_t first, size_t n,
@@ -329,37 +324,14 @@ static void on_places(duckdb_function_info info, duckdb_data_chunk input,
     }
 }
 
-static void release(void *data) {
-    struct heads *heads = data;
-    if (heads == NULL || atomic_fetch_sub(&heads->users, 1) != 1) return;
-    pthread_mutex_destroy(&heads->lock);
-    free(heads);
-}
-
-static void *share(void *data) {
-    struct heads *heads = data;
-    atomic_fetch_add(&heads->users, 1);
-    return heads;
-}
-
 static void on_bind(duckdb_bind_info info) {
-    struct heads *heads = calloc(1, sizeof *heads);
-    if (heads == NULL || pthread_mutex_init(&heads->lock, NULL) != 0) {
-        free(heads);
-        duckdb_scalar_function_bind_set_error(
-            info, duck_mark_no_memory((char[DUCK_MARKED]){0}));
-        return;
-    }
-    atomic_init(&heads->users, 1);
-    duckdb_scalar_function_set_bind_data(info, heads, release);
-    duckdb_scalar_function_set_bind_data_copy(info, share);
+    scalar_bind_shared(info, sizeof(struct heads), NULL);
 }
 
-static duckdb_scalar_function make_function(const char *name, duckdb_type first,
-                                            duckdb_type second, duckdb_type result) {
+static duckdb_scalar_function make_function(duckdb_type first, duckdb_type second,
+                                            duckdb_type result) {
     duckdb_scalar_function function = duckdb_create_scalar_function();
-    duckdb_logical_type type = duckdb_create_logical_type(result);
-    duckdb_scalar_function_set_name(function, name);
+    duckdb_logical_type type = scalar_type(result, 0, 0);
     scalar_add_parameter(function, scalar_type(first, 0, 0));
     scalar_add_parameter(function, scalar_type(second, 0, 0));
     scalar_add_parameter(function, scalar_type(DUCKDB_TYPE_BOOLEAN, 0, 0));
@@ -370,44 +342,36 @@ static duckdb_scalar_function make_function(const char *name, duckdb_type first,
     return function;
 }
 
-static bool add_to_set(duckdb_scalar_function_set set, duckdb_scalar_function function) {
-    bool ok = duckdb_add_scalar_function_to_set(set, function) == DuckDBSuccess;
-    duckdb_destroy_scalar_function(&function);
-    return ok;
-}
-
-static bool add_head(duckdb_scalar_function_set set, const struct head_kind *kind) {
+static duckdb_scalar_function make_head(size_t i, const char *name, int scale) {
+    const struct head_kind *kind = &kinds[i];
+    (void)name;
+    (void)scale;
     duckdb_scalar_function function =
-        make_function(HEAD, kind->group, kind->order.type, DUCKDB_TYPE_UINTEGER);
+        make_function(kind->group, kind->order.type, DUCKDB_TYPE_UINTEGER);
     duckdb_scalar_function_set_volatile(function);
     duckdb_scalar_function_set_extra_info(function, (void *)(uintptr_t)kind, NULL);
     duckdb_scalar_function_set_bind(function, on_bind);
     duckdb_scalar_function_set_function(function, on_heads);
-    return add_to_set(set, function);
+    return function;
 }
 
-static bool add_place(duckdb_scalar_function_set set, const struct ordered_kind *kind) {
+static duckdb_scalar_function make_place(size_t i, const char *name, int scale) {
+    const struct ordered_kind *kind = &kinds[i].order;
+    (void)name;
+    (void)scale;
+    // One of each type; the two zeros are no place for a tie.
+    if (kinds[i].group != DUCKDB_TYPE_BIGINT || kind->read == read_doubles) return NULL;
     duckdb_scalar_function function =
-        make_function(PLACE, kind->type, DUCKDB_TYPE_UINTEGER, DUCKDB_TYPE_HUGEINT);
+        make_function(kind->type, DUCKDB_TYPE_UINTEGER, DUCKDB_TYPE_HUGEINT);
     duckdb_scalar_function_set_extra_info(function, (void *)(uintptr_t)kind, NULL);
     duckdb_scalar_function_set_function(function, on_places);
-    return add_to_set(set, function);
+    return function;
 }
 
 shoal_status sort_words_register(struct duck_conn *conn, struct shoal_error *err) {
-    duckdb_scalar_function_set heads = duckdb_create_scalar_function_set(HEAD);
-    duckdb_scalar_function_set places = duckdb_create_scalar_function_set(PLACE);
-    bool ok = true;
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        ok = add_head(heads, &kinds[i]) && ok;
-        // The two zeros are no place for a tie.
-        if (kinds[i].group == DUCKDB_TYPE_BIGINT && kinds[i].order.read != read_doubles)
-            ok = add_place(places, &kinds[i].order) && ok;
-    }
-    ok = duckdb_register_scalar_function_set(conn->conn, heads) == DuckDBSuccess && ok;
-    ok = duckdb_register_scalar_function_set(conn->conn, places) == DuckDBSuccess && ok;
-    duckdb_destroy_scalar_function_set(&heads);
-    duckdb_destroy_scalar_function_set(&places);
-    if (ok) return SHOAL_OK;
+    size_t count = sizeof kinds / sizeof *kinds;
+    if (scalar_register_set(conn, HEAD, -1, make_head, count) &&
+        scalar_register_set(conn, PLACE, -1, make_place, count))
+        return SHOAL_OK;
     return shoal_fail(err, SHOAL_INTERNAL, "cannot register the words of sort keys");
 }
